@@ -1,0 +1,1 @@
+"""Benchmarks of executorlib beside other executors; see README.md."""

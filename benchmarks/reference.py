@@ -1,0 +1,33 @@
+"""The reference, executorlib 1.11.0, in a virtual environment of its own: both packages import by the same name."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import venv
+
+REQUIREMENTS = ("executorlib==1.11.0", "numpy", "emcee", "tqdm")
+FOLDER = pathlib.Path(__file__).resolve().parent / ".venv-reference"
+VARIABLE = "EXECUTORLIB_REFERENCE_PYTHON"
+
+
+def python(given=None):
+    """Interpreter with the reference: `given`, else the one named by the environment variable
+    EXECUTORLIB_REFERENCE_PYTHON, else that of benchmarks/.venv-reference, which is made when missing.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        When pip cannot install the reference.
+    """
+    chosen = given or os.environ.get(VARIABLE)
+    if chosen:
+        return chosen
+    interpreter = FOLDER / "bin" / "python"
+    complete = FOLDER / "complete"
+    if not complete.exists():
+        print(f"installing {REQUIREMENTS[0]} into {FOLDER}", file=sys.stderr)
+        venv.create(FOLDER, with_pip=True, clear=True)
+        subprocess.run([interpreter, "-m", "pip", "install", "--quiet", *REQUIREMENTS], check=True, stdout=sys.stderr)
+        complete.touch()
+    return str(interpreter)

@@ -1,0 +1,37 @@
+/* error.c: names of the codes, and the one formatter of error texts. */
+#include "base/error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *exl_strerror(int code)
+{
+    switch (code) {
+    case EXL_ECLOSED:
+        return "closed";
+    case EXL_EPROTOCOL:
+        return "malformed frame";
+    case EXL_EILLEGAL:
+        return "event not allowed in this state";
+    case EXL_EFORKED:
+        return "the engine belongs to the parent process";
+    case EXL_ECYCLE:
+        return "a call cannot depend on itself";
+    case EXL_EINTERRUPTED:
+        return "interrupted by a signal";
+    default:
+        return code < 0 && code > EXL_ERROR_BASE ? strerror(-code) : "unknown error";
+    }
+}
+
+int exl_error_set(exl_error_t *err, int code, const char *format, ...)
+{
+    if (err) {
+        va_list arguments;
+        va_start(arguments, format);
+        (void)vsnprintf(err->text, sizeof err->text, format, arguments);
+        va_end(arguments);
+    }
+    return code;
+}

@@ -1,0 +1,386 @@
+/* crew.c: persistent workers: how many there are, which gets the next call, and taking calls back.
+ *
+ * Calls are sent ahead, so that a worker goes from one to the next without asking; a worker with nothing to do takes what
+ * another was sent and has not begun (claim.h decides who has it). Large arguments are never sent ahead. */
+#include "engine/pool_private.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "sched/place.h"
+
+/* DEPTH: calls given to one worker at once. From a submitting thread only SUBMIT_DEPTH, so that a burst of submissions
+ * costs few system calls: the engine fills up to DEPTH when answers come, and only below REFILL, many calls in one write. */
+enum { DEPTH = 32, REFILL = 16, SUBMIT_DEPTH = 2, MAX_AHEAD_BYTES = 128 * 1024, MAX_WORKERS = 4096 };
+
+static const exl_resources_t unlimited = {0};
+
+static exl_worker_t *worker_of(exl_list_t *link)
+{
+    return EXL_CONTAINER(link, exl_worker_t, link);
+}
+
+static exl_task_t *next_task(exl_pool_t *pool)
+{
+    return EXL_CONTAINER(exl_queue_pop(&pool->queue, &unlimited), exl_task_t, item);
+}
+
+/* ---- starting and ending workers ---- */
+
+static void ready_cb(exl_worker_t *worker)
+{
+    exl__pool_due(worker->owner);
+}
+
+/* Workers cannot start: the calls that were waiting when this one was asked for end with the reason. */
+static void fail_waiting(exl_pool_t *pool, uint64_t before, exl_outcome_t outcome, exl_payload_t *exception,
+                         exl_failure_t *failure)
+{
+    pool->failed_order = pool->last_order;
+    EXL_LIST_FOREACH(&pool->workers, link)
+        if (worker_of(link)->ready && !worker_of(link)->ending)
+            return; /* somebody else can run them */
+    for (exl_queue_item_t *item; (item = exl_queue_pop_before(&pool->queue, before));)
+        exl__pool_finish(EXL_CONTAINER(item, exl_task_t, item), outcome, exception, failure);
+}
+
+static void setup_failed_cb(exl_worker_t *worker, exl_payload_t *exception)
+{
+    fail_waiting(worker->owner, worker->start_order, EXL_OUTCOME_EXCEPTION, exception, NULL);
+    exl__pool_due(worker->owner);
+}
+
+static exl_task_t *outstanding_task(exl_worker_t *worker, uint64_t number)
+{
+    EXL_LIST_FOREACH(&worker->outstanding, link)
+        if (exl__task_of(link)->number == number)
+            return exl__task_of(link);
+    return NULL;
+}
+
+static void detach(exl_worker_t *worker, exl_task_t *task)
+{
+    exl_list_remove(&task->item.link);
+    worker->noutstanding--;
+    worker->noutstanding_bytes -= (uint32_t)exl_payload_size(task->call);
+}
+
+static void answer_cb(exl_worker_t *worker, uint64_t number, bool raised, exl_payload_t *payload)
+{
+    exl_task_t *task = outstanding_task(worker, number);
+    if (!task)
+        return;
+    detach(worker, task);
+    exl__pool_finish(task, raised ? EXL_OUTCOME_EXCEPTION : EXL_OUTCOME_RESULT, payload, NULL);
+    exl__pool_due(worker->owner);
+}
+
+static void imports_cb(exl_worker_t *worker, exl_payload_t *modules)
+{
+    (void)worker;
+    (void)modules;
+}
+
+static void gone_cb(exl_worker_t *worker)
+{
+    exl_pool_t *pool = worker->owner;
+    uint64_t started = exl_worker_started(worker);
+    exl_list_remove(&worker->link);
+    pool->nworkers--;
+    if (worker->reserved)
+        worker->reserved->worker = NULL; /* whoever copies its arguments finds that out */
+    while (!exl_list_empty(&worker->outstanding)) {
+        exl_task_t *task = exl__task_of(worker->outstanding.next);
+        detach(worker, task);
+        if (task->number <= started)
+            exl__pool_lost(task, worker);
+        else
+            exl__pool_return(task);
+    }
+    if (!worker->ready && !worker->failed && !worker->ending) {
+        exl_failure_t *failure = exl_worker_failure(worker);
+        fail_waiting(pool, worker->start_order, EXL_OUTCOME_LOST, NULL, failure);
+        exl_failure_unref(failure);
+    }
+    exl__pool_due(pool);
+}
+
+static const exl_worker_events_t events = {ready_cb, setup_failed_cb, answer_cb, imports_cb, gone_cb};
+
+/* The lowest number that no worker has, so that a restarted worker gets its predecessor's. */
+static uint32_t free_index(const exl_pool_t *pool)
+{
+    for (uint32_t index = 0;; index++) {
+        bool taken = false;
+        EXL_LIST_FOREACH(&pool->workers, link)
+            taken |= worker_of(link)->index == index;
+        if (!taken)
+            return index;
+    }
+}
+
+static int start_worker(exl_pool_t *pool, bool preloaded)
+{
+    exl_error_t err = {""};
+    exl_worker_t *worker;
+    int rc = exl_worker_start(pool->zygote, true, preloaded, &events, pool, &worker, &err);
+    if (rc == -EAGAIN)
+        return rc; /* the old zygote is not buried yet; a pass follows when it is */
+    if (rc < 0) {
+        exl_failure_t *failure = exl_failure_create(EXL_BLAME_WORKER, 0, NULL, err.text, NULL, 0);
+        fail_waiting(pool, pool->last_order + 1, EXL_OUTCOME_LOST, NULL, failure);
+        exl_failure_unref(failure);
+        return rc;
+    }
+    worker->index = free_index(pool);
+    worker->start_order = pool->last_order + 1;
+    exl_list_push_back(&pool->workers, &worker->link);
+    pool->nworkers++;
+    (void)exl_worker_send(worker, (exl_frame_t){.type = EXL_FRAME_SETUP, .id = worker->id, .arg = worker->index},
+                          pool->setup);
+    exl_worker_flush(worker);
+    return 0;
+}
+
+/* Workers are started when there is work, all that may be at once. */
+static void start_workers(exl_pool_t *pool)
+{
+    uint32_t usable = 0, ready = 0;
+    EXL_LIST_FOREACH(&pool->workers, link) {
+        usable += !worker_of(link)->ending && !worker_of(link)->failed;
+        ready += worker_of(link)->ready && !worker_of(link)->ending;
+    }
+    /* While others work, a worker that could not start is tried again only for a later call. */
+    if (!pool->queue.count || (ready && pool->last_order <= pool->failed_order))
+        return;
+    bool preloaded = EXL_CONTAINER(exl_queue_first(&pool->queue), exl_task_t, item)->cloudpickled;
+    while (usable < pool->max_workers && pool->queue.count && start_worker(pool, preloaded) == 0)
+        usable++;
+}
+
+static void retire_workers(exl_pool_t *pool)
+{
+    uint32_t usable = 0;
+    EXL_LIST_FOREACH(&pool->workers, link)
+        usable += !worker_of(link)->ending && !worker_of(link)->failed;
+    while (usable > pool->max_workers) {
+        exl_worker_t *last = NULL;
+        EXL_LIST_FOREACH(&pool->workers, link)
+            if (!worker_of(link)->ending && (!last || worker_of(link)->index > last->index))
+                last = worker_of(link);
+        if (!last || last->reserved)
+            return;
+        exl_list_t *outstanding = &last->outstanding;
+        if (!exl_list_empty(outstanding))
+            (void)exl__crew_recall(pool, exl__task_of(outstanding->prev));
+        exl_worker_end(last);
+        usable--;
+    }
+}
+
+void exl__crew_end(exl_pool_t *pool)
+{
+    if (!pool->persistent)
+        return;
+    EXL_LIST_FOREACH(&pool->workers, link)
+        exl_worker_end(worker_of(link));
+}
+
+/* ---- taking back ---- */
+
+static uint32_t recall_from(exl_worker_t *worker)
+{
+    uint32_t count = 0;
+    uint64_t started = exl_worker_recall(worker);
+    while (!exl_list_empty(&worker->outstanding)) {
+        exl_task_t *task = exl__task_of(worker->outstanding.prev);
+        if (task->number <= started)
+            break;
+        detach(worker, task);
+        exl__pool_return(task);
+        count++;
+    }
+    return count;
+}
+
+bool exl__crew_recall(exl_pool_t *pool, exl_task_t *task)
+{
+    if (!task || !task->worker || task->worker->reserved == task)
+        return false;
+    (void)recall_from(task->worker);
+    exl__pool_due(pool);
+    return exl_task_state(task) == EXL_TASK_READY;
+}
+
+void exl__crew_recall_all(exl_pool_t *pool)
+{
+    if (pool->persistent)
+        EXL_LIST_FOREACH(&pool->workers, link)
+            if (worker_of(link)->noutstanding)
+                (void)recall_from(worker_of(link));
+}
+
+static uint32_t count_ahead(const exl_worker_t *worker)
+{
+    if (!worker->noutstanding)
+        return 0;
+    uint64_t started = exl_worker_started(worker);
+    uint32_t count = 0;
+    for (const exl_list_t *link = worker->outstanding.prev; link != &worker->outstanding; link = link->prev) {
+        if (EXL_CONTAINER(link, exl_task_t, item.link)->number <= started)
+            break;
+        count++;
+    }
+    return count;
+}
+
+/* ---- giving ---- */
+
+static uint32_t load_of(const exl_worker_t *worker)
+{
+    bool takes = worker->ready && !worker->ending && !worker->failed && !worker->exited && !worker->reserved &&
+                 worker->noutstanding_bytes < MAX_AHEAD_BYTES;
+    return takes ? worker->noutstanding : UINT32_MAX;
+}
+
+static exl_worker_t *least_loaded(exl_pool_t *pool, uint32_t depth)
+{
+    exl_worker_t *best = NULL;
+    uint32_t best_load = depth;
+    EXL_LIST_FOREACH(&pool->workers, link) {
+        uint32_t load = load_of(worker_of(link));
+        if (load < best_load) {
+            best = worker_of(link);
+            best_load = load;
+            if (load == 0)
+                break;
+        }
+    }
+    return best;
+}
+
+/* Files and large arguments go to a worker only when it is free: taking them back would cost more than it gains. */
+static bool is_heavy(const exl_task_t *task)
+{
+    if (!exl_payload_region(task->call) || exl_payload_fd(task->call) >= 0)
+        return true;
+    for (uint32_t i = 0; i < task->ndependencies; i++)
+        if (exl_payload_fd(task->dependencies[i].payload) >= 0)
+            return true;
+    return false;
+}
+
+static void give(exl_worker_t *worker, exl_task_t *task)
+{
+    exl_list_push_back(&worker->outstanding, &task->item.link);
+    worker->noutstanding++;
+    worker->noutstanding_bytes += (uint32_t)exl_payload_size(task->call);
+    if (exl__pool_send(worker, task, ++worker->last_number, false) < 0) {
+        detach(worker, task);
+        exl__pool_fail(task, EXL_BLAME_ENGINE, "out of memory while sending the call");
+    }
+}
+
+/* The arguments have been copied for a worker that was kept free meanwhile. */
+static void copied(exl_task_t *task)
+{
+    exl_worker_t *worker = task->worker;
+    if (worker)
+        worker->reserved = NULL;
+    if (task->failure) {
+        exl_failure_t *failure = task->failure;
+        task->failure = NULL;
+        exl__pool_finish(task, EXL_OUTCOME_LOST, NULL, failure);
+        exl_failure_unref(failure);
+    } else if (!worker || worker->ending) {
+        exl__pool_return(task);
+    } else {
+        give(worker, task);
+        exl_worker_flush(worker);
+    }
+}
+
+static void place(exl_pool_t *pool, exl_worker_t *worker)
+{
+    exl_task_t *task = next_task(pool);
+    (void)exl_task_update(task, EXL_TASK_PLACE);
+    if (!exl__pool_needs_copy(task)) {
+        give(worker, task);
+        return;
+    }
+    task->worker = worker;
+    task->number = 0;
+    worker->reserved = task;
+    if (exl__pool_copy(task, copied) < 0) {
+        worker->reserved = NULL;
+        exl__pool_fail(task, EXL_BLAME_ENGINE, "out of memory while copying the arguments");
+    }
+}
+
+static void fill(exl_pool_t *pool, uint32_t depth)
+{
+    while (pool->queue.count) {
+        const exl_task_t *first = EXL_CONTAINER(exl_queue_first(&pool->queue), exl_task_t, item);
+        exl_worker_t *worker = least_loaded(pool, is_heavy(first) ? 1 : depth);
+        if (!worker)
+            break;
+        place(pool, worker);
+    }
+}
+
+/* A free worker and an empty queue: share out what others were sent and have not begun. */
+static void steal(exl_pool_t *pool)
+{
+    exl_worker_t *victim = NULL;
+    uint32_t most = 0;
+    if (pool->queue.count || !least_loaded(pool, 1))
+        return;
+    EXL_LIST_FOREACH(&pool->workers, link) {
+        uint32_t ahead = count_ahead(worker_of(link));
+        if (ahead > most) {
+            victim = worker_of(link);
+            most = ahead;
+        }
+    }
+    if (victim && recall_from(victim))
+        fill(pool, DEPTH);
+}
+
+/* A more urgent call than those sent ahead goes before them. */
+static void make_way(exl_pool_t *pool)
+{
+    int32_t priority = exl_queue_priority(&pool->queue);
+    EXL_LIST_FOREACH(&pool->workers, link) {
+        exl_worker_t *worker = worker_of(link);
+        if (worker->noutstanding > 1 && exl__task_of(worker->outstanding.prev)->item.priority < priority)
+            (void)recall_from(worker);
+    }
+}
+
+static void flush(exl_pool_t *pool)
+{
+    EXL_LIST_FOREACH(&pool->workers, link)
+        if (worker_of(link)->flush_due)
+            exl_worker_flush(worker_of(link));
+}
+
+void exl__crew_schedule(exl_pool_t *pool)
+{
+    if (pool->closing && pool->npending == 0)
+        return;
+    retire_workers(pool);
+    start_workers(pool);
+    if (pool->queue.count && pool->nworkers)
+        make_way(pool);
+    if (exl_engine_inside()) {
+        EXL_LIST_FOREACH(&pool->workers, link)
+            if (load_of(worker_of(link)) < REFILL) {
+                fill(pool, DEPTH);
+                break;
+            }
+    } else {
+        fill(pool, SUBMIT_DEPTH);
+    }
+    steal(pool);
+    flush(pool);
+}

@@ -1,0 +1,504 @@
+/* pool.c: submission, the end of a call, cancelling, closing. crew.c and solo.c start the calls. */
+#include "engine/pool.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/parker.h"
+#include "engine/pool_private.h"
+#include "engine/wait.h"
+#include "task/graph.h"
+
+enum { PATIENCE = 64, END_GRACE_MS = 5000 };
+
+bool exl_pool_foreign(const exl_pool_t *pool)
+{
+    return pool && pool->generation != exl_engine_generation();
+}
+
+/* ---- the end of a call ---- */
+
+static void end_task(exl_task_t *task, exl_outcome_t outcome, exl_payload_t *payload, exl_failure_t *failure)
+{
+    exl_pool_t *pool = task->pool;
+    task->outcome = (uint8_t)outcome;
+    task->result = payload ? exl_payload_ref(payload) : NULL;
+    task->failure = exl_failure_ref(failure);
+    task->worker = NULL;
+    task->pool = NULL;
+    int rc = exl_task_update(task, outcome == EXL_OUTCOME_CANCELLED ? EXL_TASK_CANCEL : EXL_TASK_FINISH);
+    assert(rc == 0);
+    (void)rc;
+    exl_task_drop_inputs(task);
+    exl_task_announce(task);
+    if (!pool)
+        return; /* an external task belongs to no executor of ours */
+    pool->npending--;
+    if (pool->closing)
+        exl__pool_due(pool);
+}
+
+static void make_ready(exl_task_t *task)
+{
+    (void)exl_task_update(task, EXL_TASK_ARGUMENTS);
+    if (exl_queue_push(&task->pool->queue, &task->item) < 0)
+        exl__pool_fail(task, EXL_BLAME_ENGINE, "out of memory");
+    else
+        exl__pool_due(task->pool);
+}
+
+/* Tasks whose dependents are still to hear of their end. A list, since a chain of a million failing calls must not become
+ * a million stack frames; one for all, so that an end within an end only adds to it. */
+static exl_list_t ended = {&ended, &ended};
+
+/* A producer is done: its consumer ends with it, or has one argument more. */
+static void settle(exl_task_t *producer, const exl_edge_t *edge)
+{
+    exl_task_t *consumer = edge->consumer;
+    if (exl_task_done(consumer))
+        return;
+    exl_graph_resolve(consumer, edge->index);
+    if (producer->outcome != EXL_OUTCOME_RESULT) {
+        exl_list_remove(&consumer->item.link);
+        end_task(consumer, (exl_outcome_t)producer->outcome, producer->result, producer->failure);
+        exl_list_push_back(&ended, &consumer->item.link);
+    } else if (consumer->npending == 0) {
+        exl_list_remove(&consumer->item.link);
+        make_ready(consumer);
+    }
+}
+
+static void propagate(void)
+{
+    for (exl_list_t *link; (link = exl_list_pop_front(&ended));) {
+        exl_task_t *task = exl__task_of(link);
+        for (exl_edge_t *edge; (edge = exl_graph_pop(task));) {
+            settle(task, edge);
+            exl_edge_destroy(edge);
+        }
+        exl_task_unref(task); /* the reference of "pending" */
+    }
+}
+
+void exl__pool_finish(exl_task_t *task, exl_outcome_t outcome, exl_payload_t *payload, exl_failure_t *failure)
+{
+    end_task(task, outcome, payload, failure);
+    exl_list_push_back(&ended, &task->item.link);
+    propagate();
+}
+
+exl_task_t *exl_external_create(void)
+{
+    exl_task_t *task = exl_task_create(NULL);
+    if (task) {
+        exl_task_ref(task); /* of "pending" */
+        (void)exl_task_update(task, EXL_TASK_SUBMIT);
+    }
+    return task;
+}
+
+void exl_external_finish(exl_task_t *task, exl_outcome_t outcome, exl_payload_t *payload)
+{
+    exl_engine_lock();
+    if (!exl_task_done(task))
+        exl__pool_finish(task, outcome, payload, NULL);
+    exl_engine_unlock();
+}
+
+void exl__pool_fail(exl_task_t *task, exl_blame_t blame, const char *reason)
+{
+    exl_failure_t *failure = exl_failure_create(blame, 0, NULL, reason, NULL, 0);
+    exl__pool_finish(task, EXL_OUTCOME_LOST, NULL, failure);
+    exl_failure_unref(failure);
+}
+
+void exl__pool_return(exl_task_t *task)
+{
+    task->worker = NULL;
+    (void)exl_task_update(task, EXL_TASK_RETURN);
+    if (exl_queue_push(&task->pool->queue, &task->item) < 0)
+        exl__pool_fail(task, EXL_BLAME_ENGINE, "out of memory");
+}
+
+void exl__pool_lost(exl_task_t *task, exl_worker_t *worker)
+{
+    if (task->restarts < task->pool->restart_limit) {
+        task->restarts++;
+        exl__pool_return(task);
+        return;
+    }
+    exl_failure_t *failure = exl_worker_failure(worker);
+    if (failure)
+        failure->restarts = task->restarts;
+    exl__pool_finish(task, EXL_OUTCOME_LOST, NULL, failure);
+    exl_failure_unref(failure);
+}
+
+/* ---- handing a call to a worker ---- */
+
+static int send_all(exl_worker_t *worker, exl_task_t *task, uint64_t number, bool report_imports)
+{
+    exl_frame_t call = {.type = EXL_FRAME_CALL, .id = number, .epoch = worker->epoch};
+    int rc = 0;
+    if (task->function) {
+        bool known = exl_idmap_get(&worker->functions, task->function_id) != NULL;
+        rc = exl_worker_send(worker, (exl_frame_t){.type = EXL_FRAME_FUNCTION, .id = task->function_id},
+                             known ? NULL : task->function);
+        if (rc == 0 && !known)
+            rc = exl_idmap_put(&worker->functions, task->function_id, worker);
+        call.arg |= EXL_CALL_FUNCTION;
+    }
+    for (uint32_t i = 0; rc == 0 && i < task->ndependencies; i++)
+        rc = exl_worker_send(worker, (exl_frame_t){.type = EXL_FRAME_DEPENDENCY, .id = number, .arg = i},
+                             task->dependencies[i].payload);
+    if (rc == 0 && task->options)
+        rc = exl_worker_send(worker, (exl_frame_t){.type = EXL_FRAME_OPTIONS, .id = number}, task->options);
+    if (report_imports)
+        call.arg |= EXL_CALL_REPORT_IMPORTS;
+    return rc < 0 ? rc : exl_worker_send(worker, call, task->call);
+}
+
+int exl__pool_send(exl_worker_t *worker, exl_task_t *task, uint64_t number, bool report_imports)
+{
+    int rc = send_all(worker, task, number, report_imports);
+    task->worker = worker;
+    task->number = number;
+    return rc;
+}
+
+struct copy {
+    exl_copy_t copy;
+    exl_task_t *task; /* a reference */
+    exl_pool_t *pool;
+    void (*placed)(exl_task_t *task);
+};
+
+static void copied(exl_copy_t *copy, int rc)
+{
+    struct copy *job = EXL_CONTAINER(copy, struct copy, copy);
+    exl_pool_t *pool = job->pool;
+    pool->ncopying--;
+    if (!exl_task_done(job->task)) {
+        if (rc < 0)
+            job->task->failure = exl_failure_create(EXL_BLAME_ENGINE, 0, NULL, exl_strerror(rc), NULL, 0);
+        job->placed(job->task);
+    }
+    exl_task_unref(job->task);
+    free(job);
+    exl__pool_due(pool);
+}
+
+bool exl__pool_needs_copy(const exl_task_t *task)
+{
+    return exl_payload_pinned(task->call);
+}
+
+int exl__pool_copy(exl_task_t *task, void (*placed)(exl_task_t *task))
+{
+    struct copy *job = calloc(1, sizeof *job);
+    if (!job)
+        return -ENOMEM;
+    *job = (struct copy){.copy = {.payload = exl_payload_ref(task->call), .done = copied},
+                         .task = exl_task_ref(task),
+                         .pool = task->pool,
+                         .placed = placed};
+    int rc = exl_engine_copy(task->pool->engine, &job->copy);
+    if (rc < 0) {
+        exl_payload_unref(job->copy.payload);
+        exl_task_unref(task);
+        free(job);
+        return rc;
+    }
+    task->pool->ncopying++;
+    return 0;
+}
+
+/* ---- life of the executor ---- */
+
+static void pool_unref(exl_pool_t *pool)
+{
+    if (--pool->refs == 0)
+        free(pool);
+}
+
+static void grace_closed_cb(uv_handle_t *handle)
+{
+    pool_unref(handle->data);
+}
+
+static void grace_cb(uv_timer_t *timer)
+{
+    exl_pool_t *pool = timer->data;
+    EXL_LIST_FOREACH(&pool->workers, link)
+        exl_worker_kill(EXL_CONTAINER(link, exl_worker_t, link), SIGKILL);
+}
+
+static void close_pool(exl_pool_t *pool)
+{
+    assert(exl_list_empty(&pool->waiting) && pool->queue.count == 0);
+    pool->closed = true;
+    exl_queue_fini(&pool->queue);
+    exl_payload_unref(pool->setup);
+    pool->setup = NULL;
+    exl_zygote_release(pool->zygote);
+    pool->zygote = NULL;
+    exl_engine_release(pool->engine);
+    atomic_store(&pool->closed_word, 1);
+    exl_engine_wake(&pool->closed_word);
+    if (pool->grace_open)
+        uv_close((uv_handle_t *)&pool->grace, grace_closed_cb);
+    else
+        pool_unref(pool);
+}
+
+/* All calls have ended: let the workers go, with a time limit, and then the executor. */
+static void wind_up(exl_pool_t *pool)
+{
+    if (!pool->ended && !exl_list_empty(&pool->workers)) {
+        exl_node_t *node = exl_engine_node(pool->engine);
+        pool->ended = true;
+        exl__crew_end(pool);
+        pool->grace_open = uv_timer_init(node->loop, &pool->grace) == 0;
+        pool->grace.data = pool;
+        (void)uv_timer_start(&pool->grace, grace_cb, END_GRACE_MS, 0);
+        node->changed(node->owner);
+    }
+    if (exl_list_empty(&pool->workers) && pool->ncopying == 0)
+        close_pool(pool);
+}
+
+static void pool_pass(exl_due_t *due)
+{
+    exl_pool_t *pool = EXL_CONTAINER(due, exl_pool_t, due);
+    if (pool->closed || exl_pool_foreign(pool))
+        return;
+    if (pool->persistent)
+        exl__crew_schedule(pool);
+    else
+        exl__solo_schedule(pool);
+    if (pool->closing && pool->npending == 0)
+        wind_up(pool);
+}
+
+static exl_pool_t *pool_new(const exl_pool_config_t *config)
+{
+    exl_pool_t *pool = calloc(1, sizeof *pool);
+    if (!pool)
+        return NULL;
+    exl_list_init(&pool->due.link);
+    pool->due.run = pool_pass;
+    exl_list_init(&pool->waiting);
+    exl_list_init(&pool->workers);
+    exl_queue_init(&pool->queue, PATIENCE);
+    pool->refs = 2;
+    pool->persistent = config->persistent;
+    pool->max_workers = config->max_workers;
+    pool->restart_limit = config->restart_limit;
+    pool->setup = config->setup ? exl_payload_ref(config->setup) : NULL;
+    if (!config->persistent)
+        pool->resources = (exl_resources_t){.cores = config->max_cores, .calls = config->max_workers};
+    return pool;
+}
+
+int exl_pool_create(const exl_pool_config_t *config, exl_pool_t **ret_pool, exl_error_t *err)
+{
+    exl_pool_t *pool = pool_new(config);
+    if (!pool)
+        return exl_error_set(err, -ENOMEM, "out of memory");
+    exl_engine_lock();
+    pool->generation = exl_engine_generation();
+    int rc = exl_engine_acquire(&pool->engine, err);
+    if (rc == 0) {
+        rc = exl_zygote_acquire(exl_engine_node(pool->engine), &config->zygote, &pool->zygote);
+        if (rc < 0)
+            exl_engine_release(pool->engine);
+        else
+            exl_zygote_start(pool->zygote);
+    }
+    exl_engine_unlock();
+    if (rc < 0) {
+        exl_payload_unref(pool->setup);
+        free(pool);
+        return rc;
+    }
+    *ret_pool = pool;
+    return 0;
+}
+
+void exl_pool_release(exl_pool_t *pool)
+{
+    if (!pool)
+        return;
+    exl_engine_lock();
+    if (!pool->closing && !exl_pool_foreign(pool)) {
+        pool->closing = true;
+        exl__pool_due(pool);
+    }
+    pool_unref(pool);
+    exl_engine_unlock();
+}
+
+static exl_task_t *task_of_call(const exl_call_t *call)
+{
+    exl_task_t *task = exl_task_create(call->call);
+    if (!task)
+        return NULL;
+    task->function = call->function ? exl_payload_ref(call->function) : NULL;
+    task->setup = call->setup ? exl_payload_ref(call->setup) : NULL;
+    task->options = call->options ? exl_payload_ref(call->options) : NULL;
+    task->function_id = call->function_id;
+    task->import_key = call->import_key;
+    task->item.request = call->request;
+    task->item.priority = call->priority;
+    task->cloudpickled = call->cloudpickled;
+    return task;
+}
+
+static void begin(exl_pool_t *pool, exl_task_t *task)
+{
+    task->pool = pool;
+    task->item.order = ++pool->last_order;
+    pool->npending++;
+    exl_task_ref(task); /* of "pending" */
+    (void)exl_task_update(task, EXL_TASK_SUBMIT);
+    exl_task_t *failed = exl_graph_failed_producer(task);
+    if (failed)
+        exl__pool_finish(task, (exl_outcome_t)failed->outcome, failed->result, failed->failure);
+    else if (task->npending)
+        exl_list_push_back(&pool->waiting, &task->item.link);
+    else
+        make_ready(task);
+}
+
+int exl_pool_submit(exl_pool_t *pool, const exl_call_t *call, exl_task_t **ret_task, exl_error_t *err)
+{
+    exl_task_t *task = task_of_call(call);
+    if (!task)
+        return exl_error_set(err, -ENOMEM, "out of memory");
+    exl_engine_lock();
+    int rc = exl_pool_foreign(pool) ? EXL_EFORKED : pool->closing ? EXL_ECLOSED : 0;
+    if (rc == 0 && (rc = exl_graph_link(task, call->producers, call->nproducers)) < 0)
+        (void)exl_task_update(task, EXL_TASK_FINISH); /* edges that were made find it done */
+    if (rc == 0)
+        begin(pool, task);
+    exl_engine_unlock();
+    if (rc < 0) {
+        exl_task_unref(task);
+        return exl_error_set(err, rc, "%s", exl_strerror(rc));
+    }
+    *ret_task = task;
+    return 0;
+}
+
+static void cancel_queued(exl_pool_t *pool)
+{
+    for (exl_list_t *link; (link = exl_list_pop_front(&pool->waiting));)
+        exl__pool_finish(exl__task_of(link), EXL_OUTCOME_CANCELLED, NULL, NULL);
+    for (exl_queue_item_t *item; (item = exl_queue_pop_before(&pool->queue, UINT64_MAX));)
+        exl__pool_finish(EXL_CONTAINER(item, exl_task_t, item), EXL_OUTCOME_CANCELLED, NULL, NULL);
+}
+
+int exl_pool_shutdown(exl_pool_t *pool, bool cancel)
+{
+    exl_engine_lock();
+    int rc = exl_pool_foreign(pool) ? EXL_EFORKED : 0;
+    if (rc == 0 && !pool->closed) {
+        pool->closing = true;
+        if (cancel) {
+            exl__crew_recall_all(pool);
+            cancel_queued(pool);
+        }
+        exl__pool_due(pool);
+    }
+    exl_engine_unlock();
+    return rc;
+}
+
+int exl_pool_wait_closed(exl_pool_t *pool, int64_t deadline_ns)
+{
+    exl_engine_lock();
+    bool foreign = exl_pool_foreign(pool);
+    exl_engine_unlock();
+    return foreign ? EXL_EFORKED : exl_parker_wait_change(&pool->closed_word, 0, deadline_ns);
+}
+
+int exl_pool_resize(exl_pool_t *pool, uint32_t max_workers)
+{
+    exl_engine_lock();
+    int rc = exl_pool_foreign(pool) ? EXL_EFORKED : pool->closing ? EXL_ECLOSED : 0;
+    if (rc == 0) {
+        pool->max_workers = max_workers;
+        exl__pool_due(pool);
+    }
+    exl_engine_unlock();
+    return rc;
+}
+
+uint64_t exl_pool_pending(exl_pool_t *pool)
+{
+    exl_engine_lock();
+    uint64_t pending = pool->npending;
+    exl_engine_unlock();
+    return pending;
+}
+
+size_t exl_pool_pids(exl_pool_t *pool, pid_t *pids, size_t capacity)
+{
+    size_t count = 0;
+    exl_engine_lock();
+    EXL_LIST_FOREACH(&pool->workers, link) {
+        const exl_worker_t *worker = EXL_CONTAINER(link, exl_worker_t, link);
+        if (worker->pid && count++ < capacity)
+            pids[count - 1] = worker->pid;
+    }
+    exl_engine_unlock();
+    return count;
+}
+
+/* ---- calls ---- */
+
+static int cancel(exl_task_t *task)
+{
+    exl_pool_t *pool = task->pool;
+    if (exl_task_done(task))
+        return task->outcome == EXL_OUTCOME_CANCELLED;
+    if (exl_pool_foreign(pool))
+        return EXL_EFORKED;
+    if (exl_task_state(task) == EXL_TASK_PLACED && (!pool->persistent || !exl__crew_recall(pool, task)))
+        return 0;
+    switch (exl_task_state(task)) {
+    case EXL_TASK_WAITING:
+        exl_list_remove(&task->item.link);
+        break;
+    case EXL_TASK_READY:
+        exl_queue_remove(&pool->queue, &task->item);
+        break;
+    default:
+        return 0;
+    }
+    exl__pool_finish(task, EXL_OUTCOME_CANCELLED, NULL, NULL);
+    return 1;
+}
+
+int exl_task_cancel(exl_task_t *task)
+{
+    exl_engine_lock();
+    int rc = cancel(task);
+    exl_engine_unlock();
+    return rc;
+}
+
+bool exl_task_running(exl_task_t *task)
+{
+    exl_engine_lock();
+    exl_task_state_t state = exl_task_state(task);
+    bool running = state == EXL_TASK_RUNNING;
+    if (state == EXL_TASK_PLACED && task->worker && task->worker->claim && task->number)
+        running = exl_worker_started(task->worker) >= task->number;
+    exl_engine_unlock();
+    return running;
+}

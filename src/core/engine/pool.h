@@ -1,0 +1,75 @@
+/* pool.h: one executor: its queue, its limits, its workers, and the calls it has been given.
+ *
+ * Persistent workers (block allocation) are run by crew.c, one process per call by solo.c; this file is what both share:
+ * submission, the end of a call and of all that waits for it, cancelling, and closing. */
+#ifndef EXL_ENGINE_POOL_H
+#define EXL_ENGINE_POOL_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "node/zygote.h"
+#include "task/task.h"
+
+typedef struct exl_pool exl_pool_t;
+
+typedef struct exl_pool_config {
+    exl_zygote_spec_t zygote; /* copied */
+    bool persistent;
+    uint32_t max_cores;   /* one process per call: cores in use at once; 0: no limit */
+    uint32_t max_workers; /* persistent: number of workers; else calls at once, 0: no limit */
+    uint32_t restart_limit; /* how often a call whose worker was lost is started again */
+    exl_payload_t *setup;   /* referenced; persistent workers' environment and initializer, or NULL */
+} exl_pool_config_t;
+
+/* What is submitted. All pointers are borrowed; payloads are referenced. */
+typedef struct exl_call {
+    exl_payload_t *call, *function, *setup, *options;
+    uint64_t function_id, import_key;
+    exl_request_t request;
+    int32_t priority;
+    bool cloudpickled;
+    exl_task_t *const *producers;
+    uint32_t nproducers;
+} exl_call_t;
+
+/* The functions below take the lock themselves. */
+
+int exl_pool_create(const exl_pool_config_t *config, exl_pool_t **ret_pool, exl_error_t *err);
+
+/* Gives up the handle. An open pool finishes what it has and closes. NULL is fine. */
+void exl_pool_release(exl_pool_t *pool);
+
+/* The task comes with a reference. EXL_ECLOSED after shutdown, EXL_EFORKED, -ENOMEM. */
+int exl_pool_submit(exl_pool_t *pool, const exl_call_t *call, exl_task_t **ret_task, exl_error_t *err);
+
+/* No more submissions; with `cancel`, calls that have not begun are cancelled. Returns at once. */
+int exl_pool_shutdown(exl_pool_t *pool, bool cancel);
+
+/* Waits until all calls have ended and all workers are gone. 0, -ETIMEDOUT, EXL_EINTERRUPTED, EXL_EFORKED. */
+int exl_pool_wait_closed(exl_pool_t *pool, int64_t deadline_ns);
+
+/* Persistent workers only: sets their number. */
+int exl_pool_resize(exl_pool_t *pool, uint32_t max_workers);
+
+/* Calls that have not ended. */
+uint64_t exl_pool_pending(exl_pool_t *pool);
+
+/* Writes at most `capacity` pids of live workers, returns how many there are. */
+size_t exl_pool_pids(exl_pool_t *pool, pid_t *pids, size_t capacity);
+
+/* 1: cancelled, now or before. 0: it has begun or ended. EXL_EFORKED. */
+int exl_task_cancel(exl_task_t *task);
+
+/* True if the call has begun and has not ended. */
+bool exl_task_running(exl_task_t *task);
+
+/* A task that somebody else completes: a future of another library that one of our calls takes as argument. One reference
+ * is the caller's. finish() takes the lock; the first one counts. Outcome RESULT or EXCEPTION with a payload, or CANCELLED. */
+exl_task_t *exl_external_create(void);
+void exl_external_finish(exl_task_t *task, exl_outcome_t outcome, exl_payload_t *payload);
+
+/* Under the lock: the pool belongs to the parent of this process. */
+bool exl_pool_foreign(const exl_pool_t *pool);
+
+#endif

@@ -1,0 +1,72 @@
+/* pool_private.h: what pool.c, crew.c and solo.c share. All under the engine's lock. */
+#ifndef EXL_ENGINE_POOL_PRIVATE_H
+#define EXL_ENGINE_POOL_PRIVATE_H
+
+#include "engine/engine.h"
+#include "engine/pool.h"
+#include "node/worker.h"
+#include "sched/queue.h"
+
+struct exl_pool {
+    exl_due_t due; /* a scheduling pass */
+    exl_engine_t *engine; /* a reference, until closed */
+    exl_zygote_t *zygote; /* a reference, until closed */
+    uint32_t generation;  /* of the process it was made in */
+    unsigned refs;        /* the handle, and the engine until closed */
+    bool persistent, closing, closed;
+    bool ended;           /* workers have been told to end; the grace timer runs */
+    bool grace_open;      /* the timer's handle needs closing */
+    uint32_t max_workers, restart_limit;
+    exl_payload_t *setup; /* owned or NULL */
+    exl_queue_t queue;
+    exl_resources_t resources; /* one process per call */
+    exl_list_t waiting;        /* tasks whose arguments are not there yet */
+    exl_list_t workers;
+    uint32_t nworkers; /* in the list */
+    uint32_t nending;  /* one process per call: answered, not yet gone */
+    uint32_t ncopying; /* arguments on their way into memory files */
+    uint64_t npending;
+    uint64_t last_order;
+    uint64_t failed_order; /* persistent: calls up to here have seen a worker fail to start */
+    uv_timer_t grace;
+    _Atomic uint32_t closed_word; /* futex */
+};
+
+/* The two ways to run calls. */
+void exl__crew_schedule(exl_pool_t *pool);
+void exl__crew_end(exl_pool_t *pool);
+/* Takes the task back from its worker if it has not begun; true if it is in the queue now. */
+bool exl__crew_recall(exl_pool_t *pool, exl_task_t *task);
+void exl__crew_recall_all(exl_pool_t *pool);
+void exl__solo_schedule(exl_pool_t *pool);
+
+static inline exl_task_t *exl__task_of(exl_list_t *link)
+{
+    return EXL_CONTAINER(link, exl_task_t, item.link);
+}
+
+static inline void exl__pool_due(exl_pool_t *pool)
+{
+    exl_engine_due(&pool->due);
+}
+
+/* Ends a task that is in no list, and everything that depends on it failing. Payload and failure are referenced. */
+void exl__pool_finish(exl_task_t *task, exl_outcome_t outcome, exl_payload_t *payload, exl_failure_t *failure);
+
+/* A failure of ours, without a process. */
+void exl__pool_fail(exl_task_t *task, exl_blame_t blame, const char *reason);
+
+/* placed or running -> ready. */
+void exl__pool_return(exl_task_t *task);
+
+/* Its worker went while the call ran: start it again, if it may be, or end it. */
+void exl__pool_lost(exl_task_t *task, exl_worker_t *worker);
+
+/* Copies pinned arguments; `placed` runs when they are ready, unless the task has ended or lost its place meanwhile. */
+bool exl__pool_needs_copy(const exl_task_t *task);
+int exl__pool_copy(exl_task_t *task, void (*placed)(exl_task_t *task));
+
+/* Queues all frames of a call. */
+int exl__pool_send(exl_worker_t *worker, exl_task_t *task, uint64_t number, bool report_imports);
+
+#endif

@@ -1,0 +1,139 @@
+/* solo.c: one process per call. A call's cores are free again with its answer, while its process finishes: handlers that
+ * run at exit, files that are flushed. No more processes finish at once than calls may run. */
+#include "engine/pool_private.h"
+
+#include <errno.h>
+
+static void give_back(exl_pool_t *pool, const exl_task_t *task)
+{
+    exl_resources_give(&pool->resources, task->item.request);
+}
+
+static void ready_cb(exl_worker_t *worker)
+{
+    (void)worker;
+}
+
+static void finish(exl_worker_t *worker, exl_outcome_t outcome, exl_payload_t *payload)
+{
+    exl_pool_t *pool = worker->owner;
+    exl_task_t *task = worker->task;
+    if (!task)
+        return;
+    worker->task = NULL;
+    pool->nending++;
+    give_back(pool, task);
+    exl__pool_finish(task, outcome, payload, NULL);
+    exl__pool_due(pool);
+}
+
+static void setup_failed_cb(exl_worker_t *worker, exl_payload_t *exception)
+{
+    finish(worker, EXL_OUTCOME_EXCEPTION, exception);
+}
+
+static void answer_cb(exl_worker_t *worker, uint64_t number, bool raised, exl_payload_t *payload)
+{
+    (void)number;
+    finish(worker, raised ? EXL_OUTCOME_EXCEPTION : EXL_OUTCOME_RESULT, payload);
+}
+
+static void imports_cb(exl_worker_t *worker, exl_payload_t *modules)
+{
+    exl_pool_t *pool = worker->owner;
+    if (worker->task)
+        exl_zygote_learn(pool->zygote, worker->task->import_key, worker->task->setup, modules);
+}
+
+static void gone_cb(exl_worker_t *worker)
+{
+    exl_pool_t *pool = worker->owner;
+    exl_task_t *task = worker->task;
+    exl_list_remove(&worker->link);
+    pool->nworkers--;
+    if (task) {
+        worker->task = NULL;
+        give_back(pool, task);
+        exl__pool_lost(task, worker);
+    } else {
+        pool->nending--;
+    }
+    exl__pool_due(pool);
+}
+
+static const exl_worker_events_t events = {ready_cb, setup_failed_cb, answer_cb, imports_cb, gone_cb};
+
+static void fail(exl_pool_t *pool, exl_task_t *task, exl_blame_t blame, const char *reason)
+{
+    give_back(pool, task);
+    exl__pool_fail(task, blame, reason);
+}
+
+/* The task has its resources; its arguments can be sent. */
+static void start(exl_pool_t *pool, exl_task_t *task)
+{
+    exl_error_t err = {""};
+    exl_worker_t *worker;
+    exl_zygote_t *zygote = exl_zygote_for(pool->zygote, task->import_key, task->setup);
+    int rc = exl_worker_start(zygote, false, task->cloudpickled, &events, pool, &worker, &err);
+    if (rc == -EAGAIN) {
+        give_back(pool, task);
+        exl__pool_return(task); /* the old zygote is not buried yet; a pass follows when it is */
+        return;
+    }
+    if (rc < 0) {
+        fail(pool, task, EXL_BLAME_WORKER, err.text);
+        return;
+    }
+    exl_list_push_back(&pool->workers, &worker->link);
+    pool->nworkers++;
+    rc = exl_worker_send(worker, (exl_frame_t){.type = EXL_FRAME_SETUP, .id = worker->id}, task->setup);
+    if (rc == 0)
+        rc = exl__pool_send(worker, task, 1, zygote == pool->zygote && task->import_key);
+    if (rc < 0) {
+        pool->nending++;
+        exl_worker_end(worker);
+        fail(pool, task, EXL_BLAME_ENGINE, "out of memory while sending the call");
+        return;
+    }
+    worker->task = task;
+    (void)exl_task_update(task, EXL_TASK_START);
+    exl_worker_flush(worker);
+}
+
+static void copied(exl_task_t *task)
+{
+    exl_pool_t *pool = task->pool;
+    exl_failure_t *failure = task->failure;
+    if (!failure) {
+        start(pool, task);
+        return;
+    }
+    task->failure = NULL;
+    give_back(pool, task);
+    exl__pool_finish(task, EXL_OUTCOME_LOST, NULL, failure);
+    exl_failure_unref(failure);
+}
+
+static bool may_start(const exl_pool_t *pool)
+{
+    uint32_t limit = pool->resources.cores ? pool->resources.cores : pool->resources.calls;
+    return limit == 0 || pool->nending < limit;
+}
+
+void exl__solo_schedule(exl_pool_t *pool)
+{
+    /* Bounded, since a start that has to wait for a new zygote puts its call back. */
+    for (size_t tries = pool->queue.count; tries && may_start(pool); tries--) {
+        exl_queue_item_t *item = exl_queue_pop(&pool->queue, &pool->resources);
+        if (!item)
+            return;
+        exl_task_t *task = EXL_CONTAINER(item, exl_task_t, item);
+        exl_resources_take(&pool->resources, item->request);
+        (void)exl_task_update(task, EXL_TASK_PLACE);
+        if (!exl__pool_needs_copy(task))
+            start(pool, task);
+        else if (exl__pool_copy(task, copied) < 0)
+            fail(pool, task, EXL_BLAME_ENGINE, "out of memory while copying the arguments");
+    }
+}

@@ -1,0 +1,21 @@
+/* descendants.h: finding and ending everything that a process started. Linux: /proc/<pid>/task/<tid>/children, or, on
+ * kernels built without it, the parent fields of all of /proc. */
+#ifndef EXL_NODE_DESCENDANTS_H
+#define EXL_NODE_DESCENDANTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* Writes at most `capacity` pids of direct children and returns how many there are, or -errno. */
+ssize_t exl_children_of(pid_t pid, pid_t *pids, size_t capacity);
+
+/* Sends `signal` to all descendants of `pid`, nearest first, not to `pid` itself. Processes that are born meanwhile may be
+ * missed: a caller that must get all of them is their subreaper and calls again as they arrive. */
+void exl_descendants_signal(pid_t pid, int signal);
+
+/* Sends SIGKILL to every process of this user whose initial environment holds `marker` ("NAME=value"). The last resort,
+ * when the subreaper itself was killed. */
+void exl_marked_kill(const char *marker);
+
+#endif

@@ -1,0 +1,28 @@
+/* node.c: the local node's beginning and end. */
+#include "node/node.h"
+
+#include <assert.h>
+#include <unistd.h>
+
+#include "node/zygote.h"
+
+int exl_node_init(exl_node_t *node, uv_loop_t *loop, void (*changed)(void *owner), void *owner)
+{
+    *node = (exl_node_t){.loop = loop, .changed = changed, .owner = owner};
+    exl_list_init(&node->zygotes);
+    exl_idmap_init(&node->processes);
+    return exl_tee_create(STDERR_FILENO, &node->tee);
+}
+
+void exl_node_fini(exl_node_t *node)
+{
+    assert(exl_list_empty(&node->zygotes));
+    exl_tee_destroy(node->tee);
+    node->tee = NULL;
+    exl_idmap_fini(&node->processes);
+}
+
+void exl_node_abandon(exl_node_t *node)
+{
+    exl_zygotes_abandon(&node->zygotes);
+}

@@ -1,0 +1,280 @@
+/* worker.c: one worker process as the engine sees it. */
+#define _GNU_SOURCE
+#include "node/worker.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "wire/frame.h"
+
+static void poll_cb(uv_poll_t *handle, int status, int events);
+
+static void watch(exl_worker_t *worker)
+{
+    bool wanted = exl_channel_backlog(&worker->channel) > 0;
+    (void)uv_poll_start(&worker->poll, UV_READABLE | (wanted ? UV_WRITABLE : 0), poll_cb);
+    worker->writable_wanted = wanted;
+    exl_node_t *node = exl_zygote_node(worker->zygote);
+    node->changed(node->owner);
+}
+
+static void closed_cb(uv_handle_t *handle)
+{
+    exl_worker_t *worker = handle->data;
+    exl_claim_close(worker->claim);
+    exl_idmap_fini(&worker->functions);
+    free(worker);
+}
+
+/* The last step: nobody refers to the worker any more. */
+static void close_worker(exl_worker_t *worker)
+{
+    exl_node_t *node = exl_zygote_node(worker->zygote);
+    assert(!worker->closed);
+    worker->closed = true;
+    (void)exl_idmap_remove(&node->processes, worker->id);
+    exl_list_remove(&worker->zygote_link);
+    uv_close((uv_handle_t *)&worker->poll, closed_cb);
+    exl_channel_fini(&worker->channel);
+    exl_stream_close(worker->stderr_stream);
+    worker->stderr_stream = NULL;
+    node->changed(node->owner);
+}
+
+static void dispatch(exl_worker_t *worker, exl_message_t *message)
+{
+    switch (message->frame.type) {
+    case EXL_FRAME_READY:
+        worker->ready = true;
+        worker->events->ready(worker);
+        break;
+    case EXL_FRAME_SETUP_FAILED:
+        worker->failed = true;
+        if (message->payload)
+            worker->events->setup_failed(worker, message->payload);
+        break;
+    case EXL_FRAME_RESULT:
+    case EXL_FRAME_EXCEPTION:
+        if (message->payload)
+            worker->events->answer(worker, message->frame.id, message->frame.type == EXL_FRAME_EXCEPTION,
+                                   message->payload);
+        break;
+    case EXL_FRAME_IMPORTS:
+        if (message->payload)
+            worker->events->imports(worker, message->payload);
+        break;
+    default:
+        worker->reason = "sent a frame that no worker sends";
+        exl_worker_kill(worker, SIGKILL);
+    }
+    exl_message_fini(message);
+}
+
+/* Reads what is there. 0: nothing more for now; negative: nothing more ever. */
+static int drain(exl_worker_t *worker)
+{
+    for (;;) {
+        exl_message_t message;
+        int rc;
+        while ((rc = exl_channel_next(&worker->channel, &message)) > 0)
+            dispatch(worker, &message);
+        if (rc == 0)
+            rc = exl_channel_fill(&worker->channel);
+        if (rc <= 0)
+            return rc;
+        /* A short read means that the socket is empty: one call to the kernel less. */
+        if (rc < EXL_INLINE_MAX / 4) {
+            while ((rc = exl_channel_next(&worker->channel, &message)) > 0)
+                dispatch(worker, &message);
+            return rc;
+        }
+    }
+}
+
+static void stop_listening(exl_worker_t *worker, int code)
+{
+    (void)uv_poll_stop(&worker->poll);
+    if (worker->exited)
+        return;
+    /* It has closed its end, or sent nonsense, and lives: exec, or a call that closed every descriptor. */
+    if (!worker->reason) {
+        worker->reason = "closed its channel to the driver";
+        worker->reason_code = code;
+    }
+    exl_worker_kill(worker, SIGKILL);
+}
+
+static void poll_cb(uv_poll_t *handle, int status, int events)
+{
+    exl_worker_t *worker = handle->data;
+    if (worker->closed)
+        return;
+    if (events & UV_WRITABLE)
+        exl_worker_flush(worker);
+    if ((events & UV_READABLE) || status < 0) {
+        int rc = drain(worker);
+        if (rc < 0 && !worker->closed)
+            stop_listening(worker, rc);
+    }
+}
+
+static int open_channel(exl_worker_t *worker, int *ret_peer)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return -errno;
+    exl_channel_init(&worker->channel, pair[0]);
+    *ret_peer = pair[1];
+    return uv_poll_init(exl_zygote_node(worker->zygote)->loop, &worker->poll, pair[0]);
+}
+
+static int duplicate(int fd)
+{
+    return fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+}
+
+static void start_failed(exl_worker_t *worker, const int *fds, unsigned nfds)
+{
+    for (unsigned i = 0; i < nfds; i++)
+        if (fds[i] >= 0)
+            (void)close(fds[i]);
+    exl_stream_close(worker->stderr_stream);
+    exl_channel_fini(&worker->channel);
+    exl_claim_close(worker->claim);
+    free(worker);
+}
+
+int exl_worker_start(exl_zygote_t *zygote, bool persistent, bool preloaded, const exl_worker_events_t *events,
+                     void *owner, exl_worker_t **ret_worker, exl_error_t *err)
+{
+    exl_node_t *node = exl_zygote_node(zygote);
+    exl_worker_t *worker = calloc(1, sizeof *worker);
+    if (!worker)
+        return exl_error_set(err, -ENOMEM, "out of memory");
+    *worker = (exl_worker_t){
+        .id = exl_node_worker_id(node), .owner = owner, .events = events, .zygote = zygote, .persistent = persistent};
+    exl_list_init(&worker->link);
+    exl_list_init(&worker->zygote_link);
+    exl_list_init(&worker->outstanding);
+    exl_idmap_init(&worker->functions);
+    worker->channel.fd = -1;
+    worker->poll.data = worker;
+
+    /* channel, stdout, stderr, claim: the order in which the zygote expects them */
+    int fds[] = {-1, -1, -1, -1};
+    int rc = persistent ? exl_claim_create(&worker->claim, &fds[3]) : 0;
+    if (rc == 0)
+        rc = exl_stream_open(node->tee, worker->claim, &worker->stderr_stream, &fds[2]);
+    if (rc == 0 && (fds[1] = duplicate(STDOUT_FILENO)) < 0 && (fds[1] = duplicate(fds[2])) < 0)
+        rc = -errno;
+    if (rc == 0)
+        rc = exl_idmap_put(&node->processes, worker->id, worker);
+    if (rc == 0 && (rc = open_channel(worker, &fds[0])) < 0)
+        (void)exl_idmap_remove(&node->processes, worker->id);
+    if (rc < 0) {
+        start_failed(worker, fds, 4);
+        return exl_error_set(err, rc, "cannot prepare a worker: %s", exl_strerror(rc));
+    }
+    rc = exl_zygote_fork(zygote, worker, fds, persistent ? 4 : 3, preloaded, err);
+    if (rc < 0) {
+        close_worker(worker);
+        return rc;
+    }
+    watch(worker);
+    *ret_worker = worker;
+    return 0;
+}
+
+int exl_worker_send(exl_worker_t *worker, exl_frame_t frame, exl_payload_t *payload)
+{
+    worker->flush_due = true;
+    return exl_channel_queue(&worker->channel, frame, payload, NULL, 0, false);
+}
+
+void exl_worker_flush(exl_worker_t *worker)
+{
+    worker->flush_due = false;
+    /* Errors are the reader's to tell: the end of the channel, and the exit status, are on their way. */
+    (void)exl_channel_flush(&worker->channel);
+    if ((exl_channel_backlog(&worker->channel) > 0) != worker->writable_wanted && !worker->channel.ended)
+        watch(worker);
+}
+
+void exl_worker_end(exl_worker_t *worker)
+{
+    if (worker->ending)
+        return;
+    worker->ending = true;
+    (void)exl_worker_send(worker, (exl_frame_t){.type = EXL_FRAME_END}, NULL);
+    exl_worker_flush(worker);
+}
+
+void exl_worker_kill(exl_worker_t *worker, int signal)
+{
+    exl_zygote_kill(worker->zygote, worker->id, signal);
+}
+
+uint64_t exl_worker_started(const exl_worker_t *worker)
+{
+    return exl_claim_started(worker->claim);
+}
+
+uint64_t exl_worker_recall(exl_worker_t *worker)
+{
+    uint64_t started = exl_claim_recall(worker->claim, worker->epoch);
+    worker->epoch = (worker->epoch + 1) & ((UINT32_C(1) << (64 - EXL_CLAIM_STARTED_BITS)) - 1);
+    return started;
+}
+
+static void describe(const exl_worker_t *worker, char *text, size_t size)
+{
+    if (worker->reason && worker->reason_code && worker->reason_code != EXL_ECLOSED)
+        (void)snprintf(text, size, "%s: %s", worker->reason, exl_strerror(worker->reason_code));
+    else if (worker->reason)
+        (void)snprintf(text, size, "%s", worker->reason);
+    else if (!worker->status_known)
+        (void)snprintf(text, size, "its zygote was killed");
+    else
+        text[0] = '\0'; /* the wait status says it all */
+}
+
+exl_failure_t *exl_worker_failure(exl_worker_t *worker)
+{
+    char reason[256], tail[EXL_TAIL_SIZE];
+    uint64_t mark = worker->claim ? atomic_load(&worker->claim->stderr_mark) : 0;
+    size_t size = worker->stderr_stream ? exl_stream_tail(worker->stderr_stream, mark, tail) : 0;
+    bool lived = worker->pid != 0 && (worker->ready || !worker->persistent);
+    describe(worker, reason, sizeof reason);
+    return exl_failure_create(!worker->status_known && lived ? EXL_BLAME_NODE
+                              : lived                        ? EXL_BLAME_FUNCTION
+                                                             : EXL_BLAME_WORKER,
+                              worker->pid, worker->status_known ? &worker->wait_status : NULL, reason, tail, size);
+}
+
+void exl_worker_forked(exl_worker_t *worker, pid_t pid)
+{
+    worker->pid = pid;
+}
+
+void exl_worker_exited(exl_worker_t *worker, const int *wait_status, const char *reason, int code)
+{
+    worker->exited = true;
+    worker->status_known = wait_status != NULL;
+    if (wait_status)
+        worker->wait_status = *wait_status;
+    if (reason) {
+        worker->reason = reason;
+        worker->reason_code = code;
+    }
+    (void)drain(worker);
+    worker->events->gone(worker);
+    close_worker(worker);
+}

@@ -1,0 +1,88 @@
+/* worker.h: the engine's side of one worker process: its channel, its calls, its end.
+ *
+ * A worker's end is heard from its zygote, which waited for it; the channel is then read to its last whole answer before
+ * `gone` is called, so that an answer given just before the end counts. `gone` is the last callback. */
+#ifndef EXL_NODE_WORKER_H
+#define EXL_NODE_WORKER_H
+
+#include <stdbool.h>
+#include <uv.h>
+
+#include "base/error.h"
+#include "base/list.h"
+#include "node/claim.h"
+#include "node/tee.h"
+#include "node/zygote.h"
+#include "task/failure.h"
+#include "wire/channel.h"
+
+typedef struct exl_worker exl_worker_t;
+
+typedef struct exl_worker_events {
+    void (*ready)(exl_worker_t *worker);
+    void (*setup_failed)(exl_worker_t *worker, exl_payload_t *exception);
+    /* `payload` is borrowed. */
+    void (*answer)(exl_worker_t *worker, uint64_t number, bool raised, exl_payload_t *payload);
+    void (*imports)(exl_worker_t *worker, exl_payload_t *modules);
+    void (*gone)(exl_worker_t *worker);
+} exl_worker_events_t;
+
+struct exl_worker {
+    exl_list_t link;        /* in its executor */
+    exl_list_t zygote_link; /* in its zygote */
+    uint64_t id;
+    void *owner; /* borrowed: the executor */
+    const exl_worker_events_t *events;
+    exl_zygote_t *zygote; /* borrowed; its executor holds a reference */
+    uint32_t index;       /* executorlib_worker_id */
+    pid_t pid;            /* 0 until forked */
+    bool persistent, ready, ending, failed, exited, status_known, closed;
+    bool flush_due; /* frames queued in this round, sent at its end */
+    int wait_status;
+    const char *reason; /* static text: why it could not go on, when the wait status does not say */
+    int reason_code;    /* … and its error code */
+    exl_channel_t channel;
+    uv_poll_t poll;
+    bool writable_wanted;
+    exl_claim_t *claim;     /* owned; NULL for one process per call */
+    exl_stream_t *stderr_stream; /* owned */
+    exl_list_t outstanding; /* tasks, in the order of their numbers */
+    uint32_t noutstanding;
+    uint32_t noutstanding_bytes;
+    struct exl_task *reserved; /* borrowed: its arguments are being copied for this worker */
+    uint64_t last_number;
+    uint64_t first_of_epoch; /* the first number sent in the present epoch */
+    uint32_t epoch;
+    uint64_t start_order;    /* calls submitted before this one wait for this start */
+    exl_idmap_t functions;   /* ids of functions that the worker has */
+    struct exl_task *task;   /* borrowed: one process per call */
+};
+
+/* Asks `zygote` for a process. */
+int exl_worker_start(exl_zygote_t *zygote, bool persistent, bool preloaded, const exl_worker_events_t *events,
+                     void *owner, exl_worker_t **ret_worker, exl_error_t *err);
+
+/* Queues a frame; it leaves with exl_worker_flush(). */
+int exl_worker_send(exl_worker_t *worker, exl_frame_t frame, exl_payload_t *payload);
+void exl_worker_flush(exl_worker_t *worker);
+
+/* No more calls: finish what has begun, then exit. */
+void exl_worker_end(exl_worker_t *worker);
+
+/* Kills the worker and everything it started. */
+void exl_worker_kill(exl_worker_t *worker, int signal);
+
+/* The last number that the worker has begun. */
+uint64_t exl_worker_started(const exl_worker_t *worker);
+
+/* Takes back all calls that have not begun; returns the last number that has. Persistent workers only. */
+uint64_t exl_worker_recall(exl_worker_t *worker);
+
+/* Why it went, with the tail of what its present call wrote to stderr. NULL when memory is out. */
+exl_failure_t *exl_worker_failure(exl_worker_t *worker);
+
+/* From the zygote. */
+void exl_worker_forked(exl_worker_t *worker, pid_t pid);
+void exl_worker_exited(exl_worker_t *worker, const int *wait_status, const char *reason, int code);
+
+#endif

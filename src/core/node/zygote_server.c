@@ -1,0 +1,293 @@
+/* zygote_server.c: fork, reap, report. See zygote_server.h for what it promises. */
+#define _GNU_SOURCE
+#include "node/zygote_server.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/idmap.h"
+#include "node/descendants.h"
+#include "wire/channel.h"
+
+struct child {
+    uint64_t id;
+    pid_t pid;
+};
+
+struct server {
+    exl_channel_t control;
+    int signal_fd, driver_fd;
+    pid_t driver;
+    exl_idmap_t by_id, by_pid; /* of struct child, owned by by_pid */
+    const exl_fork_hooks_t *hooks;
+    bool preloaded;
+};
+
+enum { FORK_FDS = 3, MAX_ORPHANS = 1024 };
+
+static void report(struct server *server, uint8_t type, uint64_t id, uint32_t arg)
+{
+    /* A failure means that the driver has gone, which the loop hears by itself. */
+    (void)exl_channel_queue(&server->control, (exl_frame_t){.type = type, .id = id, .arg = arg}, NULL, NULL, 0, false);
+    (void)exl_channel_flush(&server->control);
+}
+
+static struct child *child_add(struct server *server, uint64_t id, pid_t pid)
+{
+    struct child *child = malloc(sizeof *child);
+    if (!child)
+        return NULL;
+    *child = (struct child){id, pid};
+    if (exl_idmap_put(&server->by_id, id, child) < 0 || exl_idmap_put(&server->by_pid, (uint64_t)pid, child) < 0) {
+        (void)exl_idmap_remove(&server->by_id, id);
+        free(child);
+        return NULL;
+    }
+    return child;
+}
+
+/* Children that no fork of ours made are what a dead worker left behind: while it lived, it was their subreaper. */
+static void kill_orphans(struct server *server)
+{
+    pid_t pids[MAX_ORPHANS];
+    ssize_t count = exl_children_of(getpid(), pids, MAX_ORPHANS);
+    for (ssize_t i = 0; i < count && i < MAX_ORPHANS; i++)
+        if (!exl_idmap_get(&server->by_pid, (uint64_t)pids[i])) {
+            exl_descendants_signal(pids[i], SIGKILL);
+            (void)kill(pids[i], SIGKILL);
+        }
+}
+
+static void reap(struct server *server)
+{
+    int status;
+    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+        struct child *child = exl_idmap_remove(&server->by_pid, (uint64_t)pid);
+        kill_orphans(server);
+        if (!child)
+            continue;
+        report(server, EXL_FRAME_EXITED, child->id, (uint32_t)status);
+        (void)exl_idmap_remove(&server->by_id, child->id);
+        free(child);
+    }
+}
+
+static void kill_everything(struct server *server)
+{
+    for (;;) {
+        exl_descendants_signal(getpid(), SIGKILL);
+        pid_t pid = waitpid(-1, NULL, 0);
+        if (pid < 0 && errno == ECHILD)
+            break;
+        free(pid > 0 ? exl_idmap_remove(&server->by_pid, (uint64_t)pid) : NULL);
+    }
+}
+
+static void preload(struct server *server)
+{
+    if (!server->preloaded && server->hooks->preload)
+        server->hooks->preload();
+    server->preloaded = true;
+}
+
+static void server_fini(struct server *server)
+{
+    for (size_t i = 0; i < server->by_pid.capacity; i++)
+        free(server->by_pid.slots[i].value);
+    exl_idmap_fini(&server->by_pid);
+    exl_idmap_fini(&server->by_id);
+    exl_channel_fini(&server->control);
+    if (server->signal_fd >= 0)
+        (void)close(server->signal_fd);
+    if (server->driver_fd >= 0)
+        (void)close(server->driver_fd);
+}
+
+static void block_sigchld(int how)
+{
+    sigset_t set;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGCHLD);
+    (void)sigprocmask(how, &set, NULL);
+}
+
+/* In a forked child. A subreaper of its own, so that what it starts stays its own until it ends. */
+static void become_child(struct server *server, pid_t parent)
+{
+    server_fini(server);
+    block_sigchld(SIG_UNBLOCK);
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(0);
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+    (void)setsid();
+}
+
+static void become_worker(struct server *server, pid_t parent, exl_message_t *request, exl_role_t *role)
+{
+    become_child(server, parent);
+    (void)dup2(request->fds[1], STDOUT_FILENO);
+    (void)dup2(request->fds[2], STDERR_FILENO);
+    (void)close(request->fds[1]);
+    (void)close(request->fds[2]);
+    *role = (exl_role_t){.kind = EXL_ROLE_WORKER,
+                         .channel_fd = request->fds[0],
+                         .claim_fd = request->frame.nfds > FORK_FDS ? request->fds[FORK_FDS] : -1};
+}
+
+/* Returns true in the child. */
+static bool fork_child(struct server *server, exl_message_t *request, exl_role_t *role)
+{
+    uint64_t id = request->frame.id;
+    bool template = request->frame.type == EXL_FRAME_TEMPLATE;
+    pid_t parent = getpid();
+    if (server->hooks->before)
+        server->hooks->before();
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (server->hooks->in_child)
+            server->hooks->in_child();
+        if (template) {
+            become_child(server, parent);
+            *role = (exl_role_t){
+                .kind = EXL_ROLE_TEMPLATE, .channel_fd = request->fds[0], .claim_fd = -1, .payload = request->payload};
+        } else {
+            become_worker(server, parent, request, role);
+        }
+        return true;
+    }
+    int error = errno;
+    if (server->hooks->in_parent)
+        server->hooks->in_parent();
+    if (pid > 0 && !child_add(server, id, pid)) {
+        (void)kill(pid, SIGKILL);
+        error = ENOMEM;
+        pid = -1;
+    }
+    report(server, pid > 0 ? EXL_FRAME_FORKED : EXL_FRAME_NOT_FORKED, id, (uint32_t)(pid > 0 ? pid : error));
+    exl_message_fini(request);
+    return false;
+}
+
+static void kill_tree(struct server *server, uint64_t id, int signal)
+{
+    struct child *child = exl_idmap_get(&server->by_id, id);
+    if (!child)
+        return;
+    exl_descendants_signal(child->pid, signal);
+    (void)kill(child->pid, signal);
+}
+
+/* Returns true in a forked child. */
+static bool handle(struct server *server, exl_message_t *request, exl_role_t *role)
+{
+    switch (request->frame.type) {
+    case EXL_FRAME_FORK:
+        if (request->frame.nfds < FORK_FDS)
+            break;
+        if (request->frame.arg & EXL_FORK_PRELOADED)
+            preload(server);
+        return fork_child(server, request, role);
+    case EXL_FRAME_TEMPLATE:
+        if (request->frame.nfds < 1 || !request->payload)
+            break;
+        preload(server);
+        return fork_child(server, request, role);
+    case EXL_FRAME_KILL:
+        kill_tree(server, request->frame.id, (int)request->frame.arg);
+        break;
+    default:
+        break;
+    }
+    exl_message_fini(request);
+    return false;
+}
+
+/* Handles every whole message that has arrived. 1 in a forked child, 0, or a negative code. */
+static int handle_messages(struct server *server, exl_role_t *role)
+{
+    exl_message_t request;
+    int rc;
+    while ((rc = exl_channel_next(&server->control, &request)) > 0)
+        if (handle(server, &request, role))
+            return 1;
+    return rc;
+}
+
+static bool driver_lives(const struct server *server)
+{
+    struct pollfd driver = {.fd = server->driver_fd, .events = POLLIN};
+    return server->driver_fd < 0 ? kill(server->driver, 0) == 0 : poll(&driver, 1, 0) == 0;
+}
+
+static int serve(struct server *server, exl_role_t *role)
+{
+    for (;;) {
+        struct pollfd fds[] = {{.fd = server->control.fd, .events = POLLIN},
+                               {.fd = server->signal_fd, .events = POLLIN},
+                               {.fd = server->driver_fd, .events = POLLIN}};
+        int ready = poll(fds, 3, server->preloaded ? -1 : 0);
+        if (ready == 0)
+            preload(server);
+        if (ready <= 0)
+            continue;
+        if (fds[2].revents)
+            return EXL_ECLOSED;
+        if (fds[1].revents) {
+            struct signalfd_siginfo info;
+            (void)!read(server->signal_fd, &info, sizeof info);
+            reap(server);
+        }
+        if (fds[0].revents) {
+            int rc = exl_channel_fill(&server->control);
+            if (rc > 0)
+                rc = handle_messages(server, role);
+            if (rc != 0)
+                return rc;
+        }
+    }
+}
+
+static int server_init(struct server *server, int control_fd, pid_t driver, const exl_fork_hooks_t *hooks)
+{
+    sigset_t set;
+    *server = (struct server){.driver = driver, .hooks = hooks};
+    exl_channel_init(&server->control, control_fd);
+    exl_idmap_init(&server->by_id);
+    exl_idmap_init(&server->by_pid);
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+    block_sigchld(SIG_BLOCK);
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGCHLD);
+    server->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    /* Kernels before 5.3 have no pidfd: there the end of the control channel alone tells of the driver's death. */
+    server->driver_fd = (int)syscall(SYS_pidfd_open, driver, 0);
+    if (server->signal_fd < 0)
+        return -errno;
+    return driver_lives(server) ? 0 : EXL_ECLOSED;
+}
+
+int exl_zygote_serve(int control_fd, pid_t driver, const exl_fork_hooks_t *hooks, exl_role_t *ret_role)
+{
+    struct server server;
+    int rc = server_init(&server, control_fd, driver, hooks);
+    if (rc == 0) {
+        report(&server, EXL_FRAME_ONLINE, 0, 0);
+        rc = serve(&server, ret_role);
+        if (rc == 1)
+            return 0;
+    }
+    kill_everything(&server);
+    server_fini(&server);
+    *ret_role = (exl_role_t){.kind = EXL_ROLE_ENDED, .channel_fd = -1, .claim_fd = -1};
+    return rc == EXL_ECLOSED ? 0 : rc;
+}

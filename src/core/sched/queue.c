@@ -1,0 +1,163 @@
+/* queue.c: one lane per (priority, request), each in submission order. */
+#include "sched/queue.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct exl_queue_lane {
+    int32_t priority;
+    exl_request_t request;
+    exl_list_t *items; /* owned head, apart from the array: links point at it, and the array moves */
+};
+
+void exl_queue_init(exl_queue_t *queue, uint32_t patience)
+{
+    *queue = (exl_queue_t){.patience = patience};
+}
+
+void exl_queue_fini(exl_queue_t *queue)
+{
+    for (size_t i = 0; i < queue->nlanes; i++)
+        free(queue->lanes[i].items);
+    free(queue->lanes);
+    exl_queue_init(queue, queue->patience);
+}
+
+static bool lane_matches(const struct exl_queue_lane *lane, const exl_queue_item_t *item)
+{
+    return lane->priority == item->priority && lane->request.cores == item->request.cores &&
+           lane->request.gpus == item->request.gpus;
+}
+
+static struct exl_queue_lane *lane_new(exl_queue_t *queue, const exl_queue_item_t *item)
+{
+    if (queue->nlanes == queue->capacity) {
+        size_t capacity = queue->capacity ? queue->capacity * 2 : 4;
+        void *grown = realloc(queue->lanes, capacity * sizeof *queue->lanes);
+        if (!grown)
+            return NULL;
+        queue->lanes = grown;
+        queue->capacity = capacity;
+    }
+    exl_list_t *items = malloc(sizeof *items);
+    if (!items)
+        return NULL;
+    exl_list_init(items);
+    size_t at = 0;
+    while (at < queue->nlanes && queue->lanes[at].priority >= item->priority)
+        at++;
+    memmove(queue->lanes + at + 1, queue->lanes + at, (queue->nlanes - at) * sizeof *queue->lanes);
+    queue->nlanes++;
+    queue->lanes[at] =
+        (struct exl_queue_lane){.priority = item->priority, .request = item->request, .items = items};
+    return &queue->lanes[at];
+}
+
+/* Lanes that ran empty go when a new one is needed, so a lane that is used all the time is not made anew each time. */
+static void drop_empty_lanes(exl_queue_t *queue)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < queue->nlanes; i++) {
+        if (exl_list_empty(queue->lanes[i].items))
+            free(queue->lanes[i].items);
+        else
+            queue->lanes[kept++] = queue->lanes[i];
+    }
+    queue->nlanes = kept;
+}
+
+static struct exl_queue_lane *lane_for(exl_queue_t *queue, const exl_queue_item_t *item)
+{
+    for (size_t i = 0; i < queue->nlanes; i++)
+        if (lane_matches(&queue->lanes[i], item))
+            return &queue->lanes[i];
+    drop_empty_lanes(queue);
+    return lane_new(queue, item);
+}
+
+static exl_queue_item_t *item_of(exl_list_t *link)
+{
+    return EXL_CONTAINER(link, exl_queue_item_t, link);
+}
+
+int exl_queue_push(exl_queue_t *queue, exl_queue_item_t *item)
+{
+    struct exl_queue_lane *lane = lane_for(queue, item);
+    if (!lane)
+        return -ENOMEM;
+    /* New items go to the back and returning ones near the front: search from the end that is nearer. */
+    exl_list_t *at = lane->items;
+    if (!exl_list_empty(at) && item_of(at->prev)->order > item->order)
+        for (at = at->next; item_of(at)->order < item->order; at = at->next) {
+        }
+    exl_list_insert_before(at, &item->link);
+    queue->count++;
+    return 0;
+}
+
+void exl_queue_remove(exl_queue_t *queue, exl_queue_item_t *item)
+{
+    assert(queue->count && item->link.next != &item->link);
+    exl_list_remove(&item->link);
+    queue->count--;
+}
+
+exl_queue_item_t *exl_queue_first(const exl_queue_t *queue)
+{
+    exl_queue_item_t *first = NULL;
+    for (size_t i = 0; i < queue->nlanes && (!first || queue->lanes[i].priority == first->priority); i++) {
+        if (exl_list_empty(queue->lanes[i].items))
+            continue;
+        exl_queue_item_t *item = item_of(queue->lanes[i].items->next);
+        if (!first || item->order < first->order)
+            first = item;
+    }
+    return first;
+}
+
+exl_queue_item_t *exl_queue_pop_before(exl_queue_t *queue, uint64_t order)
+{
+    for (size_t i = 0; i < queue->nlanes; i++) {
+        exl_list_t *items = queue->lanes[i].items;
+        if (exl_list_empty(items) || item_of(items->next)->order >= order)
+            continue;
+        exl_queue_item_t *item = item_of(items->next);
+        exl_queue_remove(queue, item);
+        return item;
+    }
+    return NULL;
+}
+
+int32_t exl_queue_priority(const exl_queue_t *queue)
+{
+    const exl_queue_item_t *first = queue->count ? exl_queue_first(queue) : NULL;
+    return first ? first->priority : INT32_MIN;
+}
+
+exl_queue_item_t *exl_queue_pop(exl_queue_t *queue, const exl_resources_t *resources)
+{
+    if (!queue->count)
+        return NULL;
+    exl_queue_item_t *blocked = NULL, *chosen = NULL;
+    for (size_t i = 0; i < queue->nlanes; i++) {
+        if (exl_list_empty(queue->lanes[i].items))
+            continue;
+        exl_queue_item_t *item = item_of(queue->lanes[i].items->next);
+        if (chosen && item->priority < chosen->priority)
+            break;
+        exl_queue_item_t **best = exl_resources_fits(resources, item->request) ? &chosen : &blocked;
+        if (!*best || (item->priority == (*best)->priority && item->order < (*best)->order))
+            *best = item;
+    }
+    if (!chosen)
+        return NULL;
+    bool passing = blocked && (blocked->priority > chosen->priority || blocked->order < chosen->order);
+    if (passing && blocked->passed >= queue->patience)
+        return NULL;
+    if (passing)
+        blocked->passed++;
+    exl_queue_remove(queue, chosen);
+    return chosen;
+}

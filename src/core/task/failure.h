@@ -1,0 +1,36 @@
+/* failure.h: why a call ended without an answer from its function, and whose fault that is. Immutable once made,
+ * reference-counted, so that a call's dependents share it. */
+#ifndef EXL_TASK_FAILURE_H
+#define EXL_TASK_FAILURE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+typedef enum exl_blame {
+    EXL_BLAME_FUNCTION, /* it killed its process */
+    EXL_BLAME_WORKER,   /* the process never got as far as running calls */
+    EXL_BLAME_NODE,     /* the zygote went, and its workers with it */
+    EXL_BLAME_ENGINE    /* memory or descriptors ran out on our side */
+} exl_blame_t;
+
+typedef struct exl_failure {
+    _Atomic uint32_t refs;
+    exl_blame_t blame;
+    pid_t pid;        /* 0: there was no process */
+    bool status_known;
+    int wait_status;  /* as from waitpid */
+    uint32_t restarts; /* how often the call had been started again before */
+    char *reason;      /* owned; one line */
+    char *stderr_tail; /* owned; "" if nothing was written */
+} exl_failure_t;
+
+const char *exl_blame_to_string(exl_blame_t blame);
+
+/* Copies the texts; NULL texts become "". NULL when memory is out. */
+exl_failure_t *exl_failure_create(exl_blame_t blame, pid_t pid, const int *wait_status, const char *reason,
+                                  const char *stderr_tail, size_t stderr_size);
+exl_failure_t *exl_failure_ref(exl_failure_t *failure); /* NULL is fine */
+void exl_failure_unref(exl_failure_t *failure);         /* NULL is fine */
+
+#endif

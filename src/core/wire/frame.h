@@ -1,0 +1,74 @@
+/* frame.h: the header of every message between driver, zygote and worker. A pure codec: bytes in, fields out.
+ *
+ *   offset  0  u32  magic "EXL1"
+ *           4  u8   type
+ *           5  u8   flags
+ *           6  u8   number of descriptors that travel with the frame
+ *           7  u8   0
+ *           8  u32  argument (meaning depends on the type)
+ *          12  u32  epoch (calls: which recall generation, see node/claim.h)
+ *          16  u64  id
+ *          24  u64  size of the payload's region, in bytes; it follows inline unless EXL_FRAME_FILE is set
+ *
+ * All numbers are little-endian. */
+#ifndef EXL_WIRE_FRAME_H
+#define EXL_WIRE_FRAME_H
+
+#include <stdint.h>
+
+enum { EXL_FRAME_SIZE = 32, EXL_FRAME_MAX_FDS = 5 };
+
+/* Nothing legitimate comes near it; a length beyond it is refused before anything is allocated. */
+#define EXL_FRAME_MAX_PAYLOAD (UINT64_C(1) << 40)
+
+/* In the argument of EXL_FRAME_CALL. */
+enum exl_call_argument {
+    EXL_CALL_FUNCTION = 1,      /* the payload holds arguments only; the function is the last one named */
+    EXL_CALL_REPORT_IMPORTS = 2 /* tell what the call imported */
+};
+
+enum exl_frame_flag {
+    EXL_FRAME_PAYLOAD = 1, /* a payload follows */
+    EXL_FRAME_FILE = 2     /* … in a memory file, the last of the frame's descriptors */
+};
+
+enum exl_frame_type {
+    /* engine to worker */
+    EXL_FRAME_SETUP = 1, /* id: worker, arg: index of the worker; payload: environment and initializer */
+    EXL_FRAME_FUNCTION, /* id: function of the next call; payload, at first mention only: its pickle */
+    EXL_FRAME_DEPENDENCY, /* arg: index; payload: a result that the next call takes as argument */
+    EXL_FRAME_OPTIONS,    /* payload: options of the next call */
+    EXL_FRAME_CALL,       /* id: sequence number, arg: see below, epoch; payload: the call */
+    EXL_FRAME_END,        /* finish and exit */
+    /* worker to engine */
+    EXL_FRAME_READY,        /* the initializer has returned */
+    EXL_FRAME_SETUP_FAILED, /* payload: its exception */
+    EXL_FRAME_RESULT,       /* id: sequence number; payload: what the function returned */
+    EXL_FRAME_EXCEPTION,    /* id: sequence number; payload: what it raised */
+    EXL_FRAME_IMPORTS,      /* payload: modules that the call imported and a template may import before it */
+    /* engine to zygote */
+    EXL_FRAME_FORK,     /* id: worker; descriptors: channel, stdout, stderr and, for persistent workers, claim page */
+    EXL_FRAME_TEMPLATE, /* id: template; descriptor: its control channel; payload: setup and modules */
+    EXL_FRAME_KILL,     /* id: worker, arg: signal for it and everything it started */
+    /* zygote to engine */
+    EXL_FRAME_ONLINE,     /* the zygote can fork */
+    EXL_FRAME_FORKED,     /* id: worker, arg: pid */
+    EXL_FRAME_NOT_FORKED, /* id: worker, arg: errno */
+    EXL_FRAME_EXITED,     /* id: worker, arg: wait status; everything it started is gone too */
+    EXL_FRAME_TYPES
+};
+
+typedef struct exl_frame {
+    uint8_t type, flags, nfds;
+    uint32_t arg, epoch;
+    uint64_t id, size;
+} exl_frame_t;
+
+const char *exl_frame_type_to_string(uint8_t type);
+
+void exl_frame_encode(const exl_frame_t *frame, uint8_t bytes[EXL_FRAME_SIZE]);
+
+/* 0, or EXL_EPROTOCOL for anything that exl_frame_encode() cannot have written. */
+int exl_frame_decode(const uint8_t bytes[EXL_FRAME_SIZE], exl_frame_t *ret_frame);
+
+#endif

@@ -1,0 +1,55 @@
+from collections.abc import Callable, Iterable
+from concurrent import futures
+from typing import Any
+
+class Future(futures.Future):
+    _nbytes_sent: int
+    _nbytes_received: int
+
+class Pool:
+    def __init__(
+        self,
+        *,
+        zygote: tuple[str, list[str], list[str]],
+        persistent: bool,
+        max_cores: int,
+        max_workers: int,
+        restart_limit: int = 0,
+        setup: bytes = b"",
+        allow_futures: bool = True,
+        exclusive_wide: bool = True,
+    ) -> None: ...
+    closed: bool
+    def submit(
+        self,
+        fn: Callable,
+        args: tuple,
+        kwargs: dict[str, Any],
+        cores: int = 1,
+        priority: int = 0,
+        setup: bytes | None = None,
+        options: bytes | None = None,
+    ) -> Future: ...
+    def map(
+        self,
+        fn: Callable,
+        iterables: tuple[Iterable, ...],
+        cores: int = 1,
+        priority: int = 0,
+        setup: bytes | None = None,
+        options: bytes | None = None,
+    ) -> list[Future]: ...
+    def shutdown(self, wait: bool = True, cancel_futures: bool = False) -> None: ...
+    def resize(self, max_workers: int) -> None: ...
+    def pids(self) -> list[int]: ...
+    def __len__(self) -> int: ...
+
+def cpu_count() -> int: ...
+def in_worker() -> bool: ...
+def submitting() -> bool: ...
+def foreign_future(future: futures.Future) -> tuple: ...
+def select_item(value: Any, item: Any) -> Any: ...
+def set_error_factory(factory: Callable[[str, dict[str, Any]], BaseException]) -> None: ...
+def set_remote_cause(setter: Callable[[BaseException, str], None]) -> None: ...
+def set_cloudpickler(getter: Callable[[], type]) -> None: ...
+def zygote_main(channel: int) -> None: ...

@@ -1,0 +1,182 @@
+"""The exceptions of this package.
+
+    RuntimeError
+     └── ExecutorlibSocketError        a call ended without an answer from its function
+          ├── WorkerLostError          its worker process died
+          ├── StartError               no worker process could be started for it
+          ├── TerminatedError          the executor was torn down first
+          └── EngineError              the engine itself failed (also a BrokenExecutor)
+    ValueError, TypeError
+     └── ResourceError                 a resource request that is wrong in value or in kind
+    Exception
+     └── RemoteTraceback               the worker's traceback, as the cause of a function's exception
+
+`error_for` and `set_remote_cause` are what the extension calls to make them.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import BrokenExecutor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class ExecutorlibSocketError(RuntimeError):
+    """A call ended without an answer from its function."""
+
+    __module__ = "executorlib.api"
+
+
+class WorkerLostError(ExecutorlibSocketError):
+    """The worker process of a call died before it answered.
+
+    Attributes:
+        pid (int | None): process id of the worker.
+        host (str | None): name of the host it ran on.
+        signal (int | None): the signal that killed it, None if it exited.
+        status (int | None): its exit status, None if a signal killed it.
+        stderr (str): the last lines it wrote to its standard error.
+        where (str): what it was doing.
+        restarts (int): how often the call had been given a new worker before.
+    """
+
+    __module__ = "executorlib.api"
+
+    def __init__(
+        self,
+        message: str = "the worker was lost",
+        *,
+        pid: int | None = None,
+        host: str | None = None,
+        signal: int | None = None,
+        status: int | None = None,
+        stderr: str = "",
+        where: str = "",
+        restarts: int = 0,
+    ) -> None:
+        super().__init__(message)
+        self.pid = pid
+        self.host = host
+        self.signal = signal
+        self.status = status
+        self.stderr = stderr
+        self.where = where
+        self.restarts = restarts
+
+
+class StartError(ExecutorlibSocketError):
+    """No worker process could be started.
+
+    Attributes:
+        reason (str): what went wrong.
+        stderr (str): what the process that failed to start wrote to its standard error.
+    """
+
+    __module__ = "executorlib.api"
+
+    def __init__(self, message: str = "no worker could be started", *, reason: str = "", stderr: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.stderr = stderr
+
+
+class TerminatedError(ExecutorlibSocketError):
+    """The executor was torn down before the call could finish."""
+
+    __module__ = "executorlib.api"
+
+
+class EngineError(ExecutorlibSocketError, BrokenExecutor):
+    """The engine that runs the calls failed; the executor accepts no more of them."""
+
+    __module__ = "executorlib.api"
+
+
+class ResourceError(ValueError, TypeError):
+    """A resource request cannot be understood or cannot be met."""
+
+    __module__ = "executorlib.api"
+
+
+class RemoteTraceback(Exception):
+    """The traceback of an exception where it was raised: in the worker."""
+
+    __module__ = "executorlib.api"
+
+    def __str__(self) -> str:
+        return "\n" + "".join(self.args)
+
+
+def set_remote_cause(exception: BaseException, traceback: str) -> None:
+    """Make the worker's traceback the cause of `exception`, as it arrived in this process."""
+    exception.__cause__ = RemoteTraceback(traceback)
+
+
+def error_for(kind: str, info: dict[str, Any]) -> BaseException:
+    """The exception for a call that ended without an answer.
+
+    Parameters:
+        kind: "worker_lost", "start_failed", "terminated" or "broken".
+        info: what is known about it; every key is optional.
+    """
+    return _MAKERS[kind](info)
+
+
+def _worker_lost(info: dict[str, Any]) -> BaseException:
+    fields = {key: value for key, value in info.items() if key in _WORKER_FIELDS}
+    message = f"worker process {info.get('pid')} on {info.get('host')} {_fate(info)}"
+    if info.get("where"):
+        message += f" {info['where']}"
+    if info.get("restarts"):
+        message += f", after {info['restarts']} restart(s) of the call"
+    return WorkerLostError(message + _tail(info), **fields)
+
+
+def _start_failed(info: dict[str, Any]) -> BaseException:
+    reason = info.get("reason", "")
+    message = f"no worker could be started: {reason}" if reason else "no worker could be started"
+    return StartError(message + _tail(info), reason=reason, stderr=info.get("stderr", ""))
+
+
+def _terminated(info: dict[str, Any]) -> BaseException:
+    return TerminatedError(info.get("reason") or "the executor was terminated before the call finished")
+
+
+def _broken(info: dict[str, Any]) -> BaseException:
+    return EngineError(f"the engine of the executor failed: {info.get('reason') or 'unknown reason'}")
+
+
+_WORKER_FIELDS = frozenset({"pid", "host", "signal", "status", "stderr", "where", "restarts"})
+_MAKERS = {
+    "worker_lost": _worker_lost,
+    "start_failed": _start_failed,
+    "terminated": _terminated,
+    "broken": _broken,
+}
+
+
+def _fate(info: dict[str, Any]) -> str:
+    reason = info.get("reason")
+    if info.get("signal"):
+        fate = f"was killed by signal {_signal_name(info['signal'])}"
+    elif info.get("status") is not None:
+        fate = f"exited with status {info['status']}"
+    else:
+        return f"was lost: {reason}" if reason else "was lost"
+    return f"{fate} ({reason})" if reason else fate
+
+
+def _signal_name(number: int) -> str:
+    from signal import Signals
+
+    try:
+        return f"{number} ({Signals(number).name})"
+    except ValueError:
+        return str(number)
+
+
+def _tail(info: dict[str, Any]) -> str:
+    stderr = (info.get("stderr") or "").rstrip()
+    return f"; its standard error ended with:\n{stderr}" if stderr else ""

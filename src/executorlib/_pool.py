@@ -1,0 +1,195 @@
+"""An executor on a pool of the engine: where public calls meet the extension.
+
+    submit  -->  resolve resource_dict  -->  _core.Pool.submit
+    map     -->  items or chunks        -->  _core.Pool.map
+
+Subclasses decide what to accept; this one makes the pool and talks to it.
+"""
+
+from __future__ import annotations
+
+import os
+from _pickle import dumps
+from concurrent.futures import Executor
+from time import monotonic
+
+from executorlib import _core, _errors, _worker
+from executorlib._callable import check_callable
+from executorlib._environment import snapshot, zygote
+from executorlib._errors import ResourceError
+from executorlib._lifetime import adopt, forget
+from executorlib._map import chained, chunks, resolve, results
+from executorlib._resources import Request, check, check_limit, first_difference
+from executorlib.executor.base import BaseExecutor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from concurrent.futures import Future
+    from queue import Queue
+    from typing import Any, NoReturn
+
+
+class PoolExecutor(BaseExecutor):
+    """An executor whose calls run in processes of this engine.
+
+    Parameters:
+        resources: checked resources of each call, unless it asks for others.
+        accepts: refuses, by raising, checked resources that this kind of executor cannot give.
+        persistent: whether workers outlive their calls.
+        max_workers: how many workers (persistent) or calls (else) run at once; None is no limit.
+        max_cores: how many cores the running calls occupy together; None takes those of this process, unless
+            max_workers limits the calls. Without meaning for persistent workers.
+        init_function: makes the presets of a persistent worker.
+        restart_limit: how often a call whose worker died is tried again.
+        allow_futures: whether arguments may be futures.
+        log_obj_size: whether to log the sizes of what is sent and received.
+        info: settings to show to the user.
+    """
+
+    def __init__(
+        self,
+        *,
+        resources: dict[str, Any],
+        accepts: Callable[[dict[str, Any]], None],
+        persistent: bool,
+        max_workers: int | None,
+        max_cores: int | None,
+        init_function: Callable | None,
+        restart_limit: int,
+        allow_futures: bool,
+        log_obj_size: bool,
+        info: dict[str, Any],
+    ) -> None:
+        self._resources = resources
+        self._accepts = accepts
+        self._persistent = persistent
+        self._workers = max_workers
+        self._max_cores = max_cores
+        self._info = info
+        self._checked: object = _UNCHECKED
+        self._zygote = zygote()
+        self._default = self._request(resources)
+        default_cores = _core.cpu_count() if max_workers is None and max_cores is None else 0
+        self._pool = _core.Pool(
+            zygote=self._zygote.spec,
+            persistent=persistent,
+            max_cores=0 if persistent else max_cores or default_cores,
+            max_workers=max_workers or 0,
+            restart_limit=restart_limit,
+            setup=self._lasting_setup(init_function) if persistent else b"",
+            allow_futures=allow_futures,
+            exclusive_wide=max_cores is None,
+        )
+        if log_obj_size:
+            from executorlib._sizes import SizeLoggingPool
+
+            self._pool = SizeLoggingPool(self._pool)  # type: ignore[assignment]
+        # Read by libraries that ask an executor of the standard library how much to submit at once.
+        self._max_workers = max_workers or max_cores or default_cores
+        adopt(self, self._pool)
+
+    @property
+    def max_workers(self) -> int | None:
+        return None if self._pool.closed else self._workers
+
+    @max_workers.setter
+    def max_workers(self, max_workers: int) -> None:
+        if not self._persistent:
+            raise NotImplementedError("max_workers can be changed only with block_allocation=True")
+        count = check_limit("max_workers", max_workers)
+        if count is None:
+            raise ResourceError("max_workers must be an integer, not None")
+        if not self._pool.closed:
+            self._pool.resize(count)
+            self._workers = self._max_workers = count
+
+    @property
+    def info(self) -> dict[str, Any] | None:
+        return None if self._pool.closed else {**self._info, "max_workers": self._workers}
+
+    @property
+    def future_queue(self) -> Queue | None:
+        if self._pool.closed:
+            return None
+        from executorlib._queue import PendingCalls
+
+        return PendingCalls(self._pool)
+
+    def submit(  # type: ignore[override]
+        self, fn: Callable, /, *args: Any, resource_dict: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> Future:
+        if getattr(fn, "__code__", None) is not self._checked:
+            self._checked = check_callable(fn)
+        request = self._default if resource_dict is None else self._request(resource_dict)
+        setup = None if self._persistent else snapshot().setup(self._zygote, request)
+        return self._pool.submit(fn, args, kwargs, request.cores, request.priority, setup, request.options)
+
+    def map(
+        self, fn: Callable, *iterables: Iterable | Future, timeout: float | None = None, chunksize: int = 1
+    ) -> Iterator[Any]:
+        if chunksize < 1:
+            raise ValueError(f"chunksize must be at least 1, not {chunksize}")
+        deadline = None if timeout is None else monotonic() + timeout
+        sequences = resolve(iterables)
+        if type(self).submit is not PoolExecutor.submit:
+            return Executor.map(self, fn, *sequences, timeout=timeout)
+        check_callable(fn)
+        if chunksize == 1:
+            return results(self._map(fn, sequences), deadline)
+        return chained(results(self._map(_worker.Chunk(fn), (chunks(sequences, chunksize),)), deadline))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._pool.shutdown(wait, cancel_futures)
+        if wait:
+            forget(self._pool)
+
+    def __len__(self) -> int:
+        return len(self._pool)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an executor cannot be pickled; a call that needs one makes its own")
+
+    def _map(self, fn: Callable, iterables: tuple[Iterable, ...]) -> list[Future]:
+        request = self._default
+        setup = None if self._persistent else snapshot().setup(self._zygote, request)
+        return self._pool.map(fn, iterables, request.cores, request.priority, setup, request.options)  # type: ignore[return-value]
+
+    def _request(self, resource_dict: Mapping[str, Any]) -> Request:
+        requested = check(resource_dict)
+        if self._persistent:
+            key = first_difference(requested, self._resources)
+            if key is not None:
+                raise ResourceError(
+                    f"{key}={requested[key]!r}, but with block_allocation=True the workers have what the resource_dict "
+                    "of the executor says"
+                )
+        resources = {**self._resources, **requested}
+        request = Request(resources)
+        if not self._persistent and self._max_cores is not None and request.cores > self._max_cores:
+            raise ResourceError(f"a call needs {request.cores} cores, but max_cores is {self._max_cores}")
+        self._accepts(resources)
+        if request.cwd is not None:
+            os.makedirs(request.cwd, exist_ok=True)
+        return request
+
+    def _lasting_setup(self, init_function: Callable | None) -> bytes:
+        setup = snapshot().describe(self._zygote, self._default)
+        if init_function is not None:
+            from executorlib._pickling import dumps as dumps_by_value
+
+            setup["init"] = dumps_by_value(init_function)
+        return dumps(setup, 5)
+
+
+def _cloudpickler() -> type:
+    from executorlib._pickling import CloudPickler
+
+    return CloudPickler
+
+
+_UNCHECKED = object()
+
+_core.set_error_factory(_errors.error_for)
+_core.set_remote_cause(_errors.set_remote_cause)
+_core.set_cloudpickler(_cloudpickler)

@@ -1,0 +1,192 @@
+"""What a call asks for: the resource dictionary, checked and turned into a request to the engine.
+
+    user's dict  --check-->  new dict of known keys, right types, no None  --Request-->  what one call needs
+
+The user's dictionary is only read.
+"""
+
+from __future__ import annotations
+
+import os
+from _pickle import dumps
+from collections.abc import Mapping
+from operator import index
+
+from executorlib._errors import ResourceError
+from executorlib._unavailable import unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+def check(resource_dict: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A new dictionary of the checked entries, without those that are None.
+
+    Raises:
+        ResourceError: for an unknown key, or a value of the wrong type or out of range.
+    """
+    if resource_dict is None:
+        return {}
+    if not isinstance(resource_dict, Mapping):
+        raise ResourceError(f"resource_dict must be a dictionary, not {type(resource_dict).__name__}")
+    checked = {}
+    for key, value in resource_dict.items():
+        convert = _CONVERTERS.get(key)
+        if convert is None:
+            raise ResourceError(f"unknown resource {key!r}; known are {', '.join(_CONVERTERS)}")
+        if value is not None:
+            checked[key] = convert(key, value)
+    return checked
+
+
+def check_one_node(resources: dict[str, Any]) -> None:
+    """Refuse what one node without a scheduler cannot give, now or ever."""
+    if resources.get("slurm_cmd_args"):
+        raise ResourceError("slurm_cmd_args needs Slurm; SingleNodeExecutor starts its workers without a scheduler")
+    if "submission_template" in resources:
+        raise ResourceError("submission_template needs one of the Cluster executors")
+    if resources.get("num_nodes", 1) > 1:
+        raise ResourceError(f"num_nodes={resources['num_nodes']}, but SingleNodeExecutor has one node")
+    if resources.get("cores", 1) > 1:
+        raise unavailable("more than one core (MPI rank) per call, cores > 1,")
+    if resources.get("gpus_per_core"):
+        raise unavailable("gpus_per_core")
+    if resources.get("openmpi_oversubscribe"):
+        raise unavailable("openmpi_oversubscribe")
+    if resources.get("exclusive"):
+        raise unavailable("exclusive")
+    for key in ("run_time_max", "cache_directory", "cache_key"):
+        if key in resources:
+            raise unavailable(key)
+
+
+def first_difference(requested: dict[str, Any], given: dict[str, Any]) -> str | None:
+    """The first key for which a worker started with `given` does not have what is `requested`."""
+    for key, value in requested.items():
+        has = given.get(key, _DEFAULTS.get(key))
+        if key == "cwd" and has is not None:
+            value, has = os.path.abspath(value), os.path.abspath(has)
+        if value != has and key not in _PER_CALL:
+            return key
+    return None
+
+
+def check_limit(name: str, value: Any) -> int | None:
+    """A limit such as `max_cores` as an integer, fractions dropped; None stays None."""
+    if value is None:
+        return None
+    if isinstance(value, float) and value == value and abs(value) != float("inf"):
+        value = int(value)
+    return _count(name, value)
+
+
+# What the engine counts with.
+_LARGEST = 2**31 - 1
+
+
+class Request:
+    """What one call needs, in the terms of the engine and of the worker.
+
+    Attributes:
+        cores (int): cores it occupies: ranks times threads.
+        threads (int): threads of each rank.
+        own_threads (bool): whether the user chose `threads`; then it beats thread variables in the environment.
+        cwd (str | None): absolute directory to run in, None for the driver's.
+        priority (int): calls of higher priority start first.
+        options (bytes | None): what the worker does for this call only, pickled; None for nothing.
+    """
+
+    __slots__ = ("cores", "cwd", "options", "own_threads", "priority", "threads")
+
+    def __init__(self, resources: dict[str, Any]) -> None:
+        self.threads = resources.get("threads_per_core", 1)
+        self.own_threads = "threads_per_core" in resources
+        self.cores = resources.get("cores", 1) * self.threads
+        cwd = resources.get("cwd")
+        self.cwd = None if cwd is None else os.path.abspath(cwd)
+        self.priority = resources.get("priority", 0)
+        log = resources.get("error_log_file")
+        self.options = None if log is None else dumps({"error_log_file": log}, 5)
+
+
+def _integer(key: str, value: Any) -> int:
+    try:
+        number = index(value)
+    except TypeError:
+        raise ResourceError(f"{key} must be an integer, not {value!r}") from None
+    if abs(number) > _LARGEST:
+        raise ResourceError(f"{key} must be at most {_LARGEST}, but is {number}")
+    return number
+
+
+def _count(key: str, value: Any) -> int:
+    count = _integer(key, value)
+    if count < 1:
+        raise ResourceError(f"{key} must be at least 1, not {count}")
+    return count
+
+
+def _count_or_zero(key: str, value: Any) -> int:
+    count = _integer(key, value)
+    if count < 0:
+        raise ResourceError(f"{key} must not be negative, but is {count}")
+    return count
+
+
+def _flag(key: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise ResourceError(f"{key} must be True or False, not {value!r}")
+
+
+def _text(key: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    raise ResourceError(f"{key} must be a string, not {value!r}")
+
+
+def _path(key: str, value: Any) -> str:
+    try:
+        return os.fsdecode(value)
+    except TypeError:
+        raise ResourceError(f"{key} must be a path, not {value!r}") from None
+
+
+def _texts(key: str, value: Any) -> list[str]:
+    if isinstance(value, (list, tuple)):
+        return [_text(f"each of {key}", item) for item in value]
+    raise ResourceError(f"{key} must be a list of strings, not {value!r}")
+
+
+_CONVERTERS: dict[str, Callable[[str, Any], Any]] = {
+    "cores": _count,
+    "threads_per_core": _count,
+    "gpus_per_core": _count_or_zero,
+    "cwd": _path,
+    "openmpi_oversubscribe": _flag,
+    "cache_key": _text,
+    "cache_directory": _path,
+    "num_nodes": _count,
+    "exclusive": _flag,
+    "error_log_file": _path,
+    "run_time_max": _count,
+    "priority": _integer,
+    "slurm_cmd_args": _texts,
+    "submission_template": _text,
+}
+
+# What a worker has when nothing was said.
+_DEFAULTS = {
+    "cores": 1,
+    "threads_per_core": 1,
+    "gpus_per_core": 0,
+    "openmpi_oversubscribe": False,
+    "num_nodes": 1,
+    "exclusive": False,
+    "slurm_cmd_args": [],
+}
+
+# What a running worker can do anew for each call.
+_PER_CALL = frozenset({"cache_key", "cache_directory", "error_log_file", "run_time_max", "priority"})

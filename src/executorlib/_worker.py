@@ -1,0 +1,352 @@
+"""What a worker does in Python: once per process, or when a call went wrong. The loop around calls is in C.
+
+Loaded in the zygote from its file, without the package, and then inherited by every worker: imports at the top of this
+file would be paid by each start of an executor.
+"""
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_core = sys.modules["executorlib._core"]
+
+# What is pickled from here goes by a top-level name, which a worker resolves without importing the package.
+_ALIAS = "_executorlib_worker"
+sys.modules[_ALIAS] = sys.modules[__name__]
+
+THREAD_VARIABLES = tuple(
+    f"{library}_NUM_THREADS" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB", "NUMBA")
+)
+
+
+class Chunk:
+    """Applies a function to a list of argument tuples: what `map(chunksize=…)` submits."""
+
+    __module__ = _ALIAS
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, calls: list[tuple]) -> list:
+        function = self.function
+        return [function(*arguments) for arguments in calls]
+
+
+# ---- in the zygote ----
+
+
+def preload() -> None:
+    """Import what most calls need and an interpreter does not bring: cloudpickle, to unpickle functions by value."""
+    import gc
+
+    try:
+        import cloudpickle  # noqa: F401
+    except ImportError:
+        pass  # the setup may bring a path on which it is
+    # What is there now stays for good: collections in workers need not look at it, nor copy its pages.
+    gc.collect()
+    gc.freeze()
+
+
+def become_template(setup: bytes, modules: bytes) -> bool:
+    """Import, before forks, what a call imported; False if that started threads, which a fork would lose."""
+    import gc
+    import os
+
+    from _pickle import loads
+
+    apply_setup(loads(setup))
+    for name in loads(modules):
+        try:
+            __import__(name)
+        except BaseException:  # noqa: BLE001 - then the call imports it itself, and shows the error
+            continue
+    gc.collect()
+    gc.freeze()
+    global _template_setup
+    _template_setup = setup
+    return len(os.listdir("/proc/self/task")) == 1
+
+
+_template_setup: "bytes | None" = None
+
+
+# ---- at the start of a worker ----
+
+
+def set_up(setup: bytes, index: int) -> "dict[str, Any]":
+    """Become what the driver was when it took the setup; returns the initializer's presets."""
+    import os
+
+    from _pickle import loads
+
+    reseed()
+    description = loads(setup) if setup else {}
+    if setup != _template_setup:
+        apply_setup(description)
+    global _environ_at_start
+    _environ_at_start = dict(os.environ._data)
+    _core._enter_worker(description.get("cores", 0))
+    init = description.get("init")
+    return call_initializer(loads(init), index) if init else {}
+
+
+def apply_setup(description: "dict[str, Any]") -> None:
+    import os
+
+    for name, value in description.get("environ", {}).items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    # Before any library that reads them is imported; what the user has set stays.
+    threads = description.get("threads")
+    if threads:
+        for name in THREAD_VARIABLES:
+            os.environ.setdefault(name, str(threads))
+    if "path" in description:
+        sys.path[:] = description["path"]
+        sys.path_importer_cache.clear()
+    if "prefix" in description:
+        sys.prefix, sys.exec_prefix = description["prefix"]
+    if "argv" in description:
+        sys.argv = description["argv"]
+    if "cwd" in description:
+        os.chdir(description["cwd"])
+    if "authkey" in description:
+        from multiprocessing import current_process
+
+        current_process().authkey = description["authkey"]
+
+
+def reseed() -> None:
+    """No two workers draw the same random numbers. The standard library's generator sees to itself at the fork."""
+    random = sys.modules.get("numpy.random")
+    if random is not None:
+        random.seed()
+
+
+def call_initializer(function, index: int) -> "dict[str, Any]":
+    import inspect
+
+    try:
+        takes_index = "executorlib_worker_id" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # a built-in without a signature
+        takes_index = False
+    presets = function(executorlib_worker_id=index) if takes_index else function()
+    return presets if isinstance(presets, dict) else {}
+
+
+_parameters: dict = {}
+
+
+def bind(call: tuple, presets: "dict[str, Any]") -> tuple:
+    """Fill parameters that the caller did not give from the presets; extra presets are ignored."""
+    function, args, kwargs = call
+    known = getattr(function, "__code__", function)
+    try:
+        names = _parameters.get(known)
+    except TypeError:  # not hashable
+        known = names = None
+    if names is None:
+        names = parameters_of(function)
+        if known is not None:
+            _parameters[known] = names
+    positional, keyword_only = names
+    given = set(positional[: len(args)])
+    filled = {
+        name: presets[name] for name in (*positional, *keyword_only) if name in presets and name not in given
+    }
+    return function, args, {**filled, **kwargs}
+
+
+def parameters_of(function) -> "tuple[tuple[str, ...], tuple[str, ...]]":
+    import inspect
+
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return (), ()
+    return (
+        tuple(p.name for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD),
+        tuple(p.name for p in parameters if p.kind == p.KEYWORD_ONLY),
+    )
+
+
+# ---- when a call raised ----
+
+
+def dump_exception(exception: BaseException, call: "tuple | None", options: "bytes | None") -> bytes:
+    """Pickled (exception, text of its traceback), in a form that is known to unpickle."""
+    text = format_traceback(exception)
+    if options is not None and call is not None:
+        log_error(options, call, text)
+    for attempt in (exception, Rebuilt(exception), Described(exception)):
+        dumped = dump_checked(attempt, type(exception), text)
+        if dumped is not None:
+            return dumped
+    from _pickle import dumps
+
+    return dumps((RuntimeError(f"{type(exception).__name__}: the exception could not be pickled"), text), 5)
+
+
+def format_traceback(exception: BaseException) -> str:
+    import traceback
+
+    try:
+        return "".join(traceback.format_exception(type(exception), exception, exception.__traceback__))
+    except BaseException:  # noqa: BLE001 - an exception whose __str__ raises
+        return f"{type(exception).__name__}: <its text could not be had>"
+
+
+def dump_checked(value, kind: type, text: str) -> "bytes | None":
+    from _pickle import dumps, loads
+
+    try:
+        try:
+            dumped = dumps((value, text), 5)
+            if b"__main__" in dumped:
+                raise ValueError("a class of __main__ goes by value")
+        except Exception:  # noqa: BLE001 - cloudpickle may know how
+            import cloudpickle
+
+            dumped = cloudpickle.dumps((value, text), 5)
+        loaded, _ = loads(dumped)
+    except Exception:  # noqa: BLE001 - the next form is tried
+        return None
+    return dumped if type(loaded) is kind or isinstance(value, Described) else None
+
+
+class Rebuilt:
+    """Pickles an exception without its constructor, which may want other arguments than `args`."""
+
+    def __init__(self, exception: BaseException):
+        self.exception = exception
+
+    def __reduce__(self):
+        exception = self.exception
+        state = {name: presentable(value) for name, value in vars(exception).items()}
+        return rebuild, (type(exception), tuple(presentable(argument) for argument in exception.args), state)
+
+
+def rebuild(kind: type, args: tuple, state: "dict[str, Any]") -> BaseException:
+    exception = kind.__new__(kind, *args)
+    exception.args = args
+    vars(exception).update(state)
+    return exception
+
+
+rebuild.__module__ = _ALIAS
+
+
+class Described:
+    """Stands for an exception whose class cannot be pickled."""
+
+    def __init__(self, exception: BaseException):
+        self.exception = exception
+
+    def __reduce__(self):
+        try:
+            text = str(self.exception)
+        except Exception:  # noqa: BLE001
+            text = "<its text could not be had>"
+        return RuntimeError, (f"{type(self.exception).__name__}: {text}",)
+
+
+def presentable(value):
+    """The value, or its repr where it cannot be pickled."""
+    from _pickle import dumps
+
+    try:
+        dumps(value, 5)
+    except Exception:  # noqa: BLE001
+        return repr(value)
+    return value
+
+
+def log_error(options: bytes, call: tuple, text: str) -> None:
+    import os
+
+    from _pickle import loads
+
+    path = loads(options).get("error_log_file")
+    if not path:
+        return
+    function, args, kwargs = call
+    entry = f"function: {function}\nargs: {args}\nkwargs: {kwargs}\n{text}"
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    # One write to a file opened for appending: entries of several workers do not mix.
+    with open(path, "ab", buffering=0) as log:
+        log.write(entry.encode(errors="backslashreplace"))
+
+
+# ---- after a call ----
+
+
+def importable_since(nmodules: int) -> bytes:
+    """Pickled names of the modules that a template may import before the call does, or nothing.
+
+    Only libraries: a module of the user may do at import what each process is to do for itself, such as seeding a
+    generator. Nothing either if the call changed the environment, which it may have meant for an import.
+    """
+    import itertools
+    import os
+
+    from _pickle import dumps
+
+    libraries = tuple(
+        os.path.join(entry, "") for entry in {*sys.path, *map(os.path.dirname, [os.__file__])} if is_library(entry)
+    )
+    if os.environ._data != _environ_at_start:
+        return b""
+    names = [
+        name
+        for name, module in itertools.islice(list(sys.modules.items()), nmodules, None)
+        if (getattr(module, "__file__", None) or "").startswith(libraries)
+    ]
+    return dumps(names, 5) if names else b""
+
+
+def is_library(directory: str) -> bool:
+    import os
+
+    return os.path.basename(directory) in ("site-packages", "dist-packages", "lib-dynload") or directory == os.path.dirname(
+        os.__file__
+    )
+
+
+_environ_at_start: "dict | None" = None
+
+
+def finish() -> int:
+    """End as an interpreter ends, except that modules are not torn down. Returns the exit status."""
+    import atexit
+
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        threading._shutdown()
+    atexit._run_exitfuncs()
+    flush_files()
+    return 0
+
+
+def flush_files() -> None:
+    """Write out what open files still hold: the interpreter would close them as it goes."""
+    import gc
+    import io
+
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:  # noqa: BLE001, S112 - closed, or None
+            continue
+    # What was there before the fork is frozen and not listed: few objects are looked at.
+    for thing in gc.get_objects():
+        if isinstance(thing, io.IOBase):
+            try:
+                if not thing.closed and thing.writable():
+                    thing.flush()
+            except Exception:  # noqa: BLE001, S112
+                continue

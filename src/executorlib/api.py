@@ -1,0 +1,46 @@
+"""What other packages build on, beside the names of `executorlib` itself."""
+
+from executorlib._errors import (
+    EngineError,
+    ExecutorlibSocketError,
+    RemoteTraceback,
+    ResourceError,
+    StartError,
+    TerminatedError,
+    WorkerLostError,
+)
+from executorlib.executor.single import TestClusterExecutor
+from executorlib.standalone.command import get_command_path
+from executorlib.standalone.interactive.communication import (
+    SocketInterface,
+    interface_bootup,
+    interface_connect,
+    interface_receive,
+    interface_send,
+    interface_shutdown,
+)
+from executorlib.standalone.interactive.spawner import MpiExecSpawner, SubprocessSpawner
+from executorlib.standalone.queue import cancel_items_in_queue
+from executorlib.standalone.serialize import cloudpickle_register
+
+__all__ = [
+    "EngineError",
+    "ExecutorlibSocketError",
+    "MpiExecSpawner",
+    "RemoteTraceback",
+    "ResourceError",
+    "SocketInterface",
+    "StartError",
+    "SubprocessSpawner",
+    "TerminatedError",
+    "TestClusterExecutor",
+    "WorkerLostError",
+    "cancel_items_in_queue",
+    "cloudpickle_register",
+    "get_command_path",
+    "interface_bootup",
+    "interface_connect",
+    "interface_receive",
+    "interface_send",
+    "interface_shutdown",
+]

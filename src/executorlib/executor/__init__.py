@@ -1,0 +1,1 @@
+"""The executors, one file for each kind of machine they run on."""

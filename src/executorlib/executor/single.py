@@ -1,0 +1,222 @@
+"""Executors for one node: the machine that the program runs on."""
+
+from __future__ import annotations
+
+import warnings
+
+from executorlib import _core
+from executorlib._errors import ResourceError
+from executorlib._pool import PoolExecutor
+from executorlib._resources import check, check_limit, check_one_node
+from executorlib._unavailable import unavailable
+from executorlib.executor.base import BaseExecutor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+
+class SingleNodeExecutor(PoolExecutor):
+    """Runs Python functions in processes of their own on this machine.
+
+    By default every call gets a fresh process, so calls share nothing. With `block_allocation=True` a fixed number
+    of workers serve all calls, which is much faster for short ones. Functions of the main program and of notebooks
+    work, without a `__main__` guard.
+
+    Parameters:
+        max_workers (int | None): how many calls run at once; with block allocation, how many workers there are.
+        cache_directory (str | None): directory of cached results. Not available in this release.
+        max_cores (int | None): how many cores the running calls occupy together, a call occupying
+            `cores * threads_per_core`. With block allocation and without `max_workers` there are
+            `max_cores // cores` workers. If neither limit is given it is the number of cores this process may use
+            (its affinity, its share of the machine, its Slurm job); a call that needs more still runs, alone.
+        resource_dict (Mapping | None): what every call needs. It is not changed. Keys, all optional:
+
+            - cores (int): MPI ranks, 1 by default. More are not available in this release.
+            - threads_per_core (int): threads of each rank, 1 by default. The variables by which OpenMP, OpenBLAS,
+              MKL, NumExpr, Accelerate and Numba choose a number of threads are set to it. Left out, those that
+              the environment sets already stay.
+            - gpus_per_core (int): GPUs of each rank, 0 by default. Others are not available in this release.
+            - cwd (path): directory to run in, made if missing; the current one by default.
+            - error_log_file (path): file to which function, arguments and traceback of failed calls are appended;
+              relative to `cwd`.
+            - priority (int): among calls that wait, those of higher priority start first; 0 by default.
+            - num_nodes (int): 1.
+            - exclusive, openmpi_oversubscribe (bool): False; not available otherwise in this release.
+            - run_time_max (int), cache_key (str), cache_directory (path): not available in this release.
+        hostname_localhost (bool | None): has no effect: nothing on one node is reached by a host name.
+        block_allocation (bool): whether workers stay and serve one call after the other; False by default.
+        init_function (Callable | None): called once in each worker of a block allocation. It returns a dictionary
+            of presets: values for parameters of the submitted functions that a call leaves out. It may have a
+            parameter `executorlib_worker_id`, an integer from 0 on.
+        disable_dependencies (bool): True to refuse futures as arguments; False by default.
+        refresh_rate (float): seconds; has no effect, since nothing polls. Only the default, 0.01, goes with
+            `disable_dependencies`.
+        plot_dependency_graph (bool): not available in this release.
+        plot_dependency_graph_filename (str | None): not available in this release.
+        export_workflow_filename (str | None): not available in this release.
+        log_obj_size (bool): whether to log, by the logger "executorlib" as warnings, the size in bytes of what
+            each call sends and receives; False by default.
+        wait (bool): True; only Cluster executors can leave calls behind.
+        restart_limit (int): how often a call whose worker died is tried again on a new one, with block allocation;
+            0 by default.
+        openmpi_oversubscribe (bool): not available in this release.
+
+    Raises:
+        ResourceError: a ValueError and TypeError, for a resource or limit that is unknown, of the wrong type, out
+            of range, or more than `max_cores`.
+        ValueError: for `init_function` or `restart_limit` without block allocation, `wait=False`, or a
+            `refresh_rate` or plot together with `disable_dependencies`.
+        NotImplementedError: for what is not available in this release.
+
+    Warns:
+        UserWarning: if a block allocation gets its number of workers from the number of cores.
+
+    Example:
+        >>> with SingleNodeExecutor(max_cores=2) as exe:
+        ...     total = exe.submit(sum, [exe.submit(pow, i, 2) for i in range(4)])
+        ...     print(total.result())
+        14
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        cache_directory: str | None = None,
+        max_cores: int | None = None,
+        resource_dict: Mapping[str, Any] | None = None,
+        hostname_localhost: bool | None = None,
+        block_allocation: bool = False,
+        init_function: Callable | None = None,
+        disable_dependencies: bool = False,
+        refresh_rate: float = 0.01,
+        plot_dependency_graph: bool = False,
+        plot_dependency_graph_filename: str | None = None,
+        export_workflow_filename: str | None = None,
+        log_obj_size: bool = False,
+        wait: bool = True,
+        restart_limit: int = 0,
+        openmpi_oversubscribe: bool = False,
+    ) -> None:
+        resources = check(resource_dict)
+        max_workers = check_limit("max_workers", max_workers)
+        max_cores = check_limit("max_cores", max_cores)
+        if not wait:
+            raise ValueError("wait=False needs one of the Cluster executors: here calls end with the program")
+        _check_init_function(init_function, block_allocation, cache_directory)
+        _check_restart_limit(restart_limit, block_allocation)
+        _check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
+        for name, value in (
+            ("cache_directory", cache_directory is not None),
+            ("plot_dependency_graph", plot_dependency_graph),
+            ("plot_dependency_graph_filename", plot_dependency_graph_filename is not None),
+            ("export_workflow_filename", export_workflow_filename is not None),
+            ("openmpi_oversubscribe", openmpi_oversubscribe),
+        ):
+            if value:
+                raise unavailable(name)
+        if block_allocation:
+            max_workers = _worker_count(max_workers, max_cores, resources.get("cores", 1))
+        info = {
+            **{key: value for key, value in resources.items() if key not in _NOT_IN_INFO},
+            "cores": resources.get("cores", 1),
+            "cwd": resources.get("cwd"),
+            "openmpi_oversubscribe": openmpi_oversubscribe,
+            "cache_directory": cache_directory,
+            "hostname_localhost": hostname_localhost,
+            "log_obj_size": log_obj_size,
+        }
+        if block_allocation:
+            info |= {"init_function": init_function, "restart_limit": restart_limit}
+        else:
+            info |= {"max_cores": max_cores}
+        super().__init__(
+            resources=resources,
+            accepts=check_one_node,
+            persistent=bool(block_allocation),
+            max_workers=max_workers,
+            max_cores=max_cores,
+            init_function=init_function,
+            restart_limit=restart_limit,
+            allow_futures=not disable_dependencies,
+            log_obj_size=log_obj_size,
+            info=info,
+        )
+
+
+class TestClusterExecutor(BaseExecutor):
+    """Stands in for a cluster on one machine: calls as detached processes. Not available in this release."""
+
+    __test__ = False  # pytest takes the name for that of a test
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        cache_directory: str | None = None,
+        max_cores: int | None = None,
+        resource_dict: Mapping[str, Any] | None = None,
+        hostname_localhost: bool | None = None,
+        block_allocation: bool = False,
+        init_function: Callable | None = None,
+        disable_dependencies: bool = False,
+        refresh_rate: float = 0.01,
+        plot_dependency_graph: bool = False,
+        plot_dependency_graph_filename: str | None = None,
+        export_workflow_filename: str | None = None,
+        log_obj_size: bool = False,
+        wait: bool = True,
+        openmpi_oversubscribe: bool = False,
+    ) -> None:
+        raise unavailable("TestClusterExecutor")
+
+
+_NOT_IN_INFO = frozenset({"threads_per_core", "gpus_per_core", "slurm_cmd_args"})
+
+
+def _check_init_function(init_function: Any, block_allocation: bool, cache_directory: str | None) -> None:
+    if init_function is None:
+        return
+    if not callable(init_function):
+        raise TypeError(f"init_function must be callable, but is {init_function!r}")
+    if not block_allocation:
+        raise ValueError("init_function needs block_allocation=True: without it no worker keeps the presets")
+    if cache_directory is not None:
+        warnings.warn(
+            "cached results do not depend on init_function: a changed one can bring back outdated results",
+            stacklevel=3,
+        )
+
+
+def _check_restart_limit(restart_limit: Any, block_allocation: bool) -> None:
+    if isinstance(restart_limit, bool) or not isinstance(restart_limit, int):
+        raise ResourceError(f"restart_limit must be an integer, not {restart_limit!r}")
+    if restart_limit < 0:
+        raise ResourceError(f"restart_limit must not be negative, but is {restart_limit}")
+    if restart_limit and not block_allocation:
+        raise ValueError("restart_limit needs block_allocation=True: it counts restarts of lasting workers")
+
+
+def _check_dependencies(disable_dependencies: bool, refresh_rate: Any, plot_dependency_graph: bool) -> None:
+    if not isinstance(refresh_rate, (int, float)):
+        raise ResourceError(f"refresh_rate must be a number of seconds, not {refresh_rate!r}")
+    if not refresh_rate >= 0:
+        raise ResourceError(f"refresh_rate must not be negative, but is {refresh_rate}")
+    if disable_dependencies and plot_dependency_graph:
+        raise ValueError("plot_dependency_graph needs the dependencies that disable_dependencies turns off")
+    if disable_dependencies and refresh_rate != 0.01:
+        raise ValueError("refresh_rate is for the dependencies that disable_dependencies turns off")
+
+
+def _worker_count(max_workers: int | None, max_cores: int | None, cores: int) -> int:
+    if max_workers is not None:
+        return max_workers
+    if max_cores is not None:
+        if max_cores < cores:
+            raise ResourceError(f"a worker needs {cores} cores, but max_cores is {max_cores}")
+        return max_cores // cores
+    count = _core.cpu_count()
+    warnings.warn(
+        f"neither max_workers nor max_cores is set; using max_workers={count}, the number of cores", stacklevel=3
+    )
+    return count

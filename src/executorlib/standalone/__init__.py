@@ -1,0 +1,1 @@
+"""Parts that work without an executor, under the names that other packages import them by."""

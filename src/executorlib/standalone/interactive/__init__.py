@@ -1,0 +1,1 @@
+"""Talking to worker processes, under the names that other packages import."""

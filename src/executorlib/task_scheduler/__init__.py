@@ -1,0 +1,1 @@
+"""Schedulers, under the names that other packages import."""

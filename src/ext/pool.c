@@ -1,0 +1,516 @@
+/* pool.c: executorlib._core.Pool, an executor of the core as a Python object. */
+#include "engine/pool.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "engine/engine.h"
+#include "engine/wait.h"
+#include "pickling.h"
+#include "sched/cpus.h"
+
+typedef struct {
+    PyObject_HEAD
+    exl_pool_t *pool; /* NULL until __init__ has run */
+    bool persistent, allow_futures, closed;
+    /* The last setup of one-process-per-call calls: the facade passes the same bytes while nothing changed. */
+    PyObject *setup;
+    exl_payload_t *setup_payload;
+} PoolObject;
+
+typedef struct {
+    unsigned int cores;
+    int priority;
+    PyObject *setup, *options;
+} request_t;
+
+static exl_state_t *state_of(PyObject *self)
+{
+    return exl_state_of_type(Py_TYPE(self));
+}
+
+static int check_open(const PoolObject *self)
+{
+    if (self->pool && !self->closed)
+        return 0;
+    PyErr_SetString(PyExc_RuntimeError, "cannot schedule new futures after shutdown");
+    return -1;
+}
+
+/* ---- arguments of the constructor ---- */
+
+/* An array of borrowed UTF-8 strings, ended by NULL; freed by PyMem_Free(). */
+static const char **strings_of(PyObject *list)
+{
+    PyObject *sequence = PySequence_Fast(list, "expected a list of strings");
+    if (!sequence)
+        return NULL;
+    Py_ssize_t count = PySequence_Fast_GET_SIZE(sequence);
+    const char **strings = PyMem_Calloc((size_t)count + 1, sizeof *strings);
+    if (!strings)
+        PyErr_NoMemory();
+    for (Py_ssize_t i = 0; strings && i < count; i++) {
+        PyObject *item = PySequence_Fast_GET_ITEM(sequence, i);
+        strings[i] = PyBytes_Check(item) ? PyBytes_AsString(item) : PyUnicode_AsUTF8(item);
+        if (!strings[i]) {
+            PyMem_Free(strings);
+            strings = NULL;
+        }
+    }
+    Py_DECREF(sequence); /* the list itself, held by the caller, keeps the strings */
+    return strings;
+}
+
+static int create(PoolObject *self, const char *key, PyObject *argv, PyObject *envp, exl_pool_config_t *config)
+{
+    exl_error_t err = {""};
+    const char **arguments = strings_of(argv);
+    const char **environment = arguments ? strings_of(envp) : NULL;
+    int rc = -1;
+    if (environment) {
+        config->zygote = (exl_zygote_spec_t){.key = key, .argv = arguments, .envp = environment};
+        Py_BEGIN_ALLOW_THREADS
+        rc = exl_pool_create(config, &self->pool, &err);
+        Py_END_ALLOW_THREADS
+        if (rc < 0)
+            exl_raise(rc, err.text);
+    }
+    PyMem_Free(arguments);
+    PyMem_Free(environment);
+    return rc < 0 ? -1 : 0;
+}
+
+static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"zygote",        "persistent",    "max_cores",      "max_workers", "restart_limit",
+                            "setup",         "allow_futures", "exclusive_wide", NULL};
+    PoolObject *self = (PoolObject *)object;
+    const char *key = NULL;
+    PyObject *argv = NULL, *envp = NULL, *setup = NULL;
+    int persistent = 0, allow_futures = 1, exclusive_wide = 1;
+    exl_pool_config_t config = {0};
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$(sOO)pIIISpp:Pool", names, &key, &argv, &envp, &persistent,
+                                     &config.max_cores, &config.max_workers, &config.restart_limit, &setup,
+                                     &allow_futures, &exclusive_wide))
+        return -1;
+    if (self->pool || !key) {
+        PyErr_SetString(PyExc_TypeError, key ? "a pool is initialized once" : "a pool needs a zygote");
+        return -1;
+    }
+    self->persistent = config.persistent = persistent;
+    self->allow_futures = allow_futures;
+    if (setup && PyBytes_GET_SIZE(setup) && exl_payload_of_bytes(setup, &config.setup) < 0)
+        return -1;
+    int rc = create(self, key, argv, envp, &config);
+    exl_payload_unref(config.setup);
+    return rc;
+}
+
+static void pool_dealloc(PyObject *object)
+{
+    PoolObject *self = (PoolObject *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    if (self->pool) {
+        Py_BEGIN_ALLOW_THREADS
+        exl_pool_release(self->pool);
+        Py_END_ALLOW_THREADS
+    }
+    exl_payload_unref(self->setup_payload);
+    Py_XDECREF(self->setup);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+/* ---- submission ---- */
+
+/* Calls of one function have one key, so that a template can import for the second what the first imported. Only a hint:
+ * a collision costs an import that was not needed. */
+static uint64_t import_key_of(exl_state_t *state, PyObject *callable)
+{
+    PyObject *module = PyObject_GetAttr(callable, state->str_module);
+    PyObject *name = module ? PyObject_GetAttr(callable, state->str_qualname) : NULL;
+    uint64_t key = 0;
+    if (name && PyUnicode_Check(name) && PyUnicode_Check(module)) {
+        key = (uint64_t)PyObject_Hash(name) * UINT64_C(1000003) ^ (uint64_t)PyObject_Hash(module);
+        if (PyFunction_Check(callable)) {
+            PyCodeObject *code = (PyCodeObject *)PyFunction_GET_CODE(callable);
+            key = key * UINT64_C(1000003) ^ (uint64_t)code->co_firstlineno;
+        }
+        key |= 1;
+    }
+    Py_XDECREF(name);
+    Py_XDECREF(module);
+    PyErr_Clear();
+    return key;
+}
+
+static int setup_payload_of(PoolObject *self, PyObject *setup, exl_payload_t **ret_payload)
+{
+    if (!setup || setup == Py_None) {
+        *ret_payload = NULL;
+        return 0;
+    }
+    if (setup != self->setup) {
+        exl_payload_t *payload;
+        if (!PyBytes_Check(setup)) {
+            PyErr_SetString(PyExc_TypeError, "setup must be bytes");
+            return -1;
+        }
+        if (exl_payload_of_bytes(setup, &payload) < 0)
+            return -1;
+        exl_payload_unref(self->setup_payload);
+        self->setup_payload = payload;
+        Py_XSETREF(self->setup, Py_NewRef(setup));
+    }
+    *ret_payload = exl_payload_ref(self->setup_payload);
+    return 0;
+}
+
+/* What all calls of one request share. */
+static int prepare(PoolObject *self, const request_t *request, exl_call_t *call)
+{
+    *call = (exl_call_t){.request = {.cores = request->cores}, .priority = request->priority};
+    if (setup_payload_of(self, request->setup, &call->setup) < 0)
+        return -1;
+    if (!request->options || request->options == Py_None)
+        return 0;
+    if (!PyBytes_Check(request->options))
+        PyErr_SetString(PyExc_TypeError, "options must be bytes");
+    else if (exl_payload_of_bytes(request->options, &call->options) == 0)
+        return 0;
+    exl_payload_unref(call->setup);
+    call->setup = NULL;
+    return -1;
+}
+
+static void unprepare(exl_call_t *call)
+{
+    exl_payload_unref(call->setup);
+    exl_payload_unref(call->options);
+    exl_payload_unref(call->function);
+}
+
+/* Pickles `object` and submits it as `call`. */
+static PyObject *submit(PoolObject *self, exl_state_t *state, exl_call_t *call, PyObject *object, bool by_value)
+{
+    exl_submission_t submission;
+    exl_error_t err = {""};
+    exl_task_t *task = NULL;
+    PyObject *future = NULL;
+    exl_submission_init(&submission, state);
+    submission.collects_futures = true;
+    submission.futures_allowed = self->allow_futures;
+    submission.by_value = by_value;
+    call->call = NULL;
+    if (exl_submission_dump(&submission, object) == 0 && exl_submission_payload(&submission, &call->call) == 0 &&
+        check_open(self) == 0) {
+        call->cloudpickled |= submission.by_value;
+        call->producers = submission.producers;
+        call->nproducers = submission.nproducers;
+        int rc = exl_pool_submit(self->pool, call, &task, &err);
+        if (rc == EXL_ECLOSED)
+            PyErr_SetString(PyExc_RuntimeError, "cannot schedule new futures after shutdown");
+        else if (rc < 0)
+            exl_raise(rc, err.text);
+        else if (!(future = exl_future_new(state, task, submission.size)))
+            exl_task_unref(task);
+    }
+    exl_payload_unref(call->call);
+    exl_submission_fini(&submission);
+    return future;
+}
+
+static int parse_request(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, Py_ssize_t npositional,
+                         request_t *request)
+{
+    static const char *const names[] = {"cores", "priority", "setup", "options"};
+    PyObject *values[4] = {NULL};
+    for (Py_ssize_t i = npositional; i < nargs && i - npositional < 4; i++)
+        values[i - npositional] = args[i];
+    for (Py_ssize_t k = 0; kwnames && k < PyTuple_GET_SIZE(kwnames); k++)
+        for (int i = 0; i < 4; i++)
+            if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, k), names[i]) == 0)
+                values[i] = args[nargs + k];
+    *request = (request_t){.cores = 1, .setup = values[2], .options = values[3]};
+    if (values[0])
+        request->cores = (unsigned int)PyLong_AsUnsignedLong(values[0]);
+    if (values[1])
+        request->priority = (int)PyLong_AsLong(values[1]);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *pool_submit(PyObject *object, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    PoolObject *self = (PoolObject *)object;
+    exl_state_t *state = state_of(object);
+    request_t request;
+    exl_call_t call;
+    if (nargs < 3 || !PyTuple_Check(args[1]) || !PyDict_Check(args[2])) {
+        PyErr_SetString(PyExc_TypeError, "submit(fn, args, kwargs, cores=1, priority=0, setup=None, options=None)");
+        return NULL;
+    }
+    exl_drain_released(state);
+    if (check_open(self) < 0 || parse_request(args, nargs, kwnames, 3, &request) < 0 ||
+        prepare(self, &request, &call) < 0)
+        return NULL;
+    if (!self->persistent)
+        call.import_key = import_key_of(state, args[0]);
+    PyObject *triple = PyTuple_Pack(3, args[0], args[1], args[2]);
+    PyObject *future = triple ? submit(self, state, &call, triple, exl_needs_cloudpickle(state, args[0])) : NULL;
+    Py_XDECREF(triple);
+    unprepare(&call);
+    return future;
+}
+
+/* The function of a map is pickled once. One with futures inside cannot be: its dependencies belong to a call. */
+static int share_function(exl_state_t *state, PyObject *function, exl_call_t *call)
+{
+    exl_submission_t submission;
+    exl_submission_init(&submission, state);
+    submission.collects_futures = true;
+    submission.by_value = exl_needs_cloudpickle(state, function);
+    int rc = exl_submission_dump(&submission, function);
+    if (rc == 0 && submission.nproducers == 0 && (rc = exl_submission_payload(&submission, &call->function)) == 0) {
+        int sealed = exl_payload_seal(call->function);
+        if (sealed < 0) {
+            exl_raise(sealed, NULL);
+            rc = -1;
+        }
+        exl_engine_lock();
+        call->function_id = exl_engine_next_id();
+        exl_engine_unlock();
+        call->cloudpickled = submission.by_value;
+    }
+    exl_submission_fini(&submission);
+    return rc;
+}
+
+static int map_items(PoolObject *self, exl_state_t *state, exl_call_t *call, PyObject *function, PyObject *tuples,
+                     PyObject *futures)
+{
+    bool by_value = exl_needs_cloudpickle(state, function);
+    PyObject *none_given = call->function ? NULL : PyDict_New();
+    PyObject *arguments;
+    int rc = 0;
+    while (rc == 0 && (arguments = PyIter_Next(tuples))) {
+        PyObject *object = call->function ? Py_NewRef(arguments) : PyTuple_Pack(3, function, arguments, none_given);
+        PyObject *future = object ? submit(self, state, call, object, call->function ? false : by_value) : NULL;
+        rc = future ? PyList_Append(futures, future) : -1;
+        Py_XDECREF(future);
+        Py_XDECREF(object);
+        Py_DECREF(arguments);
+    }
+    Py_XDECREF(none_given);
+    return rc < 0 || PyErr_Occurred() ? -1 : 0;
+}
+
+static void cancel_all(PyObject *futures)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(futures); i++) {
+        PyObject *cancelled = PyObject_CallMethod(PyList_GET_ITEM(futures, i), "cancel", NULL);
+        Py_XDECREF(cancelled);
+    }
+    PyErr_Restore(type, value, traceback);
+}
+
+static PyObject *pool_map(PyObject *object, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    PoolObject *self = (PoolObject *)object;
+    exl_state_t *state = state_of(object);
+    request_t request;
+    exl_call_t call;
+    if (nargs < 2 || !PyTuple_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "map(fn, iterables, cores=1, priority=0, setup=None, options=None)");
+        return NULL;
+    }
+    exl_drain_released(state);
+    if (check_open(self) < 0 || parse_request(args, nargs, kwnames, 2, &request) < 0 ||
+        prepare(self, &request, &call) < 0)
+        return NULL;
+    if (!self->persistent)
+        call.import_key = import_key_of(state, args[0]);
+    PyObject *tuples = PyObject_Call((PyObject *)&PyZip_Type, args[1], NULL);
+    PyObject *futures = tuples ? PyList_New(0) : NULL;
+    if (futures && (share_function(state, args[0], &call) < 0 ||
+                    map_items(self, state, &call, args[0], tuples, futures) < 0)) {
+        cancel_all(futures);
+        Py_CLEAR(futures);
+    }
+    Py_XDECREF(tuples);
+    unprepare(&call);
+    return futures;
+}
+
+/* ---- life ---- */
+
+/* 0 when `wait` says so, -1 when a signal handler raised. */
+static int wait_interruptibly(int (*wait)(void *subject, int64_t deadline_ns), void *subject, int64_t deadline_ns)
+{
+    for (;;) {
+        int rc;
+        Py_BEGIN_ALLOW_THREADS
+        rc = wait(subject, deadline_ns);
+        Py_END_ALLOW_THREADS
+        if (rc != EXL_EINTERRUPTED)
+            return 0;
+        if (PyErr_CheckSignals() < 0)
+            return -1;
+    }
+}
+
+static int wait_closed(void *pool, int64_t deadline_ns)
+{
+    return exl_pool_wait_closed(pool, deadline_ns);
+}
+
+static int wait_ended(void *unused, int64_t deadline_ns)
+{
+    (void)unused;
+    return exl_engine_wait_ended(deadline_ns);
+}
+
+static int wait_delivered(void *unused, int64_t deadline_ns)
+{
+    (void)unused;
+    return exl_delivery_flush(deadline_ns);
+}
+
+static int wait_for_end(PoolObject *self, exl_state_t *state)
+{
+    bool delivering = state->delivery_ident == PyThread_get_thread_ident();
+    if (wait_interruptibly(wait_closed, self->pool, -1) < 0)
+        return -1;
+    /* A callback may close its executor; it cannot wait for itself. */
+    if (!delivering && wait_interruptibly(wait_delivered, NULL, -1) < 0)
+        return -1;
+    if (wait_interruptibly(wait_ended, NULL, -1) < 0)
+        return -1;
+    exl_drain_released(state);
+    exl_engine_lock();
+    bool living = exl_engine_living();
+    exl_engine_unlock();
+    return living || delivering ? 0 : exl_delivery_join(state);
+}
+
+static PyObject *pool_shutdown(PyObject *object, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"wait", "cancel_futures", NULL};
+    PoolObject *self = (PoolObject *)object;
+    int wait = 1, cancel = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|pp:shutdown", names, &wait, &cancel))
+        return NULL;
+    if (!self->pool)
+        Py_RETURN_NONE;
+    self->closed = true;
+    int rc = exl_pool_shutdown(self->pool, cancel);
+    if (rc < 0)
+        return exl_raise(rc, "this executor belongs to the parent process");
+    if (wait && wait_for_end(self, state_of(object)) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *pool_resize(PyObject *object, PyObject *number)
+{
+    PoolObject *self = (PoolObject *)object;
+    unsigned long workers = PyLong_AsUnsignedLong(number);
+    if (PyErr_Occurred())
+        return NULL;
+    if (!self->persistent) {
+        PyErr_SetString(PyExc_NotImplementedError, "only persistent workers have a number that can be set");
+        return NULL;
+    }
+    if (check_open(self) < 0)
+        return NULL;
+    int rc = exl_pool_resize(self->pool, (uint32_t)workers);
+    if (rc < 0)
+        return exl_raise(rc, NULL);
+    Py_RETURN_NONE;
+}
+
+static PyObject *pool_pids(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    PoolObject *self = (PoolObject *)object;
+    enum { MAX_PIDS = 4096 };
+    pid_t *pids = PyMem_Malloc(MAX_PIDS * sizeof *pids);
+    if (!pids)
+        return PyErr_NoMemory();
+    size_t count = self->pool ? exl_pool_pids(self->pool, pids, MAX_PIDS) : 0;
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list && i < count && i < MAX_PIDS; i++) {
+        PyObject *pid = PyLong_FromLong(pids[i]);
+        if (!pid || PyList_Append(list, pid) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(pid);
+    }
+    PyMem_Free(pids);
+    return list;
+}
+
+static Py_ssize_t pool_length(PyObject *object)
+{
+    PoolObject *self = (PoolObject *)object;
+    return self->pool ? (Py_ssize_t)exl_pool_pending(self->pool) : 0;
+}
+
+/* An executor is true even when nothing is pending. */
+static int pool_bool(PyObject *object)
+{
+    (void)object;
+    return 1;
+}
+
+static PyObject *get_closed(PyObject *object, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(((PoolObject *)object)->closed);
+}
+
+static PyMethodDef pool_methods[] = {
+    {"submit", (PyCFunction)(void (*)(void))pool_submit, METH_FASTCALL | METH_KEYWORDS,
+     "submit($self, fn, args, kwargs, cores=1, priority=0, setup=None, options=None)\n--\n\n"
+     "Pickles the call and queues it; returns its Future."},
+    {"map", (PyCFunction)(void (*)(void))pool_map, METH_FASTCALL | METH_KEYWORDS,
+     "map($self, fn, iterables, cores=1, priority=0, setup=None, options=None)\n--\n\n"
+     "Submits fn(*items) for each tuple of the zipped iterables; fn is pickled once. Returns a list of futures."},
+    {"shutdown", (PyCFunction)(void (*)(void))pool_shutdown, METH_VARARGS | METH_KEYWORDS,
+     "shutdown($self, wait=True, cancel_futures=False)\n--\n\nTakes no more calls; idempotent."},
+    {"resize", pool_resize, METH_O, "Sets the number of persistent workers."},
+    {"pids", pool_pids, METH_NOARGS, "Process ids of the live workers."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef pool_getset[] = {
+    {"closed", get_closed, NULL, "True once shutdown() has been called.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot pool_slots[] = {
+    {Py_tp_init, pool_init},
+    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_dealloc, pool_dealloc},
+    {Py_tp_methods, pool_methods},
+    {Py_tp_getset, pool_getset},
+    {Py_sq_length, pool_length},
+    {Py_nb_bool, pool_bool},
+    {Py_tp_doc, "One executor's queue, limits and workers."},
+    {0, NULL},
+};
+
+static PyType_Spec pool_spec = {
+    .name = "executorlib._core.Pool",
+    .basicsize = sizeof(PoolObject),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = pool_slots,
+};
+
+int exl_pool_init(PyObject *module)
+{
+    exl_state_t *state = exl_state_of(module);
+    state->pool_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &pool_spec, NULL);
+    return state->pool_type ? 0 : -1;
+}

@@ -1,0 +1,417 @@
+/* worker_loop.c: the zygote's and the worker's main loops, as Python sees them.
+ *
+ * A worker reads frames, and between two reads does what a call needs: unpickle, call, pickle. What is done once per
+ * process or only when something goes wrong is Python's (executorlib/_worker.py). */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "node/claim.h"
+#include "node/zygote_server.h"
+#include "pickling.h"
+#include "wire/channel.h"
+
+/* Imports that take less than this are not worth a template. */
+enum { SLOW_IMPORT_NS = 4000000 };
+
+typedef struct {
+    exl_state_t *state;
+    exl_channel_t channel;
+    exl_claim_t *claim; /* NULL for one process per call */
+    pid_t pid;
+    PyObject *functions;        /* id -> function, of maps */
+    PyObject *function;         /* borrowed from `functions`: of the next call; NULL if it could not be unpickled */
+    exl_payload_t **dependencies; /* owned, of the next call */
+    PyObject **values;            /* owned, unpickled on demand */
+    uint32_t ndependencies, capacity;
+    PyObject *options; /* bytes, of the next call, or NULL */
+    PyObject *presets; /* dict of what the initializer made, or NULL */
+} worker_t;
+
+static worker_t *present; /* a process is one worker */
+
+/* A child that the user's function forked and that came back out of it must not answer: the parent will. */
+static void leave_if_forked(const worker_t *worker)
+{
+    if (getpid() != worker->pid)
+        _exit(0);
+}
+
+static void send_frame(worker_t *worker, uint8_t type, uint64_t id, exl_payload_t *payload)
+{
+    int rc;
+    Py_BEGIN_ALLOW_THREADS
+    rc = payload ? exl_payload_seal(payload) : 0;
+    if (rc == 0)
+        rc = exl_channel_queue(&worker->channel, (exl_frame_t){.type = type, .id = id}, payload, NULL, 0, false);
+    if (rc == 0)
+        rc = exl_channel_flush(&worker->channel);
+    Py_END_ALLOW_THREADS
+    if (rc < 0 && rc != EXL_ECLOSED) {
+        (void)fprintf(stderr, "executorlib: cannot send an answer: %s\n", exl_strerror(rc));
+        _exit(EXIT_FAILURE); /* the driver hears of the exit and fails the call with this text */
+    }
+}
+
+/* ---- answers ---- */
+
+static PyObject *fetch_raised(void)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (value && traceback)
+        (void)PyException_SetTraceback(value, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+}
+
+/* Sends the raised exception; `call` (may be NULL) goes into the error log. */
+static void send_exception(worker_t *worker, uint8_t type, uint64_t number, PyObject *call)
+{
+    exl_payload_t *payload = NULL;
+    PyObject *raised = fetch_raised();
+    PyObject *bytes = PyObject_CallMethod(worker->state->worker, "dump_exception", "OOO", raised ? raised : Py_None,
+                                          call ? call : Py_None, worker->options ? worker->options : Py_None);
+    leave_if_forked(worker);
+    if (bytes && PyBytes_Check(bytes))
+        (void)exl_payload_of_bytes(bytes, &payload);
+    Py_XDECREF(bytes);
+    Py_XDECREF(raised);
+    if (!payload) {
+        PyErr_Print();
+        (void)fprintf(stderr, "executorlib: an exception could not be passed on\n");
+        _exit(EXIT_FAILURE);
+    }
+    send_frame(worker, type, number, payload);
+    exl_payload_unref(payload);
+}
+
+static void flush_stream(const char *name)
+{
+    PyObject *stream = PySys_GetObject(name);
+    if (!stream || stream == Py_None)
+        return;
+    PyObject *none = PyObject_CallMethod(stream, "flush", NULL);
+    if (!none)
+        PyErr_Clear();
+    Py_XDECREF(none);
+}
+
+/* What a call printed is on its way before its result is: a worker that dies later loses none of it. */
+static void flush_output(void)
+{
+    flush_stream("stdout");
+    flush_stream("stderr");
+}
+
+static exl_payload_t *pickle_result(worker_t *worker, PyObject *result)
+{
+    exl_submission_t submission;
+    exl_payload_t *payload = NULL;
+    exl_submission_init(&submission, worker->state);
+    if (exl_submission_dump(&submission, result) < 0 || exl_submission_payload(&submission, &payload) < 0)
+        payload = NULL;
+    exl_submission_fini(&submission);
+    return payload;
+}
+
+/* ---- one call ---- */
+
+PyObject *exl_dependency(PyObject *module, PyObject *index)
+{
+    (void)module;
+    size_t i = PyLong_AsSize_t(index);
+    if (PyErr_Occurred())
+        return NULL;
+    if (!present || i >= present->ndependencies || !present->dependencies[i]) {
+        PyErr_SetString(PyExc_RuntimeError, "a result of another call is missing");
+        return NULL;
+    }
+    if (!present->values[i])
+        present->values[i] = exl_payload_loads(present->state, present->dependencies[i]);
+    return Py_XNewRef(present->values[i]);
+}
+
+static void drop_inputs(worker_t *worker)
+{
+    for (uint32_t i = 0; i < worker->ndependencies; i++) {
+        exl_payload_unref(worker->dependencies[i]);
+        Py_XDECREF(worker->values[i]);
+    }
+    worker->ndependencies = 0;
+    Py_CLEAR(worker->options);
+}
+
+/* (function, args, kwargs), with presets filled in. */
+static PyObject *load_call(worker_t *worker, const exl_message_t *message)
+{
+    PyObject *call = NULL;
+    if (message->frame.arg & EXL_CALL_FUNCTION) {
+        if (PyErr_Occurred() || !worker->function)
+            return NULL;
+        if (PyExceptionInstance_Check(worker->function)) {
+            PyErr_SetObject((PyObject *)Py_TYPE(worker->function), worker->function);
+            return NULL;
+        }
+        PyObject *arguments = exl_payload_loads(worker->state, message->payload);
+        if (arguments)
+            call = Py_BuildValue("(ONN)", worker->function, arguments, PyDict_New());
+    } else {
+        call = exl_payload_loads(worker->state, message->payload);
+    }
+    if (call && (!PyTuple_Check(call) || PyTuple_GET_SIZE(call) != 3)) {
+        Py_CLEAR(call);
+        PyErr_SetString(PyExc_RuntimeError, "the driver sent a call in a form that is not ours");
+    }
+    if (call && worker->presets) {
+        PyObject *bound = PyObject_CallMethod(worker->state->worker, "bind", "OO", call, worker->presets);
+        Py_SETREF(call, bound);
+    }
+    return call;
+}
+
+static void report_imports(worker_t *worker, Py_ssize_t nmodules, int64_t begun_ns)
+{
+    PyObject *modules = PyImport_GetModuleDict();
+    if (PyDict_GET_SIZE(modules) <= nmodules || exl_clock_ns() - begun_ns < SLOW_IMPORT_NS)
+        return;
+    exl_payload_t *payload = NULL;
+    PyObject *names = PyObject_CallMethod(worker->state->worker, "importable_since", "n", nmodules);
+    if (names && PyBytes_Check(names) && PyBytes_GET_SIZE(names) &&
+        exl_payload_of_bytes(names, &payload) == 0) {
+        send_frame(worker, EXL_FRAME_IMPORTS, 0, payload);
+        exl_payload_unref(payload);
+    }
+    Py_XDECREF(names);
+    PyErr_Clear();
+}
+
+static void run_call(worker_t *worker, const exl_message_t *message)
+{
+    Py_ssize_t nmodules = PyDict_GET_SIZE(PyImport_GetModuleDict());
+    int64_t begun_ns = exl_clock_ns();
+    PyObject *call = load_call(worker, message);
+    PyObject *result = NULL;
+    exl_payload_t *payload = NULL;
+    if (call)
+        result =
+            PyObject_Call(PyTuple_GET_ITEM(call, 0), PyTuple_GET_ITEM(call, 1), PyTuple_GET_ITEM(call, 2));
+    leave_if_forked(worker);
+    if (result)
+        payload = pickle_result(worker, result);
+    leave_if_forked(worker);
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback); /* what the call raised, if it did */
+    flush_output();
+    if (message->frame.arg & EXL_CALL_REPORT_IMPORTS)
+        report_imports(worker, nmodules, begun_ns);
+    PyErr_Restore(type, value, traceback);
+    if (payload)
+        send_frame(worker, EXL_FRAME_RESULT, message->frame.id, payload);
+    else
+        send_exception(worker, EXL_FRAME_EXCEPTION, message->frame.id, call);
+    exl_payload_unref(payload);
+    Py_XDECREF(result);
+    Py_XDECREF(call);
+    exl_drain_released(worker->state);
+}
+
+/* ---- frames ---- */
+
+static int keep_dependency(worker_t *worker, exl_message_t *message)
+{
+    uint32_t index = message->frame.arg;
+    if (index != worker->ndependencies || !message->payload)
+        return EXL_EPROTOCOL;
+    if (index == worker->capacity) {
+        uint32_t capacity = worker->capacity ? worker->capacity * 2 : 8;
+        exl_payload_t **dependencies = PyMem_Realloc(worker->dependencies, capacity * sizeof *dependencies);
+        PyObject **values = dependencies ? PyMem_Realloc(worker->values, capacity * sizeof *values) : NULL;
+        if (dependencies)
+            worker->dependencies = dependencies;
+        if (!values)
+            return EXL_EPROTOCOL;
+        worker->values = values;
+        worker->capacity = capacity;
+    }
+    worker->dependencies[index] = message->payload;
+    worker->values[index] = NULL;
+    worker->ndependencies++;
+    message->payload = NULL;
+    return 0;
+}
+
+/* A function that cannot be unpickled is kept as the exception: every call of it raises that. */
+static void select_function(worker_t *worker, const exl_message_t *message)
+{
+    PyObject *id = PyLong_FromUnsignedLongLong(message->frame.id);
+    if (id && message->payload) {
+        PyObject *function = exl_payload_loads(worker->state, message->payload);
+        if (!function)
+            function = fetch_raised();
+        if (function)
+            (void)PyDict_SetItem(worker->functions, id, function);
+        Py_XDECREF(function);
+    }
+    worker->function = id ? PyDict_GetItemWithError(worker->functions, id) : NULL;
+    Py_XDECREF(id);
+}
+
+static bool set_up(worker_t *worker, const exl_message_t *message)
+{
+    PyObject *setup = message->payload ? exl_payload_bytes(message->payload) : PyBytes_FromString("");
+    PyObject *presets = setup ? PyObject_CallMethod(worker->state->worker, "set_up", "OI", setup, message->frame.arg)
+                              : NULL;
+    Py_XDECREF(setup);
+    leave_if_forked(worker);
+    flush_output();
+    if (!presets) {
+        send_exception(worker, EXL_FRAME_SETUP_FAILED, message->frame.id, NULL);
+        return false;
+    }
+    if (PyDict_Check(presets) && PyDict_GET_SIZE(presets))
+        worker->presets = presets;
+    else
+        Py_DECREF(presets);
+    if (worker->claim)
+        send_frame(worker, EXL_FRAME_READY, message->frame.id, NULL);
+    return true;
+}
+
+/* Returns false when the worker is to end. */
+static bool handle(worker_t *worker, exl_message_t *message)
+{
+    switch (message->frame.type) {
+    case EXL_FRAME_SETUP:
+        return set_up(worker, message);
+    case EXL_FRAME_FUNCTION:
+        select_function(worker, message);
+        return true;
+    case EXL_FRAME_DEPENDENCY:
+        return keep_dependency(worker, message) == 0;
+    case EXL_FRAME_OPTIONS:
+        Py_XSETREF(worker->options, message->payload ? exl_payload_bytes(message->payload) : NULL);
+        return true;
+    case EXL_FRAME_CALL:
+        if (worker->claim && !exl_claim_start(worker->claim, message->frame.epoch, message->frame.id)) {
+            drop_inputs(worker); /* taken back */
+            return true;
+        }
+        if (worker->claim)
+            exl_claim_mark_stderr(worker->claim, STDERR_FILENO);
+        run_call(worker, message);
+        drop_inputs(worker);
+        return worker->claim != NULL;
+    default:
+        return false;
+    }
+}
+
+static void serve_calls(exl_state_t *state, const exl_role_t *role)
+{
+    worker_t worker = {.state = state, .pid = getpid(), .functions = PyDict_New()};
+    exl_channel_init(&worker.channel, role->channel_fd);
+    if (role->claim_fd >= 0 && exl_claim_open(role->claim_fd, &worker.claim) < 0)
+        _exit(EXIT_FAILURE);
+    present = &worker;
+    for (bool serving = worker.functions != NULL; serving;) {
+        exl_message_t message;
+        int rc = exl_channel_next(&worker.channel, &message);
+        if (rc == 0) {
+            Py_BEGIN_ALLOW_THREADS
+            rc = exl_channel_receive(&worker.channel, &message);
+            Py_END_ALLOW_THREADS
+        }
+        if (rc <= 0)
+            break;
+        serving = handle(&worker, &message);
+        exl_message_fini(&message);
+    }
+}
+
+/* Ends as an interpreter ends: threads joined, exit handlers run, files flushed. */
+static void finish(exl_state_t *state)
+{
+    pid_t pid = getpid();
+    PyObject *status = PyObject_CallMethod(state->worker, "finish", NULL);
+    if (!status)
+        PyErr_Print();
+    if (getpid() != pid)
+        _exit(0);
+    exit(status && PyLong_Check(status) ? (int)PyLong_AsLong(status) : EXIT_FAILURE);
+}
+
+/* ---- the zygote ---- */
+
+static exl_state_t *zygote_state;
+
+static void preload(void)
+{
+    PyObject *none = PyObject_CallMethod(zygote_state->worker, "preload", NULL);
+    if (!none)
+        PyErr_Print();
+    Py_XDECREF(none);
+}
+
+static const exl_fork_hooks_t fork_hooks = {PyOS_BeforeFork, PyOS_AfterFork_Parent, PyOS_AfterFork_Child, preload};
+
+/* In a fresh template: apply the setup that comes over its channel, import the modules. */
+static bool become_template(exl_state_t *state, const exl_role_t *role)
+{
+    exl_channel_t channel;
+    exl_message_t message;
+    exl_channel_init(&channel, role->channel_fd);
+    int rc = exl_channel_receive(&channel, &message);
+    channel.fd = -1; /* the zygote's loop goes on with it */
+    exl_channel_fini(&channel);
+    if (rc <= 0)
+        return false;
+    PyObject *setup = message.payload ? exl_payload_bytes(message.payload) : NULL;
+    PyObject *modules = exl_payload_bytes(role->payload);
+    PyObject *usable =
+        setup && modules ? PyObject_CallMethod(state->worker, "become_template", "OO", setup, modules) : NULL;
+    bool ready = usable && PyObject_IsTrue(usable) == 1;
+    if (PyErr_Occurred())
+        PyErr_Clear();
+    Py_XDECREF(usable);
+    Py_XDECREF(setup);
+    Py_XDECREF(modules);
+    exl_message_fini(&message);
+    exl_payload_unref(role->payload);
+    return ready;
+}
+
+PyObject *exl_zygote_main(PyObject *module, PyObject *argument)
+{
+    exl_state_t *state = exl_state_of(module);
+    int control_fd = (int)PyLong_AsLong(argument);
+    pid_t driver = getppid();
+    exl_role_t role;
+    if (PyErr_Occurred())
+        return NULL;
+    /* Not imported, which would bring the whole package: the start-up script has loaded it from its file. */
+    state->worker = Py_XNewRef(PyDict_GetItemString(PyImport_GetModuleDict(), "executorlib._worker"));
+    if (!state->worker) {
+        PyErr_SetString(PyExc_RuntimeError, "executorlib._worker has not been loaded");
+        return NULL;
+    }
+    zygote_state = state;
+    int rc = exl_zygote_serve(control_fd, driver, &fork_hooks, &role);
+    while (rc == 0 && role.kind == EXL_ROLE_TEMPLATE) {
+        if (!become_template(state, &role))
+            _exit(EXIT_SUCCESS);
+        rc = exl_zygote_serve(role.channel_fd, driver, &fork_hooks, &role);
+    }
+    if (rc < 0)
+        return exl_raise(rc, "the zygote cannot go on");
+    if (role.kind == EXL_ROLE_WORKER) {
+        serve_calls(state, &role);
+        finish(state);
+    }
+    _exit(EXIT_SUCCESS);
+}

@@ -1,0 +1,91 @@
+"""The tree of exceptions, and what they say."""
+
+import concurrent.futures
+import pickle
+import signal
+import traceback
+
+import pytest
+
+from executorlib import _errors, api
+
+
+@pytest.mark.parametrize(
+    ("error", "bases"),
+    [
+        (api.ExecutorlibSocketError, [RuntimeError]),
+        (api.WorkerLostError, [api.ExecutorlibSocketError]),
+        (api.StartError, [api.ExecutorlibSocketError]),
+        (api.TerminatedError, [api.ExecutorlibSocketError]),
+        (api.EngineError, [api.ExecutorlibSocketError, concurrent.futures.BrokenExecutor]),
+        (api.ResourceError, [ValueError, TypeError]),
+        (api.RemoteTraceback, [Exception]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_bases(error, bases):
+    assert all(issubclass(error, base) for base in bases)
+
+
+KILLED = {
+    "pid": 12,
+    "host": "node7",
+    "signal": int(signal.SIGKILL),
+    "status": None,
+    "stderr": "first\nlast words\n",
+    "where": "while calling the function",
+    "restarts": 2,
+}
+
+
+def test_a_killed_worker():
+    error = _errors.error_for("worker_lost", KILLED)
+    assert type(error) is api.WorkerLostError
+    assert {key: getattr(error, key) for key in KILLED} == KILLED
+    for part in ("12", "node7", "9 (SIGKILL)", "while calling the function", "2 restart", "last words"):
+        assert part in str(error)
+
+
+def test_a_worker_that_left():
+    error = _errors.error_for("worker_lost", {"pid": 12, "host": "node7", "signal": None, "status": 3, "stderr": ""})
+    assert (error.signal, error.status) == (None, 3)
+    assert "exited with status 3" in str(error)
+    assert "standard error" not in str(error)
+
+
+def test_a_signal_without_a_name():
+    assert "signal 99" in str(_errors.error_for("worker_lost", {"signal": 99}))
+
+
+def test_a_worker_that_did_not_start():
+    error = _errors.error_for("start_failed", {"reason": "exec failed", "stderr": "no such file", "more": 1})
+    assert type(error) is api.StartError
+    assert (error.reason, error.stderr) == ("exec failed", "no such file")
+    assert "exec failed" in str(error)
+    assert "no such file" in str(error)
+
+
+@pytest.mark.parametrize(("kind", "cls"), [("terminated", api.TerminatedError), ("broken", api.EngineError)])
+def test_the_reason_is_told(kind, cls):
+    error = _errors.error_for(kind, {"reason": "out of descriptors"})
+    assert type(error) is cls
+    assert "out of descriptors" in str(error)
+
+
+@pytest.mark.parametrize("kind", ["worker_lost", "start_failed", "terminated", "broken"])
+def test_nothing_has_to_be_known(kind):
+    assert str(_errors.error_for(kind, {}))
+
+
+def test_errors_survive_pickling():
+    error = pickle.loads(pickle.dumps(_errors.error_for("worker_lost", KILLED)))
+    assert type(error) is api.WorkerLostError
+    assert {key: getattr(error, key) for key in KILLED} == KILLED
+    assert "node7" in str(error)
+
+
+def test_the_cause_is_the_remote_traceback():
+    error = KeyError("x")
+    _errors.set_remote_cause(error, "Traceback (most recent call last):\n  somewhere else\nKeyError: 'x'\n")
+    assert isinstance(error.__cause__, api.RemoteTraceback)
+    assert "somewhere else" in "".join(traceback.format_exception(error))

@@ -1,0 +1,199 @@
+"""Public names, where they live and what they take, as scripts and other packages rely on."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import executorlib
+import executorlib.api
+from executorlib.standalone.select import FutureSelector
+
+SINGLE_NODE = [
+    "max_workers",
+    "cache_directory",
+    "max_cores",
+    "resource_dict",
+    "hostname_localhost",
+    "block_allocation",
+    "init_function",
+    "disable_dependencies",
+    "refresh_rate",
+    "plot_dependency_graph",
+    "plot_dependency_graph_filename",
+    "export_workflow_filename",
+    "log_obj_size",
+    "wait",
+    "restart_limit",
+    "openmpi_oversubscribe",
+]
+DEFAULTS = {
+    "block_allocation": False,
+    "disable_dependencies": False,
+    "refresh_rate": 0.01,
+    "plot_dependency_graph": False,
+    "log_obj_size": False,
+    "wait": True,
+    "restart_limit": 0,
+    "openmpi_oversubscribe": False,
+    "flux_executor_nesting": False,
+    "flux_log_files": False,
+}
+
+
+def without(*names):
+    return [name for name in SINGLE_NODE if name not in names]
+
+
+def after(names, place, *more):
+    return names[: names.index(place) + 1] + list(more) + names[names.index(place) + 1 :]
+
+
+PARAMETERS = {
+    executorlib.SingleNodeExecutor: SINGLE_NODE,
+    executorlib.api.TestClusterExecutor: without("restart_limit"),
+    executorlib.SlurmJobExecutor: after(SINGLE_NODE, "resource_dict", "pmi_mode"),
+    executorlib.FluxJobExecutor: after(
+        SINGLE_NODE, "resource_dict", "pmi_mode", "flux_executor", "flux_executor_nesting", "flux_log_files"
+    ),
+    executorlib.SlurmClusterExecutor: after(
+        without("restart_limit"), "resource_dict", "pysqa_config_directory", "pmi_mode"
+    ),
+    executorlib.FluxClusterExecutor: after(
+        without("restart_limit"), "resource_dict", "pysqa_config_directory", "pmi_mode"
+    ),
+}
+
+
+@pytest.mark.parametrize("cls", PARAMETERS, ids=lambda cls: cls.__name__)
+def test_constructor(cls):
+    parameters = list(inspect.signature(cls).parameters.values())
+    assert [parameter.name for parameter in parameters] == PARAMETERS[cls]
+    assert {parameter.kind for parameter in parameters} == {inspect.Parameter.POSITIONAL_OR_KEYWORD}
+    for parameter in parameters:
+        assert parameter.default == DEFAULTS.get(parameter.name), parameter.name
+
+
+@pytest.mark.parametrize("cls", [cls for cls in PARAMETERS if cls is not executorlib.SingleNodeExecutor])
+def test_what_is_not_there_yet_says_its_name(cls):
+    with pytest.raises(NotImplementedError, match=cls.__name__):
+        cls(max_workers=1)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        (executorlib.get_cache_data, ["folder"]),
+        (executorlib.get_cache_data_queue, ["folder"]),
+        (executorlib.get_future_from_cache, ["folder", "key"]),
+        (executorlib.terminate_tasks_in_cache, ["folder"]),
+        (executorlib.terminate_task_in_cache, ["folder", "key"]),
+        (executorlib.api.SocketInterface, []),
+        (executorlib.api.SubprocessSpawner, []),
+        (executorlib.api.MpiExecSpawner, []),
+        (executorlib.api.interface_bootup, [["python"], None]),
+        (executorlib.api.interface_connect, ["localhost", "1"]),
+        (executorlib.api.interface_receive, [None]),
+        (executorlib.api.interface_send, [None, {}]),
+        (executorlib.api.interface_shutdown, [None, None]),
+        (executorlib.api.get_command_path, ["interactive_serial.py"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_functions_that_are_not_there_yet_say_their_names(function, arguments):
+    with pytest.raises(NotImplementedError, match=function.__name__):
+        function(*arguments)
+
+
+def test_names_of_the_package():
+    assert set(executorlib.__all__) == {
+        "BaseExecutor",
+        "FluxClusterExecutor",
+        "FluxJobExecutor",
+        "SingleNodeExecutor",
+        "SlurmClusterExecutor",
+        "SlurmJobExecutor",
+        "get_cache_data",
+        "get_cache_data_queue",
+        "get_future_from_cache",
+        "get_item_from_future",
+        "split_future",
+        "terminate_task_in_cache",
+        "terminate_tasks_in_cache",
+    }
+    assert all(hasattr(executorlib, name) for name in executorlib.__all__)
+    assert executorlib.__version__.startswith("1.11.0+core.")
+
+
+def test_names_of_the_api():
+    assert all(hasattr(executorlib.api, name) for name in executorlib.api.__all__)
+    assert {
+        "ExecutorlibSocketError",
+        "MpiExecSpawner",
+        "SocketInterface",
+        "SubprocessSpawner",
+        "TestClusterExecutor",
+        "cancel_items_in_queue",
+        "cloudpickle_register",
+        "get_command_path",
+        "interface_bootup",
+        "interface_connect",
+        "interface_receive",
+        "interface_send",
+        "interface_shutdown",
+    } <= set(executorlib.api.__all__)
+
+
+def test_names_elsewhere():
+    from executorlib.standalone.interactive.arguments import get_future_objects_from_input
+    from executorlib.standalone.interactive.communication import ExecutorlibSocketError
+    from executorlib.standalone.serialize import cloudpickle_register
+    from executorlib.task_scheduler.file.shared import FutureItem
+
+    assert ExecutorlibSocketError is executorlib.api.ExecutorlibSocketError
+    assert cloudpickle_register is executorlib.api.cloudpickle_register
+    assert list(inspect.signature(FutureItem).parameters) == ["file_name", "selector"]
+    assert list(inspect.signature(get_future_objects_from_input).parameters) == ["args", "kwargs"]
+
+
+@pytest.mark.parametrize(
+    ("thing", "module"),
+    [
+        (executorlib.BaseExecutor, "executorlib.executor.base"),
+        (executorlib.SingleNodeExecutor, "executorlib.executor.single"),
+        (executorlib.api.TestClusterExecutor, "executorlib.executor.single"),
+        (executorlib.SlurmJobExecutor, "executorlib.executor.slurm"),
+        (executorlib.SlurmClusterExecutor, "executorlib.executor.slurm"),
+        (executorlib.FluxJobExecutor, "executorlib.executor.flux"),
+        (executorlib.FluxClusterExecutor, "executorlib.executor.flux"),
+        (FutureSelector, "executorlib.standalone.select"),
+        (executorlib.split_future, "executorlib.standalone.select"),
+        (executorlib.get_cache_data, "executorlib"),
+        (executorlib.api.WorkerLostError, "executorlib.api"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_module(thing, module):
+    assert thing.__module__ == module
+    assert getattr(sys.modules[module], thing.__name__) is thing
+
+
+@pytest.mark.parametrize("cls", [executorlib.BaseExecutor, executorlib.SingleNodeExecutor])
+def test_methods_take_what_the_standard_library_gives(cls):
+    submit = inspect.signature(cls.submit).parameters
+    assert [submit[name].kind for name in list(submit)[:2]] == [inspect.Parameter.POSITIONAL_ONLY] * 2
+    assert submit["resource_dict"].kind is inspect.Parameter.KEYWORD_ONLY
+    assert list(inspect.signature(cls.map).parameters) == ["self", "fn", "iterables", "timeout", "chunksize"]
+    shutdown = inspect.signature(cls.shutdown).parameters
+    assert shutdown["wait"].default is True
+    assert shutdown["cancel_futures"].kind is inspect.Parameter.KEYWORD_ONLY
+
+
+def test_importing_the_package_imports_no_more_than_it_needs():
+    """Start-up time is part of every short script."""
+    script = "import concurrent.futures, sys; before = set(sys.modules); import executorlib; "
+    script += "print(*set(sys.modules) - before)"
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    allowed = {"executorlib", "_pickle", "_compat_pickle", "__future__", "copyreg"}
+    assert {name.partition(".")[0] for name in answer.stdout.split()} <= allowed

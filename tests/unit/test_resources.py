@@ -1,0 +1,158 @@
+"""The resource dictionary."""
+
+import os
+import pickle
+import types
+from pathlib import Path
+
+import pytest
+
+from executorlib._errors import ResourceError
+from executorlib._resources import Request, check, check_limit, check_one_node, first_difference
+
+
+class Two:
+    def __index__(self):
+        return 2
+
+
+def test_nothing_asks_for_nothing():
+    assert check(None) == {}
+    assert check({}) == {}
+    assert check({"cores": None, "cwd": None}) == {}
+
+
+def test_values_become_plain():
+    given = {"cores": Two(), "threads_per_core": True, "cwd": Path("a") / "b", "error_log_file": b"log"}
+    before = dict(given)
+    assert check(given) == {"cores": 2, "threads_per_core": 1, "cwd": os.path.join("a", "b"), "error_log_file": "log"}
+    assert given == before
+
+
+def test_any_mapping_will_do():
+    assert check(types.MappingProxyType({"priority": -3})) == {"priority": -3}
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [
+        5,
+        [("cores", 1)],
+        {"memory": 1},
+        {3: 1},
+        {"cores": 0},
+        {"cores": -1},
+        {"cores": "1"},
+        {"cores": 1.5},
+        {"threads_per_core": 0},
+        {"gpus_per_core": -1},
+        {"num_nodes": 0},
+        {"run_time_max": 0},
+        {"priority": "high"},
+        {"priority": -(2**31)},
+        {"cores": 2**31},
+        {"cwd": 3},
+        {"error_log_file": []},
+        {"cache_key": 3},
+        {"exclusive": "yes"},
+        {"openmpi_oversubscribe": 1},
+        {"slurm_cmd_args": "--mem=1"},
+        {"slurm_cmd_args": [1]},
+    ],
+    ids=repr,
+)
+def test_wrong_values(resources):
+    with pytest.raises(ResourceError) as caught:
+        check(resources)
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, TypeError)
+    if isinstance(resources, dict):
+        assert str(next(iter(resources))) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [
+        {"cores": 2},
+        {"gpus_per_core": 1},
+        {"openmpi_oversubscribe": True},
+        {"exclusive": True},
+        {"run_time_max": 10},
+        {"cache_key": "a"},
+        {"cache_directory": "a"},
+    ],
+    ids=repr,
+)
+def test_what_comes_later_says_its_name(resources):
+    with pytest.raises(NotImplementedError, match=next(iter(resources))):
+        check_one_node(check(resources))
+
+
+@pytest.mark.parametrize(
+    "resources", [{"num_nodes": 2}, {"slurm_cmd_args": ["-v"]}, {"submission_template": "t"}], ids=repr
+)
+def test_what_one_node_cannot_give(resources):
+    with pytest.raises(ValueError, match=next(iter(resources))):
+        check_one_node(check(resources))
+
+
+def test_what_one_node_can_give():
+    check_one_node(
+        check(
+            {
+                "cores": 1,
+                "threads_per_core": 4,
+                "gpus_per_core": 0,
+                "num_nodes": 1,
+                "exclusive": False,
+                "openmpi_oversubscribe": False,
+                "slurm_cmd_args": [],
+                "cwd": ".",
+                "error_log_file": "log",
+                "priority": 2,
+            }
+        )
+    )
+
+
+def test_request_of_nothing():
+    request = Request({})
+    assert (request.cores, request.threads, request.own_threads) == (1, 1, False)
+    assert (request.cwd, request.priority, request.options) == (None, 0, None)
+
+
+def test_request():
+    request = Request({"cores": 2, "threads_per_core": 3, "cwd": "here", "priority": 7, "error_log_file": "log"})
+    assert (request.cores, request.threads, request.own_threads) == (6, 3, True)
+    assert request.cwd == os.path.abspath("here")
+    assert request.priority == 7
+    assert pickle.loads(request.options) == {"error_log_file": "log"}
+
+
+@pytest.mark.parametrize(
+    ("requested", "given", "difference"),
+    [
+        ({}, {}, None),
+        ({"cores": 1, "threads_per_core": 1, "slurm_cmd_args": []}, {}, None),
+        ({"threads_per_core": 2}, {}, "threads_per_core"),
+        ({"threads_per_core": 2}, {"threads_per_core": 2}, None),
+        ({"threads_per_core": 1}, {"threads_per_core": 2}, "threads_per_core"),
+        ({"cwd": "a"}, {}, "cwd"),
+        ({"cwd": "a"}, {"cwd": os.path.abspath("a")}, None),
+        ({"cwd": "a"}, {"cwd": "b"}, "cwd"),
+        ({"priority": 3, "error_log_file": "log", "cache_key": "k", "run_time_max": 3}, {}, None),
+    ],
+)
+def test_first_difference(requested, given, difference):
+    assert first_difference(requested, given) == difference
+
+
+@pytest.mark.parametrize(("value", "limit"), [(None, None), (1, 1), (Two(), 2), (2.0, 2), (2.7, 2)])
+def test_limit(value, limit):
+    assert check_limit("max_cores", value) == limit
+
+
+@pytest.mark.parametrize("value", [0, -1, 0.5, "2", float("nan"), float("inf"), [1]])
+def test_wrong_limit(value):
+    with pytest.raises(ResourceError, match="max_cores"):
+        check_limit("max_cores", value)
