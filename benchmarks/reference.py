@@ -7,13 +7,18 @@ import sys
 import venv
 
 REQUIREMENTS = ("executorlib==1.11.0", "numpy", "emcee", "tqdm")
-FOLDER = pathlib.Path(__file__).resolve().parent / ".venv-reference"
+FOLDER = pathlib.Path(__file__).resolve().parent.parent / ".venv-reference"
 VARIABLE = "EXECUTORLIB_REFERENCE_PYTHON"
+
+
+def _complete(interpreter):
+    command = [interpreter, "-c", "import executorlib, numpy, emcee, tqdm"]
+    return interpreter.exists() and subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
 
 
 def python(given=None):
     """Interpreter with the reference: `given`, else the one named by the environment variable
-    EXECUTORLIB_REFERENCE_PYTHON, else that of benchmarks/.venv-reference, which is made when missing.
+    EXECUTORLIB_REFERENCE_PYTHON, else that of .venv-reference at the root of the repository, made when missing.
 
     Raises
     ------
@@ -24,10 +29,8 @@ def python(given=None):
     if chosen:
         return chosen
     interpreter = FOLDER / "bin" / "python"
-    complete = FOLDER / "complete"
-    if not complete.exists():
+    if not _complete(interpreter):
         print(f"installing {REQUIREMENTS[0]} into {FOLDER}", file=sys.stderr)
         venv.create(FOLDER, with_pip=True, clear=True)
         subprocess.run([interpreter, "-m", "pip", "install", "--quiet", *REQUIREMENTS], check=True, stdout=sys.stderr)
-        complete.touch()
     return str(interpreter)

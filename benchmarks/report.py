@@ -12,7 +12,7 @@ PANELS = (
     ("start", "persistent_ms"),
     ("round_trip", "median_us"),
     ("throughput", "submit_per_s"),
-    ("submit_cost", "module_us"),
+    ("submit_cost", "module_mean_us"),
     ("per_call", "round_trip_ms"),
     ("chain", "link_us"),
     ("arrays", "mib64_ms"),

@@ -153,12 +153,14 @@ def no_leaks(request):
     request.getfixturevalue("engine")
     before = Holdings.now()
     yield
+    started = set(support.descendants(os.getpid())) - before.processes
     if not request.node.stash.get(passed, False):
-        # The traceback of a failed test keeps its futures and executors alive.
+        # The traceback of a failed test keeps its futures and executors alive, so only clean up.
+        support.kill_quietly(started)
         return
     gc.collect()
     deadline = time.monotonic() + 2
-    support.alive_after(set(support.descendants(os.getpid())) - before.processes, 2)
+    left = support.alive_after(started, 2)
     if request.node.get_closest_marker("orphans"):
         reap_orphans()
     gained = Holdings.now().gained_since(before)
@@ -166,4 +168,5 @@ def no_leaks(request):
         # No event tells that another thread of this process has closed a descriptor, so look again.
         select.select([], [], [], 0.01)
         gained = Holdings.now().gained_since(before)
+    support.kill_quietly(left)
     assert not gained, "left behind:\n" + "\n".join(gained)

@@ -69,14 +69,15 @@ class Gate:
     def close(self):
         self.open()
         if self._arrivals >= 0:
+            # In this order nobody waits to write to a pipe that has lost its reader.
+            os.unlink(self._path("arrivals"))
             os.close(self._arrivals)
             self._arrivals = -1
 
 
 def script_environment(**variables):
-    environment = dict(os.environ, PYTHONPATH=str(TESTS), PYTHONUNBUFFERED="1")
-    environment.update(variables)
-    return environment
+    path = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **variables}
 
 
 def write_script(folder, source):

@@ -12,7 +12,7 @@ PEERS = (*POOLS, "limit")
 METRICS = {f"mib{size}_ms": f"{size} MiB argument and result [ms]" for size in SIZES_MIB} | {
     "writable": "`a += 1` works in the worker and on the result, every size [1 = yes]"
 }
-ROUNDS = (3, 5)
+ROUNDS = (2, 5)
 TIMEOUT_S = 180
 ALONE = True
 REPEATS = {1: 15, 64: 3, 512: 1}

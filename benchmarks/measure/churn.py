@@ -16,7 +16,7 @@ ROUNDS = (1, 1)
 TIMEOUT_S = 120
 ALONE = True
 COUNT, COUNT_QUICK = 100_000, 20_000
-SLOW_S = 12.0
+SLOW_S, SLOW_QUICK_S = 24.0, 2.0
 
 
 def _run(executor, count, seconds):
@@ -31,7 +31,7 @@ def _run(executor, count, seconds):
 
 def measure(peer, quick):
     count = COUNT_QUICK if quick else COUNT
-    seconds = SLOW_S / 4 if quick else SLOW_S * 2
+    seconds = SLOW_QUICK_S if quick else SLOW_S
     with peer.persistent() as executor:
         _run(executor, count // 10, seconds / 10)
         before = memory.tree_bytes()

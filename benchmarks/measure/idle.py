@@ -20,7 +20,6 @@ METRICS = {
 ROUNDS = (1, 1)
 TIMEOUT_S = 60
 ALONE = True
-SETTLE_S = 1.0
 _TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
 
 
@@ -66,10 +65,10 @@ def _wakeups(pids, window):
 
 
 def measure(peer, quick):
-    window = 1.5 if quick else 5.0
+    window = 1.0 if quick else 5.0
     with peer.persistent() as executor:
         peer.collect([executor.submit(work.noop) for _ in range(50)])
-        time.sleep(SETTLE_S)
+        time.sleep(window / 2)  # to settle
         pids = memory.descendants(os.getpid())
         switches, cpu = _activity(pids)
         time.sleep(window)

@@ -19,8 +19,8 @@ METRICS = {
 ROUNDS = (1, 1)
 TIMEOUT_S = 120
 ALONE = ABANDON = True
-COUNT, COUNT_QUICK = 1_000_000, 200_000
-SLOW_S, SLOW_QUICK_S = 20.0, 6.0  # a peer that needs longer stops here, with as many calls as it has then
+COUNT, COUNT_QUICK = 1_000_000, 100_000
+SLOW_S, SLOW_QUICK_S = 20.0, 3.0  # a peer that needs longer stops here, with as many calls as it has then
 
 
 def _submit_all(executor, futures, chunk, seconds_allowed):

@@ -13,6 +13,8 @@ METRICS = {
     "lambda_us": "submit, lambda [µs]",
     "main_us": "submit, function of __main__ [µs]",
     "floats_us": "submit, list of 500,000 floats [µs]",
+    "module_mean_us": "mean of 1,000 in a row, function of a module [µs]",
+    "main_mean_us": "mean of 1,000 in a row, function of __main__ [µs]",
     "module_ratio": "submit / cloudpickle.dumps, function of a module",
     "lambda_ratio": "submit / cloudpickle.dumps, lambda",
     "main_ratio": "submit / cloudpickle.dumps, function of __main__",
@@ -20,7 +22,7 @@ METRICS = {
 }
 ROUNDS = (3, 7)
 TIMEOUT_S = 120
-BURST = 50
+BURST = 1000
 
 
 def _main_function():
@@ -31,22 +33,26 @@ def _main_function():
 
 
 def _compare(peer, executor, burst, seconds, function, *args):
-    """(seconds per submit, its ratio to cloudpickle.dumps), medians of alternating bursts of both."""
+    """(seconds per submit, its ratio to cloudpickle.dumps, mean seconds in a row), from alternating bursts of both.
+
+    The first two go by the median of the single calls, so they tell the cost of the call itself; the mean of a burst
+    also has what workers and other threads take from the caller meanwhile: its core, and the interpreter lock."""
     from cloudpickle import dumps
 
-    submits, ratios = [], []
+    submits, ratios, means = [], [], []
     deadline = time.perf_counter() + seconds
-    while len(submits) < 3 or time.perf_counter() < deadline:
-        start = time.perf_counter()
-        futures = [executor.submit(function, *args) for _ in range(burst)]
-        submit = (time.perf_counter() - start) / burst
-        peer.collect(futures)
-        start = time.perf_counter()
+    while not submits or time.perf_counter() < deadline:
+        futures, durations = [], []
         for _ in range(burst):
-            dumps((function, args, {}))
-        submits.append(submit)
-        ratios.append(submit / ((time.perf_counter() - start) / burst))
-    return timing.median(submits), timing.median(ratios)
+            start = time.perf_counter()
+            future = executor.submit(function, *args)
+            durations.append(time.perf_counter() - start)
+            futures.append(future)
+        peer.collect(futures)
+        submits.append(timing.median(durations))
+        means.append(sum(durations) / burst)
+        ratios.append(submits[-1] / timing.median(timing.elapsed(dumps, (function, args, {})) for _ in range(burst)))
+    return timing.median(submits), timing.median(ratios), timing.median(means)
 
 
 def measure(peer, quick):
@@ -64,6 +70,6 @@ def measure(peer, quick):
         while True:
             sample = {}
             for name, (burst, *call) in cases.items():
-                cost, ratio = _compare(peer, executor, burst, seconds, *call)
-                sample[f"{name}_us"], sample[f"{name}_ratio"] = cost * 1e6, ratio
+                cost, ratio, mean = _compare(peer, executor, burst, seconds, *call)
+                sample |= {f"{name}_us": cost * 1e6, f"{name}_ratio": ratio, f"{name}_mean_us": mean * 1e6}
             yield sample

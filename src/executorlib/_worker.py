@@ -78,16 +78,12 @@ _template_setup: "bytes | None" = None
 
 def set_up(setup: bytes, index: int) -> "dict[str, Any]":
     """Become what the driver was when it took the setup; returns the initializer's presets."""
-    import os
-
     from _pickle import loads
 
     reseed()
     description = loads(setup) if setup else {}
     if setup != _template_setup:
         apply_setup(description)
-    global _environ_at_start
-    _environ_at_start = dict(os.environ._data)
     _core._enter_worker(description.get("cores", 0))
     init = description.get("init")
     return call_initializer(loads(init), index) if init else {}
@@ -289,7 +285,7 @@ def importable_since(nmodules: int) -> bytes:
     """Pickled names of the modules that a template may import before the call does, or nothing.
 
     Only libraries: a module of the user may do at import what each process is to do for itself, such as seeding a
-    generator. Nothing either if the call changed the environment, which it may have meant for an import.
+    generator. The caller has seen to it that the call did not touch the environment, perhaps for the sake of an import.
     """
     import itertools
     import os
@@ -299,8 +295,6 @@ def importable_since(nmodules: int) -> bytes:
     libraries = tuple(
         os.path.join(entry, "") for entry in {*sys.path, *map(os.path.dirname, [os.__file__])} if is_library(entry)
     )
-    if os.environ._data != _environ_at_start:
-        return b""
     names = [
         name
         for name, module in itertools.islice(list(sys.modules.items()), nmodules, None)
@@ -315,9 +309,6 @@ def is_library(directory: str) -> bool:
     return os.path.basename(directory) in ("site-packages", "dist-packages", "lib-dynload") or directory == os.path.dirname(
         os.__file__
     )
-
-
-_environ_at_start: "dict | None" = None
 
 
 def finish() -> int:

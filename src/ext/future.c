@@ -22,6 +22,7 @@
 #include "engine/pool.h"
 #include "engine/wait.h"
 #include "pickling.h"
+#include "task/memory_file.h"
 
 static const char *const phase_names[] = {NULL, "PENDING", "RUNNING", "CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED"};
 
@@ -74,7 +75,9 @@ static void load(exl_state_t *state, FutureObject *future)
         if (payload) {
             future->nbytes_received = exl_payload_size(payload);
             future->result = exl_payload_loads(state, payload);
-            exl_payload_close_file(payload);
+            /* Arrays that live on hold the mapping; the descriptor only while there are enough, for reuse. */
+            if (exl_memory_files_open() > exl_memory_files_budget() / 2)
+                exl_payload_close_file(payload);
             exl_payload_unref(payload);
         } else {
             PyErr_SetString(PyExc_RuntimeError, "the result has been taken already");

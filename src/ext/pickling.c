@@ -250,15 +250,18 @@ static int dump_plain(exl_submission_t *submission, PyObject *object)
     return rc;
 }
 
+/* A driver's own class knows futures of other libraries; a worker has no use for them. */
 static int load_cloudpickler(exl_state_t *state)
 {
     if (state->cloudpickler)
         return 0;
-    if (!state->cloudpickler_factory) {
-        PyErr_SetString(PyExc_RuntimeError, "cloudpickle has not been set up");
-        return -1;
+    if (state->cloudpickler_factory) {
+        state->cloudpickler = PyObject_CallNoArgs(state->cloudpickler_factory);
+    } else {
+        PyObject *cloudpickle = PyImport_ImportModule("cloudpickle");
+        state->cloudpickler = cloudpickle ? PyObject_GetAttrString(cloudpickle, "Pickler") : NULL;
+        Py_XDECREF(cloudpickle);
     }
-    state->cloudpickler = PyObject_CallNoArgs(state->cloudpickler_factory);
     return state->cloudpickler ? 0 : -1;
 }
 

@@ -124,8 +124,19 @@ static void pool_dealloc(PyObject *object)
 
 /* ---- submission ---- */
 
+/* A function that sets variables may do so for the sake of an import: it must not find the module imported already. */
+static bool touches_environment(PyCodeObject *code)
+{
+    static const char *const telling[] = {"environ", "putenv", "unsetenv"};
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(code->co_names); i++)
+        for (size_t k = 0; k < sizeof telling / sizeof *telling; k++)
+            if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(code->co_names, i), telling[k]) == 0)
+                return true;
+    return false;
+}
+
 /* Calls of one function have one key, so that a template can import for the second what the first imported. Only a hint:
- * a collision costs an import that was not needed. */
+ * a collision costs an import that was not needed. 0: no template. */
 static uint64_t import_key_of(exl_state_t *state, PyObject *callable)
 {
     PyObject *module = PyObject_GetAttr(callable, state->str_module);
@@ -135,9 +146,10 @@ static uint64_t import_key_of(exl_state_t *state, PyObject *callable)
         key = (uint64_t)PyObject_Hash(name) * UINT64_C(1000003) ^ (uint64_t)PyObject_Hash(module);
         if (PyFunction_Check(callable)) {
             PyCodeObject *code = (PyCodeObject *)PyFunction_GET_CODE(callable);
-            key = key * UINT64_C(1000003) ^ (uint64_t)code->co_firstlineno;
+            key = touches_environment(code) ? 0 : (key * UINT64_C(1000003) ^ (uint64_t)code->co_firstlineno) | 1;
+        } else {
+            key |= 1;
         }
-        key |= 1;
     }
     Py_XDECREF(name);
     Py_XDECREF(module);

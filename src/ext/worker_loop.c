@@ -32,6 +32,7 @@ typedef struct {
 } worker_t;
 
 static worker_t *present; /* a process is one worker */
+static bool environment_touched; /* since the audit hook was added */
 
 /* A child that the user's function forked and that came back out of it must not answer: the parent will. */
 static void leave_if_forked(const worker_t *worker)
@@ -175,10 +176,20 @@ static PyObject *load_call(worker_t *worker, const exl_message_t *message)
     return call;
 }
 
+/* Setting a variable, even to what it was, may be meant for an import that follows. */
+static int audit(const char *event, PyObject *args, void *unused)
+{
+    (void)args;
+    (void)unused;
+    if (strcmp(event, "os.putenv") == 0 || strcmp(event, "os.unsetenv") == 0)
+        environment_touched = true;
+    return 0;
+}
+
 static void report_imports(worker_t *worker, Py_ssize_t nmodules, int64_t begun_ns)
 {
     PyObject *modules = PyImport_GetModuleDict();
-    if (PyDict_GET_SIZE(modules) <= nmodules || exl_clock_ns() - begun_ns < SLOW_IMPORT_NS)
+    if (environment_touched || PyDict_GET_SIZE(modules) <= nmodules || exl_clock_ns() - begun_ns < SLOW_IMPORT_NS)
         return;
     exl_payload_t *payload = NULL;
     PyObject *names = PyObject_CallMethod(worker->state->worker, "importable_since", "n", nmodules);
@@ -195,6 +206,8 @@ static void run_call(worker_t *worker, const exl_message_t *message)
 {
     Py_ssize_t nmodules = PyDict_GET_SIZE(PyImport_GetModuleDict());
     int64_t begun_ns = exl_clock_ns();
+    if (message->frame.arg & EXL_CALL_REPORT_IMPORTS)
+        (void)PySys_AddAuditHook(audit, NULL);
     PyObject *call = load_call(worker, message);
     PyObject *result = NULL;
     exl_payload_t *payload = NULL;
@@ -298,12 +311,16 @@ static bool handle(worker_t *worker, exl_message_t *message)
         Py_XSETREF(worker->options, message->payload ? exl_payload_bytes(message->payload) : NULL);
         return true;
     case EXL_FRAME_CALL:
+        if (!message->payload)
+            return false;
         if (worker->claim && !exl_claim_start(worker->claim, message->frame.epoch, message->frame.id)) {
             drop_inputs(worker); /* taken back */
             return true;
         }
         if (worker->claim)
             exl_claim_mark_stderr(worker->claim, STDERR_FILENO);
+        /* Begun, so it will not be taken back and given to another: the file of its arguments is ours. */
+        exl_payload_own_file(message->payload);
         run_call(worker, message);
         drop_inputs(worker);
         return worker->claim != NULL;

@@ -1,5 +1,4 @@
 /* parker.c: futex wait and wake. */
-#define _GNU_SOURCE
 #include "base/parker.h"
 
 #include <errno.h>

@@ -12,6 +12,7 @@
 
 #include "base/parker.h"
 #include "engine/wait.h"
+#include "task/memory_file.h"
 
 struct exl_engine {
     uv_loop_t loop;
@@ -188,6 +189,7 @@ static void *engine_main(void *argument)
     uv_close((uv_handle_t *)&engine->wake, NULL);
     (void)uv_run(&engine->loop, UV_RUN_DEFAULT);
     exl_engine_unlock();
+    exl_memory_files_drop();
     exl_node_fini(&engine->node); /* joins the stderr reader, which may take as long as stderr does */
     exl_engine_lock();
     (void)uv_loop_close(&engine->loop);

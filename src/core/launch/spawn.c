@@ -1,6 +1,5 @@
 /* spawn.c: posix_spawn with a session of its own. glibc makes it from CLONE_VFORK: nothing of the caller's memory is
  * copied, and no handler of the caller runs in the child. */
-#define _GNU_SOURCE
 #include "launch/spawn.h"
 
 #include <errno.h>

@@ -1,5 +1,4 @@
 /* claim.c: making and mapping the shared page, and the stderr mark. */
-#define _GNU_SOURCE
 #include "node/claim.h"
 
 #include <errno.h>

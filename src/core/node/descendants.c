@@ -1,5 +1,4 @@
 /* descendants.c: walking /proc. A process may go at any moment: every open and read may fail, and that is no error. */
-#define _GNU_SOURCE
 #include "node/descendants.h"
 
 #include <ctype.h>

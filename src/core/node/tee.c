@@ -1,5 +1,4 @@
 /* tee.c: one thread, one epoll, many pipes. Only the thread frees streams, so an event never names a freed one. */
-#define _GNU_SOURCE
 #include "node/tee.h"
 
 #include <errno.h>
@@ -43,6 +42,17 @@ static void remember(exl_stream_t *stream, const char *bytes, size_t size)
     stream->total += size;
 }
 
+/* A process that the user forked may have the read end too: epoll forgets a descriptor by itself only with the last of
+ * them, and would name a freed stream until then. */
+static void forget_pipe(exl_stream_t *stream)
+{
+    if (stream->fd < 0)
+        return;
+    (void)epoll_ctl(stream->tee->epoll_fd, EPOLL_CTL_DEL, stream->fd, NULL);
+    (void)close(stream->fd);
+    stream->fd = -1;
+}
+
 /* One read, under the lock. Returns false when there is nothing to read now or ever. */
 static bool take_some(exl_stream_t *stream)
 {
@@ -64,10 +74,8 @@ static bool take_some(exl_stream_t *stream)
         (void)exl_buffer_append(&stream->tee->output, bytes, (size_t)size);
         return true;
     }
-    if (size == 0 || (error != EAGAIN && error != EINTR)) {
-        (void)close(stream->fd);
-        stream->fd = -1;
-    }
+    if (size == 0 || (error != EAGAIN && error != EINTR))
+        forget_pipe(stream);
     return size < 0 && error == EINTR;
 }
 
@@ -98,8 +106,7 @@ static void pour(exl_tee_t *tee)
 
 static void stream_free(exl_stream_t *stream)
 {
-    if (stream->fd >= 0)
-        (void)close(stream->fd);
+    forget_pipe(stream);
     free(stream);
 }
 

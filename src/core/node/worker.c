@@ -1,5 +1,4 @@
 /* worker.c: one worker process as the engine sees it. */
-#define _GNU_SOURCE
 #include "node/worker.h"
 
 #include <assert.h>
@@ -13,7 +12,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "task/memory_file.h"
 #include "wire/frame.h"
+
+enum { DEAF_GRACE_MS = 100 };
 
 static void poll_cb(uv_poll_t *handle, int status, int events);
 
@@ -29,6 +31,8 @@ static void watch(exl_worker_t *worker)
 static void closed_cb(uv_handle_t *handle)
 {
     exl_worker_t *worker = handle->data;
+    if (--worker->nhandles)
+        return;
     exl_claim_close(worker->claim);
     exl_idmap_fini(&worker->functions);
     free(worker);
@@ -43,14 +47,27 @@ static void close_worker(exl_worker_t *worker)
     (void)exl_idmap_remove(&node->processes, worker->id);
     exl_list_remove(&worker->zygote_link);
     uv_close((uv_handle_t *)&worker->poll, closed_cb);
+    if (worker->nhandles > 1)
+        uv_close((uv_handle_t *)&worker->deaf, closed_cb);
     exl_channel_fini(&worker->channel);
     exl_stream_close(worker->stderr_stream);
     worker->stderr_stream = NULL;
     node->changed(node->owner);
 }
 
+/* A worker has done with the file of an answer once it has sent it. Past the budget for descriptors, memory it is. */
+static void take_over(exl_payload_t *payload)
+{
+    if (!payload || exl_payload_fd(payload) < 0)
+        return;
+    exl_payload_own_file(payload);
+    if (exl_memory_files_open() > exl_memory_files_budget() && exl_payload_map(payload) == 0)
+        exl_payload_close_file(payload);
+}
+
 static void dispatch(exl_worker_t *worker, exl_message_t *message)
 {
+    take_over(message->payload);
     switch (message->frame.type) {
     case EXL_FRAME_READY:
         worker->ready = true;
@@ -99,17 +116,31 @@ static int drain(exl_worker_t *worker)
     }
 }
 
+static void deaf_cb(uv_timer_t *timer)
+{
+    exl_worker_t *worker = timer->data;
+    if (!worker->reason)
+        worker->reason = "closed its channel to the driver";
+    exl_worker_kill(worker, SIGKILL);
+}
+
+/* The end of the channel is nearly always the end of the process, of which the zygote is about to tell. A process that
+ * lives on has called exec or closed every descriptor: it will never answer, so it is ended. */
 static void stop_listening(exl_worker_t *worker, int code)
 {
+    exl_node_t *node = exl_zygote_node(worker->zygote);
     (void)uv_poll_stop(&worker->poll);
-    if (worker->exited)
+    if (worker->exited || worker->nhandles > 1)
         return;
-    /* It has closed its end, or sent nonsense, and lives: exec, or a call that closed every descriptor. */
-    if (!worker->reason) {
-        worker->reason = "closed its channel to the driver";
+    if (code != EXL_ECLOSED) {
+        worker->reason = "its channel failed";
         worker->reason_code = code;
     }
-    exl_worker_kill(worker, SIGKILL);
+    (void)uv_timer_init(node->loop, &worker->deaf);
+    worker->deaf.data = worker;
+    worker->nhandles++;
+    (void)uv_timer_start(&worker->deaf, deaf_cb, DEAF_GRACE_MS, 0);
+    node->changed(node->owner);
 }
 
 static void poll_cb(uv_poll_t *handle, int status, int events)
@@ -133,6 +164,7 @@ static int open_channel(exl_worker_t *worker, int *ret_peer)
         return -errno;
     exl_channel_init(&worker->channel, pair[0]);
     *ret_peer = pair[1];
+    worker->nhandles = 1;
     return uv_poll_init(exl_zygote_node(worker->zygote)->loop, &worker->poll, pair[0]);
 }
 

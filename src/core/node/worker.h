@@ -43,6 +43,8 @@ struct exl_worker {
     int reason_code;    /* … and its error code */
     exl_channel_t channel;
     uv_poll_t poll;
+    uv_timer_t deaf; /* runs from the channel's end to the process' */
+    unsigned nhandles;
     bool writable_wanted;
     exl_claim_t *claim;     /* owned; NULL for one process per call */
     exl_stream_t *stderr_stream; /* owned */

@@ -1,5 +1,4 @@
 /* zygote.c: one zygote process, its templates, and the workers it answers for. */
-#define _GNU_SOURCE
 #include "node/zygote.h"
 
 #include <assert.h>

@@ -1,5 +1,4 @@
 /* zygote_server.c: fork, reap, report. See zygote_server.h for what it promises. */
-#define _GNU_SOURCE
 #include "node/zygote_server.h"
 
 #include <errno.h>

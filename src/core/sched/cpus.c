@@ -1,5 +1,4 @@
 /* cpus.c: affinity mask, cgroup quota, Slurm's share. */
-#define _GNU_SOURCE
 #include "sched/cpus.h"
 
 #include <errno.h>
@@ -22,7 +21,7 @@ static int cores_of(long long quota_us, long long period_us)
 {
     if (quota_us <= 0 || period_us <= 0)
         return 0;
-    long long cores = (quota_us + period_us - 1) / period_us;
+    long long cores = quota_us / period_us + (quota_us % period_us != 0);
     return cores > INT_MAX ? 0 : (int)cores;
 }
 

@@ -1,5 +1,4 @@
 /* failure.c: the record of a lost call. */
-#define _GNU_SOURCE
 #include "task/failure.h"
 
 #include <stdatomic.h>

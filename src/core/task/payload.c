@@ -1,5 +1,4 @@
 /* payload.c: where the bytes of a call live. See payload.h for the places and the region's layout. */
-#define _GNU_SOURCE
 #include "task/payload.h"
 
 #include <assert.h>
@@ -8,15 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "task/memory_file.h"
 
 struct exl_payload {
     _Atomic uint32_t refs;
     int fd;          /* owned memory file, or -1 */
     bool mapped;     /* region is a mapping, not heap memory */
     bool separate;   /* region is heap memory of its own, not the tail of this struct */
+    bool owned;      /* nobody else uses the file */
+    uint32_t forks;  /* of this process, when the file was mapped */
     size_t size;     /* of the region */
     uint8_t *region; /* NULL while pinned or only in the file */
     struct pin *pin; /* owned; NULL once sealed */
@@ -30,22 +32,7 @@ struct pin {
     exl_segment_t segments[]; /* body, then buffers */
 };
 
-enum { MAX_FILE_BUDGET = 512, PREFIX_WORDS = 2 };
-
-static atomic_int open_files;
-
-int exl_payload_open_files(void)
-{
-    return atomic_load(&open_files);
-}
-
-int exl_payload_file_budget(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur / 4 > MAX_FILE_BUDGET)
-        return MAX_FILE_BUDGET;
-    return (int)(limit.rlim_cur / 4);
-}
+enum { PREFIX_WORDS = 2 };
 
 static size_t align_up(size_t offset)
 {
@@ -177,7 +164,7 @@ int exl_payload_from_file(int fd, size_t size, exl_payload_t **ret_payload)
     if (!payload)
         return -ENOMEM;
     payload->fd = fd;
-    atomic_fetch_add(&open_files, 1);
+    exl_memory_file_adopt();
     *ret_payload = payload;
     return 0;
 }
@@ -202,15 +189,26 @@ void exl_payload_unref(exl_payload_t *payload)
     if (!payload || atomic_fetch_sub_explicit(&payload->refs, 1, memory_order_acq_rel) > 1)
         return;
     unpin(payload);
-    if (payload->fd >= 0) {
-        (void)close(payload->fd);
-        atomic_fetch_sub(&open_files, 1);
-    }
+    bool reusable = payload->owned && (!payload->mapped || payload->forks == exl_memory_file_forks());
     if (payload->mapped)
         (void)munmap(payload->region, payload->size);
     else if (payload->separate)
         free(payload->region);
+    if (payload->fd >= 0 && reusable)
+        exl_memory_file_recycle(payload->fd, payload->size);
+    else if (payload->fd >= 0)
+        exl_memory_file_close(payload->fd);
     free(payload);
+}
+
+void exl_payload_own_file(exl_payload_t *payload)
+{
+    payload->owned = payload->fd >= 0;
+}
+
+void exl_payload_share_file(exl_payload_t *payload)
+{
+    payload->owned = false;
 }
 
 bool exl_payload_pinned(const exl_payload_t *payload)
@@ -268,7 +266,9 @@ static int write_pinned(const exl_payload_t *payload, int fd)
         offset += pin->segments[i].size;
     }
     /* A last buffer of size 0 leaves the file short of its alignment. */
-    if (rc == 0 && ftruncate(fd, (off_t)payload->size) < 0)
+    struct stat status;
+    if (rc == 0 && (fstat(fd, &status) < 0 ||
+                    ((uint64_t)status.st_size < payload->size && ftruncate(fd, (off_t)payload->size) < 0)))
         rc = -errno;
     return rc;
 }
@@ -290,15 +290,13 @@ int exl_payload_seal(exl_payload_t *payload)
     if (!payload->pin)
         return 0;
     int rc;
-    int fd = atomic_load(&open_files) < 2 * exl_payload_file_budget() ? memfd_create("executorlib", MFD_CLOEXEC) : -1;
-    if (fd < 0) {
+    int fd = exl_memory_file_open(payload->size);
+    if (fd < 0)
         rc = seal_on_heap(payload);
-    } else if ((rc = write_pinned(payload, fd)) == 0) {
+    else if ((rc = write_pinned(payload, fd)) == 0)
         payload->fd = fd;
-        atomic_fetch_add(&open_files, 1);
-    } else {
-        (void)close(fd);
-    }
+    else
+        exl_memory_file_close(fd);
     if (rc == 0)
         unpin(payload);
     return rc;
@@ -314,6 +312,7 @@ int exl_payload_map(exl_payload_t *payload)
         return -errno;
     payload->region = region;
     payload->mapped = true;
+    payload->forks = exl_memory_file_forks();
     return 0;
 }
 
@@ -321,9 +320,9 @@ void exl_payload_close_file(exl_payload_t *payload)
 {
     if (!payload->mapped || payload->fd < 0)
         return;
-    (void)close(payload->fd);
+    exl_memory_file_close(payload->fd);
     payload->fd = -1;
-    atomic_fetch_sub(&open_files, 1);
+    payload->owned = false;
 }
 
 int exl_payload_view(const exl_payload_t *payload, exl_payload_view_t *ret_view)

@@ -64,9 +64,12 @@ int exl_payload_map(exl_payload_t *payload);
 /* Closes the descriptor of a mapped payload. Without a descriptor the region is sent by copy. */
 void exl_payload_close_file(exl_payload_t *payload);
 
-/* Memory files open in this process, and how many there may be before payloads are mapped and closed on arrival. */
-int exl_payload_open_files(void);
-int exl_payload_file_budget(void);
+/* The file is this process' alone from now on: its sender and all others have done with it. When the payload goes, the
+ * file is kept for the next large one (memory_file.h). Void once the file is sent on. */
+void exl_payload_own_file(exl_payload_t *payload);
+
+/* The file is being sent to another process. */
+void exl_payload_share_file(exl_payload_t *payload);
 
 typedef struct exl_payload_view {
     uint8_t *body;

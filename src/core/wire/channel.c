@@ -2,7 +2,6 @@
  *
  * The kernel attaches descriptors to the first byte of a sendmsg() and never merges bytes across them on receipt, so a
  * frame that carries descriptors always begins a sendmsg(); attachments remember where in the byte stream those are. */
-#define _GNU_SOURCE
 #include "wire/channel.h"
 
 #include <assert.h>
@@ -104,8 +103,10 @@ int exl_channel_queue(exl_channel_t *channel, exl_frame_t frame, exl_payload_t *
                                                       .nfds = nfds};
         if (nfds)
             memcpy(attachment->fds, fds, nfds * sizeof *fds);
-        if (file >= 0)
+        if (file >= 0) {
+            exl_payload_share_file(payload);
             attachment->payload = exl_payload_ref(payload);
+        }
     }
     exl_frame_encode(&frame, room);
     if (inline_size)
@@ -214,8 +215,11 @@ int exl_channel_fill(exl_channel_t *channel)
         return -ENOMEM;
     union control control;
     struct iovec span = {room, channel->in.capacity - channel->in.end};
-    struct msghdr message = {
-        .msg_iov = &span, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    /* CMSG_LEN, not the padded size, in which the kernel would find room for one descriptor more. */
+    struct msghdr message = {.msg_iov = &span,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = CMSG_LEN(EXL_FRAME_MAX_FDS * sizeof(int))};
     ssize_t received;
     do
         received = recvmsg(channel->fd, &message, MSG_CMSG_CLOEXEC);

@@ -1,0 +1,38 @@
+/* memory_file.h: anonymous files that carry large payloads between processes, and their reuse.
+ *
+ * Most of the cost of a new file is the kernel's: it allocates and later frees every page. A process that has received a
+ * file, and is known to be the only one that still uses it, keeps it and writes its next large payload into it; so with
+ * large arguments and results the same pages go back and forth. How much is kept is bounded, in number and in bytes.
+ *
+ * A private mapping of a reused file would change under its reader. Hence a file that was mapped when this process forked
+ * is never reused: the child may still look at it. All functions may be called from any thread. */
+#ifndef EXL_TASK_MEMORY_FILE_H
+#define EXL_TASK_MEMORY_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A file with room for `size` bytes: a kept one whose content is stale, or a new one. -1 when the budget is spent or the
+ * kernel refuses. */
+int exl_memory_file_open(size_t size);
+
+/* A descriptor that came from another process counts from here on. */
+void exl_memory_file_adopt(void);
+
+void exl_memory_file_close(int fd);
+
+/* Keeps the file for exl_memory_file_open(), if there is room, or closes it. */
+void exl_memory_file_recycle(int fd, size_t size);
+
+/* Closes what is kept. */
+void exl_memory_files_drop(void);
+
+/* How often this process has forked: compare before and after to know whether a mapping may have been inherited. */
+uint32_t exl_memory_file_forks(void);
+
+/* Files that are open, kept ones included, and how many there may be before payloads are mapped and closed on arrival. */
+int exl_memory_files_open(void);
+int exl_memory_files_budget(void);
+
+#endif

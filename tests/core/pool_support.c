@@ -1,0 +1,205 @@
+/* pool_support.c: short words for long setups. */
+#include "pool_support.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "engine/engine.h"
+
+extern char **environ;
+
+int pool_test_begin(void **state)
+{
+    (void)exl_test_begin(state);
+    /* Processes that nobody ended come to us, so that they are noticed. */
+    return prctl(PR_SET_CHILD_SUBREAPER, 1);
+}
+
+int pool_test_end(void **state)
+{
+    int rc = exl_engine_wait_ended(exl_test_soon_ns());
+    if (rc < 0)
+        print_error("the engine did not end: %d\n", rc);
+    return exl_test_end(state) | rc;
+}
+
+exl_pool_t *stub_pool(stub_pool_t config)
+{
+    const char *argv[] = {config.program ? config.program : STUB_ZYGOTE, config.argument, NULL};
+    exl_payload_t *setup = config.setup ? exl_test_payload(config.setup) : NULL;
+    exl_pool_config_t full = {
+        .zygote = {.key = config.key ? config.key : "stub", .argv = argv, .envp = (const char *const *)environ},
+        .persistent = config.persistent,
+        .max_cores = config.max_cores,
+        .max_workers = config.max_workers,
+        .restart_limit = config.restart_limit,
+        .setup = setup};
+    exl_pool_t *pool = NULL;
+    exl_error_t err = {""};
+    if (exl_pool_create(&full, &pool, &err) != 0)
+        fail_msg("no pool: %s", err.text);
+    exl_payload_unref(setup);
+    return pool;
+}
+
+exl_pool_t *stub_crew(uint32_t workers)
+{
+    return stub_pool((stub_pool_t){.persistent = true, .max_workers = workers});
+}
+
+static exl_payload_t *payload_or_null(const char *text)
+{
+    return text ? exl_test_payload(text) : NULL;
+}
+
+exl_task_t *stub_submit(exl_pool_t *pool, stub_call_t call)
+{
+    exl_call_t full = {.call = exl_test_payload(call.text),
+                       .function = payload_or_null(call.function),
+                       .setup = payload_or_null(call.setup),
+                       .options = payload_or_null(call.options),
+                       .function_id = call.function_id,
+                       .import_key = call.import_key,
+                       .request = {.cores = call.cores ? call.cores : 1},
+                       .priority = call.priority,
+                       .producers = call.producers,
+                       .nproducers = call.nproducers};
+    exl_task_t *task = NULL;
+    exl_error_t err = {""};
+    if (exl_pool_submit(pool, &full, &task, &err) != 0)
+        fail_msg("not submitted: %s", err.text);
+    exl_payload_unref(full.call);
+    exl_payload_unref(full.function);
+    exl_payload_unref(full.setup);
+    exl_payload_unref(full.options);
+    return task;
+}
+
+exl_task_t *submit(exl_pool_t *pool, const char *format, ...)
+{
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    return stub_submit(pool, (stub_call_t){.text = text});
+}
+
+void await(exl_task_t *task)
+{
+    int rc = exl_task_wait(task, exl_test_soon_ns());
+    if (rc != 0)
+        fail_msg("waiting for a call that is %s: %d", exl_task_state_to_string(exl_task_state(task)), rc);
+}
+
+static void expect_outcome(exl_task_t *task, exl_outcome_t outcome)
+{
+    await(task);
+    if (task->outcome != outcome)
+        fail_msg("%s (%s) instead of %s", exl_outcome_to_string((exl_outcome_t)task->outcome),
+                 task->failure ? task->failure->reason : "", exl_outcome_to_string(outcome));
+}
+
+void expect_result(exl_task_t *task, const char *text)
+{
+    expect_outcome(task, EXL_OUTCOME_RESULT);
+    exl_test_assert_body(task->result, text);
+    exl_task_unref(task);
+}
+
+void expect_exception(exl_task_t *task, const char *text)
+{
+    expect_outcome(task, EXL_OUTCOME_EXCEPTION);
+    exl_test_assert_body(task->result, text);
+    exl_task_unref(task);
+}
+
+void expect_cancelled(exl_task_t *task)
+{
+    expect_outcome(task, EXL_OUTCOME_CANCELLED);
+    assert_null(task->result);
+    assert_null(task->failure);
+    exl_task_unref(task);
+}
+
+exl_failure_t *await_failure(exl_task_t *task)
+{
+    expect_outcome(task, EXL_OUTCOME_LOST);
+    assert_non_null(task->failure);
+    return task->failure;
+}
+
+void expect_lost(exl_task_t *task, exl_blame_t blame, const char *in_reason)
+{
+    const exl_failure_t *failure = await_failure(task);
+    if (failure->blame != blame || !strstr(failure->reason, in_reason))
+        fail_msg("%s: %s, stderr: %s", exl_blame_to_string(failure->blame), failure->reason, failure->stderr_tail);
+    exl_task_unref(task);
+}
+
+long number_from(exl_task_t *task)
+{
+    exl_payload_view_t view;
+    char text[32] = "";
+    expect_outcome(task, EXL_OUTCOME_RESULT);
+    assert_int_equal(exl_payload_view(task->result, &view), 0);
+    assert_true(view.body_size < sizeof text);
+    memcpy(text, view.body, view.body_size);
+    exl_task_unref(task);
+    return strtol(text, NULL, 10);
+}
+
+void finish(exl_pool_t *pool)
+{
+    assert_int_equal(exl_pool_shutdown(pool, false), 0);
+    int rc = exl_pool_wait_closed(pool, exl_test_soon_ns());
+    if (rc != 0)
+        fail_msg("not closed: %d", rc);
+    assert_int_equal(exl_pool_pending(pool), 0);
+    assert_int_equal(exl_pool_pids(pool, NULL, 0), 0);
+    exl_pool_release(pool);
+}
+
+gate_t gate_open(void)
+{
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    /* Above 3, which is the zygote's control channel. */
+    gate_t gate = {.out = fcntl(ends[0], F_DUPFD, 10), .in = fcntl(ends[1], F_DUPFD, 10)};
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    return gate;
+}
+
+void gate_close(gate_t *gate)
+{
+    (void)close(gate->in);
+    (void)close(gate->out);
+}
+
+void gate_pass(const gate_t *gate, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        exl_test_write(gate->in, ".", 1);
+}
+
+void gate_expect(const gate_t *gate, const char *text)
+{
+    char said[256];
+    assert_true(strlen(text) < sizeof said);
+    exl_test_read(gate->out, said, strlen(text));
+    assert_memory_equal(said, text, strlen(text));
+}
+
+pid_t gate_pid(const gate_t *gate)
+{
+    pid_t pid;
+    exl_test_read(gate->out, &pid, sizeof pid);
+    return pid;
+}

@@ -1,0 +1,350 @@
+/* stub_zygote.c: a zygote whose workers do, instead of Python, what the text of a call says.
+ *
+ * The text is a list of commands separated by "; ". What the last one says is the result; a text that is no command is its
+ * own result. Commands that take FD use descriptors that the test made inheritable before the zygote started.
+ *
+ *   exit N | signal N | raise TEXT | pause | close | garbage | exec
+ *   say FD TEXT      writes TEXT to FD           wait FD         waits for a byte from FD
+ *   stderr TEXT      writes TEXT to stderr       daemon FD       starts a daemon, writes its pid to FD
+ *   pid | parent | index | count | function | options | setup | size
+ *   join             the arguments from other calls, joined by "+"
+ *   big N            N bytes
+ *   twice            answers twice
+ *
+ * The setup's text is run likewise before the worker says that it is ready; "raise" there makes the setup fail. What
+ * follows "end: " in it is run when the worker is told to end. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "node/claim.h"
+#include "node/zygote_server.h"
+#include "wire/channel.h"
+
+enum { MAX_DEPENDENCIES = 16, TEXT_SIZE = 4096 };
+
+typedef struct stub {
+    exl_channel_t channel;
+    exl_claim_t *claim; /* NULL for one process per call */
+    char *dependencies[MAX_DEPENDENCIES];
+    char *function, *options, *setup, *call;
+    char *big; /* what the answer in `text` stands for, if set */
+    size_t call_size, big_size;
+    uint32_t ndependencies, index;
+    unsigned count;
+    bool raised;
+    char text[TEXT_SIZE]; /* the answer */
+} stub_t;
+
+static void die(const char *why)
+{
+    perror(why);
+    _exit(70);
+}
+
+static char *text_of(exl_payload_t *payload)
+{
+    exl_payload_view_t view;
+    if (!payload)
+        return strdup("");
+    if (exl_payload_map(payload) < 0 || exl_payload_view(payload, &view) < 0)
+        die("payload");
+    return strndup((const char *)view.body, view.body_size);
+}
+
+static void answer(stub_t *stub, uint8_t type, uint64_t id)
+{
+    exl_segment_t body = {stub->big ? stub->big : stub->text, stub->big ? stub->big_size : strlen(stub->text)};
+    exl_payload_t *payload;
+    if (exl_payload_create(&body, 1, NULL, 0, NULL, NULL, &payload) < 0 || exl_payload_seal(payload) < 0)
+        die("answer");
+    if (exl_channel_queue(&stub->channel, (exl_frame_t){.type = type, .id = id}, payload, NULL, 0, false) < 0)
+        die("queue");
+    exl_payload_unref(payload);
+    (void)exl_channel_flush(&stub->channel);
+}
+
+static void start_daemon(int fd)
+{
+    if (fork() != 0)
+        return;
+    (void)setsid();
+    if (fork() != 0)
+        _exit(0);
+    pid_t pid = getpid();
+    (void)!write(fd, &pid, sizeof pid);
+    for (;;)
+        (void)pause();
+}
+
+static void kill_self(int number)
+{
+    /* A sanitizer's handler would turn it into an exit. */
+    (void)signal(number, SIG_DFL);
+    (void)raise(number);
+}
+
+static void make_big(stub_t *stub, size_t size)
+{
+    free(stub->big);
+    stub->big = malloc(size);
+    if (!stub->big)
+        die("big");
+    for (size_t i = 0; i < size; i++)
+        stub->big[i] = (char)('a' + i % 26);
+    stub->big_size = size;
+}
+
+static void join(stub_t *stub)
+{
+    size_t at = 0;
+    stub->text[0] = '\0';
+    for (uint32_t i = 0; i < stub->ndependencies; i++)
+        at += (size_t)snprintf(stub->text + at, TEXT_SIZE - at, "%s%.100s", i ? "+" : "", stub->dependencies[i]);
+}
+
+/* Commands that end the process or its channel, and those that talk to the outside. */
+static bool run_act(stub_t *stub, const char *name, const char *rest)
+{
+    int number = atoi(rest);
+    const char *after = strchr(rest, ' ');
+    char byte;
+    if (strcmp(name, "exit") == 0)
+        exit(number);
+    else if (strcmp(name, "signal") == 0)
+        kill_self(number);
+    else if (strcmp(name, "pause") == 0)
+        for (;;)
+            (void)pause();
+    else if (strcmp(name, "close") == 0)
+        (void)shutdown(stub->channel.fd, SHUT_RDWR);
+    else if (strcmp(name, "garbage") == 0)
+        (void)!write(stub->channel.fd, "these are more than thirty-two bytes of nonsense", 48);
+    else if (strcmp(name, "exec") == 0)
+        (void)execl("/bin/sleep", "sleep", "1000", (char *)NULL);
+    else if (strcmp(name, "say") == 0 && after)
+        (void)!write(number, after + 1, strlen(after + 1));
+    else if (strcmp(name, "wait") == 0)
+        (void)!read(number, &byte, 1);
+    else if (strcmp(name, "stderr") == 0)
+        (void)!write(STDERR_FILENO, rest, strlen(rest));
+    else if (strcmp(name, "daemon") == 0)
+        start_daemon(number);
+    else
+        return false;
+    return true;
+}
+
+/* Commands that say something. */
+static bool run_say(stub_t *stub, const char *name, const char *rest)
+{
+    char *text = stub->text;
+    if (strcmp(name, "raise") == 0) {
+        stub->raised = true;
+        (void)snprintf(text, TEXT_SIZE, "%s", rest);
+    } else if (strcmp(name, "pid") == 0)
+        (void)snprintf(text, TEXT_SIZE, "%d", (int)getpid());
+    else if (strcmp(name, "parent") == 0)
+        (void)snprintf(text, TEXT_SIZE, "%d", (int)getppid());
+    else if (strcmp(name, "index") == 0)
+        (void)snprintf(text, TEXT_SIZE, "%u", stub->index);
+    else if (strcmp(name, "count") == 0)
+        (void)snprintf(text, TEXT_SIZE, "%u", stub->count);
+    else if (strcmp(name, "size") == 0)
+        (void)snprintf(text, TEXT_SIZE, "%zu", stub->call_size);
+    else if (strcmp(name, "function") == 0)
+        (void)snprintf(text, TEXT_SIZE, "%s", stub->function ? stub->function : "none");
+    else if (strcmp(name, "options") == 0)
+        (void)snprintf(text, TEXT_SIZE, "%s", stub->options ? stub->options : "none");
+    else if (strcmp(name, "setup") == 0)
+        (void)snprintf(text, TEXT_SIZE, "%s", stub->setup ? stub->setup : "none");
+    else if (strcmp(name, "join") == 0)
+        join(stub);
+    else if (strcmp(name, "big") == 0)
+        make_big(stub, strtoul(rest, NULL, 10));
+    else
+        return false;
+    return true;
+}
+
+static void run(stub_t *stub, const char *script)
+{
+    (void)snprintf(stub->text, TEXT_SIZE, "%s", script);
+    char *copy = strdup(script), *end;
+    if (!copy)
+        die("script");
+    for (char *command = copy; command; command = end) {
+        end = strstr(command, "; ");
+        if (end) {
+            *end = '\0';
+            end += 2;
+        }
+        char name[16] = "";
+        (void)sscanf(command, "%15[a-z]", name);
+        const char *rest = command + strlen(name);
+        rest += *rest == ' ';
+        if (!run_act(stub, name, rest))
+            (void)run_say(stub, name, rest);
+    }
+    free(copy);
+}
+
+static void run_call(stub_t *stub, const exl_frame_t *frame)
+{
+    if (stub->claim && !exl_claim_start(stub->claim, frame->epoch, frame->id))
+        return;
+    if (stub->claim)
+        exl_claim_mark_stderr(stub->claim, STDERR_FILENO);
+    stub->count++;
+    stub->raised = false;
+    run(stub, stub->call);
+    if ((frame->arg & EXL_CALL_REPORT_IMPORTS) && !stub->raised) {
+        exl_payload_t *modules;
+        exl_segment_t body = {"modules", 7};
+        if (exl_payload_create(&body, 1, NULL, 0, NULL, NULL, &modules) == 0) {
+            (void)exl_channel_queue(&stub->channel, (exl_frame_t){.type = EXL_FRAME_IMPORTS}, modules, NULL, 0, false);
+            exl_payload_unref(modules);
+        }
+    }
+    answer(stub, stub->raised ? EXL_FRAME_EXCEPTION : EXL_FRAME_RESULT, frame->id);
+    if (strcmp(stub->call, "twice") == 0)
+        answer(stub, EXL_FRAME_RESULT, frame->id);
+}
+
+static void forget_call(stub_t *stub)
+{
+    for (uint32_t i = 0; i < stub->ndependencies; i++)
+        free(stub->dependencies[i]);
+    stub->ndependencies = 0;
+    free(stub->options);
+    free(stub->call);
+    free(stub->big);
+    stub->options = stub->call = stub->big = NULL;
+}
+
+static void set_up(stub_t *stub, exl_message_t *message)
+{
+    stub->index = message->frame.arg;
+    stub->setup = text_of(message->payload);
+    char *end = strstr(stub->setup, "end: ");
+    if (end != stub->setup) {
+        if (end)
+            *end = '\0';
+        run(stub, stub->setup);
+        if (end)
+            *end = 'e';
+    }
+    if (stub->raised)
+        answer(stub, EXL_FRAME_SETUP_FAILED, 0);
+    else
+        (void)exl_channel_queue(&stub->channel, (exl_frame_t){.type = EXL_FRAME_READY}, NULL, NULL, 0, false);
+    (void)exl_channel_flush(&stub->channel);
+}
+
+static void end(const stub_t *stub)
+{
+    const char *script = stub->setup ? strstr(stub->setup, "end: ") : NULL;
+    static stub_t ending;
+    if (script)
+        run(&ending, script + 5);
+}
+
+/* True until the worker is to end. */
+static bool handle(stub_t *stub, exl_message_t *message)
+{
+    uint32_t at = message->frame.arg;
+    switch (message->frame.type) {
+    case EXL_FRAME_SETUP:
+        set_up(stub, message);
+        return !stub->raised;
+    case EXL_FRAME_FUNCTION:
+        if (message->payload) {
+            free(stub->function);
+            stub->function = text_of(message->payload);
+        }
+        return true;
+    case EXL_FRAME_DEPENDENCY:
+        if (at != stub->ndependencies || at >= MAX_DEPENDENCIES)
+            die("dependency");
+        stub->dependencies[stub->ndependencies++] = text_of(message->payload);
+        return true;
+    case EXL_FRAME_OPTIONS:
+        stub->options = text_of(message->payload);
+        return true;
+    case EXL_FRAME_CALL:
+        stub->call = text_of(message->payload);
+        stub->call_size = strlen(stub->call);
+        run_call(stub, &message->frame);
+        forget_call(stub);
+        return stub->claim != NULL;
+    case EXL_FRAME_END:
+        end(stub);
+        return false;
+    default:
+        die("frame");
+    }
+    return false;
+}
+
+static int worker_main(const exl_role_t *role)
+{
+    stub_t stub = {.index = 0};
+    exl_message_t message;
+    exl_channel_init(&stub.channel, role->channel_fd);
+    if (role->claim_fd >= 0 && exl_claim_open(role->claim_fd, &stub.claim) < 0)
+        die("claim");
+    bool more = true;
+    while (more && exl_channel_receive(&stub.channel, &message) == 1) {
+        more = handle(&stub, &message);
+        exl_message_fini(&message);
+    }
+    forget_call(&stub);
+    free(stub.function);
+    free(stub.setup);
+    exl_claim_close(stub.claim);
+    exl_channel_fini(&stub.channel);
+    return 0;
+}
+
+static int serve(int control_fd, pid_t driver);
+
+static int template_main(exl_role_t *role, pid_t driver)
+{
+    exl_channel_t channel;
+    exl_message_t message;
+    exl_channel_init(&channel, role->channel_fd);
+    exl_payload_unref(role->payload);
+    if (exl_channel_receive(&channel, &message) != 1)
+        return 0;
+    exl_message_fini(&message); /* the setup */
+    int fd = channel.fd;
+    channel.fd = -1;
+    exl_channel_fini(&channel);
+    return serve(fd, driver);
+}
+
+static int serve(int control_fd, pid_t driver)
+{
+    static const exl_fork_hooks_t hooks = {NULL, NULL, NULL, NULL};
+    exl_role_t role = {.kind = EXL_ROLE_ENDED};
+    int rc = exl_zygote_serve(control_fd, driver, &hooks, &role);
+    if (rc < 0)
+        return 71;
+    if (role.kind == EXL_ROLE_WORKER)
+        return worker_main(&role);
+    return role.kind == EXL_ROLE_TEMPLATE ? template_main(&role, driver) : 0;
+}
+
+int main(int argc, char **argv)
+{
+    enum { CONTROL_FD = 3 };
+    if (argc > 1 && strcmp(argv[1], "fail") == 0) {
+        (void)!write(STDERR_FILENO, "no zygote today\n", 16);
+        return 1;
+    }
+    return serve(CONTROL_FD, getppid());
+}
