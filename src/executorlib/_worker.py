@@ -78,12 +78,16 @@ _template_setup: "bytes | None" = None
 
 def set_up(setup: bytes, index: int) -> "dict[str, Any]":
     """Become what the driver was when it took the setup; returns the initializer's presets."""
+    import os
+
     from _pickle import loads
 
     reseed()
     description = loads(setup) if setup else {}
     if setup != _template_setup:
         apply_setup(description)
+    global _environ_at_start
+    _environ_at_start = dict(os.environ._data)
     _core._enter_worker(description.get("cores", 0))
     init = description.get("init")
     return call_initializer(loads(init), index) if init else {}
@@ -285,7 +289,7 @@ def importable_since(nmodules: int) -> bytes:
     """Pickled names of the modules that a template may import before the call does, or nothing.
 
     Only libraries: a module of the user may do at import what each process is to do for itself, such as seeding a
-    generator. The caller has seen to it that the call did not touch the environment, perhaps for the sake of an import.
+    generator. Nothing either if the call changed the environment, which it may have meant for an import.
     """
     import itertools
     import os
@@ -295,12 +299,17 @@ def importable_since(nmodules: int) -> bytes:
     libraries = tuple(
         os.path.join(entry, "") for entry in {*sys.path, *map(os.path.dirname, [os.__file__])} if is_library(entry)
     )
+    if os.environ._data != _environ_at_start:
+        return b""
     names = [
         name
         for name, module in itertools.islice(list(sys.modules.items()), nmodules, None)
         if (getattr(module, "__file__", None) or "").startswith(libraries)
     ]
     return dumps(names, 5) if names else b""
+
+
+_environ_at_start: "dict | None" = None
 
 
 def is_library(directory: str) -> bool:

@@ -41,8 +41,9 @@ PyObject *exl_error_of_failure(exl_state_t *state, const exl_task_t *task)
     bool known = failure && failure->status_known;
     const char *kind = task->outcome == EXL_OUTCOME_TERMINATED             ? "terminated"
                        : !failure || failure->blame == EXL_BLAME_ENGINE ? "broken"
-                       : failure->blame == EXL_BLAME_WORKER             ? "start_failed"
+                       : failure->blame == EXL_BLAME_WORKER && !failure->pid ? "start_failed"
                                                                            : "worker_lost";
+    const char *where = failure && failure->blame == EXL_BLAME_WORKER ? "while it was being set up" : "";
     const char *tail = failure ? failure->stderr_tail : "";
     PyObject *text = PyUnicode_DecodeUTF8(tail, (Py_ssize_t)strlen(tail), "replace");
     if (!text)
@@ -50,7 +51,7 @@ PyObject *exl_error_of_failure(exl_state_t *state, const exl_task_t *task)
     char host[HOST_NAME_MAX + 1] = "";
     (void)gethostname(host, sizeof host - 1);
     PyObject *info = Py_BuildValue(
-        "{s:s,s:i,s:N,s:N,s:N,s:s,s:s,s:I}", "host", host, "pid", failure ? (int)failure->pid : 0, "signal",
+        "{s:s,s:s,s:i,s:N,s:N,s:N,s:s,s:s,s:I}", "where", where, "host", host, "pid", failure ? (int)failure->pid : 0, "signal",
         number_or_none(known && WIFSIGNALED(status), WTERMSIG(status)), "status",
         number_or_none(known && WIFEXITED(status), WEXITSTATUS(status)), "stderr", text, "reason",
         failure ? failure->reason : "out of memory", "blame",

@@ -132,6 +132,11 @@ static bool touches_environment(PyCodeObject *code)
         for (size_t k = 0; k < sizeof telling / sizeof *telling; k++)
             if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(code->co_names, i), telling[k]) == 0)
                 return true;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(code->co_consts); i++) {
+        PyObject *inner = PyTuple_GET_ITEM(code->co_consts, i);
+        if (PyCode_Check(inner) && touches_environment((PyCodeObject *)inner))
+            return true;
+    }
     return false;
 }
 

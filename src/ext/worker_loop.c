@@ -32,7 +32,6 @@ typedef struct {
 } worker_t;
 
 static worker_t *present; /* a process is one worker */
-static bool environment_touched; /* since the audit hook was added */
 
 /* A child that the user's function forked and that came back out of it must not answer: the parent will. */
 static void leave_if_forked(const worker_t *worker)
@@ -106,8 +105,11 @@ static void flush_stream(const char *name)
 /* What a call printed is on its way before its result is: a worker that dies later loses none of it. */
 static void flush_output(void)
 {
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback); /* what the call raised, if it did */
     flush_stream("stdout");
     flush_stream("stderr");
+    PyErr_Restore(type, value, traceback);
 }
 
 static exl_payload_t *pickle_result(worker_t *worker, PyObject *result)
@@ -176,20 +178,10 @@ static PyObject *load_call(worker_t *worker, const exl_message_t *message)
     return call;
 }
 
-/* Setting a variable, even to what it was, may be meant for an import that follows. */
-static int audit(const char *event, PyObject *args, void *unused)
-{
-    (void)args;
-    (void)unused;
-    if (strcmp(event, "os.putenv") == 0 || strcmp(event, "os.unsetenv") == 0)
-        environment_touched = true;
-    return 0;
-}
-
 static void report_imports(worker_t *worker, Py_ssize_t nmodules, int64_t begun_ns)
 {
     PyObject *modules = PyImport_GetModuleDict();
-    if (environment_touched || PyDict_GET_SIZE(modules) <= nmodules || exl_clock_ns() - begun_ns < SLOW_IMPORT_NS)
+    if (PyDict_GET_SIZE(modules) <= nmodules || exl_clock_ns() - begun_ns < SLOW_IMPORT_NS)
         return;
     exl_payload_t *payload = NULL;
     PyObject *names = PyObject_CallMethod(worker->state->worker, "importable_since", "n", nmodules);
@@ -206,8 +198,6 @@ static void run_call(worker_t *worker, const exl_message_t *message)
 {
     Py_ssize_t nmodules = PyDict_GET_SIZE(PyImport_GetModuleDict());
     int64_t begun_ns = exl_clock_ns();
-    if (message->frame.arg & EXL_CALL_REPORT_IMPORTS)
-        (void)PySys_AddAuditHook(audit, NULL);
     PyObject *call = load_call(worker, message);
     PyObject *result = NULL;
     exl_payload_t *payload = NULL;
@@ -218,12 +208,9 @@ static void run_call(worker_t *worker, const exl_message_t *message)
     if (result)
         payload = pickle_result(worker, result);
     leave_if_forked(worker);
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback); /* what the call raised, if it did */
     flush_output();
-    if (message->frame.arg & EXL_CALL_REPORT_IMPORTS)
+    if (payload && (message->frame.arg & EXL_CALL_REPORT_IMPORTS))
         report_imports(worker, nmodules, begun_ns);
-    PyErr_Restore(type, value, traceback);
     if (payload)
         send_frame(worker, EXL_FRAME_RESULT, message->frame.id, payload);
     else

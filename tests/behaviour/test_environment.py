@@ -152,11 +152,22 @@ def test_multiprocessing_authkey(exe):
     assert exe.submit(authkey).result(timeout=SOON) == bytes(multiprocessing.current_process().authkey)
 
 
-def test_multiprocessing_manager_proxies(exe):
-    with multiprocessing.get_context("spawn").Manager() as manager:
-        shared = manager.list()
-        exe.submit(shared.append, 5).result(timeout=SOON)
-        assert list(shared) == [5]
+def test_multiprocessing_manager_proxies(tmp_path, mode):
+    """In a script of its own, since multiprocessing leaves its resource tracker running until the end."""
+    result = run_script(
+        tmp_path,
+        f"""
+        import multiprocessing
+        from executorlib import SingleNodeExecutor
+        if __name__ == "__main__":
+            with multiprocessing.get_context("spawn").Manager() as manager:
+                shared = manager.list()
+                with SingleNodeExecutor(max_workers={mode.workers}, block_allocation={mode.block}) as exe:
+                    exe.submit(shared.append, 5).result()
+                print(list(shared))
+        """,
+    )
+    assert (result.stdout, result.stderr) == ("[5]\n", "")
 
 
 def test_thread_variables_are_set_before_the_first_import(make, mode, monkeypatch):

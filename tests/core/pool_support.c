@@ -14,19 +14,37 @@
 
 extern char **environ;
 
+/* libuv's own descriptors, which last as long as the process, must not count. */
+static void warm_up(void)
+{
+    static uv_loop_t loop;
+    if (uv_loop_init(&loop) == 0)
+        (void)uv_loop_close(&loop);
+}
+
 int pool_test_begin(void **state)
 {
+    warm_up();
     (void)exl_test_begin(state);
     /* Processes that nobody ended come to us, so that they are noticed. */
     return prctl(PR_SET_CHILD_SUBREAPER, 1);
 }
 
+static int unfinished; /* pools */
+
 int pool_test_end(void **state)
 {
-    int rc = exl_engine_wait_ended(exl_test_soon_ns());
-    if (rc < 0)
-        print_error("the engine did not end: %d\n", rc);
-    return exl_test_end(state) | rc;
+    if (unfinished) {
+        print_error("%d executors were not finished\n", unfinished);
+        unfinished = 0;
+        (void)exl_test_end(state);
+        return -1;
+    }
+    /* As long as an engine lives, there may be something to deliver. */
+    for (exl_task_t *task; (task = exl_delivery_next());)
+        exl_task_unref(task);
+    assert_int_equal(exl_engine_wait_ended(exl_test_soon_ns()), 0);
+    return exl_test_end(state);
 }
 
 exl_pool_t *stub_pool(stub_pool_t config)
@@ -45,6 +63,7 @@ exl_pool_t *stub_pool(stub_pool_t config)
     if (exl_pool_create(&full, &pool, &err) != 0)
         fail_msg("no pool: %s", err.text);
     exl_payload_unref(setup);
+    unfinished++;
     return pool;
 }
 
@@ -143,6 +162,28 @@ void expect_lost(exl_task_t *task, exl_blame_t blame, const char *in_reason)
     exl_task_unref(task);
 }
 
+static void expect_status(exl_task_t *task, int wait_status)
+{
+    const exl_failure_t *failure = await_failure(task);
+    assert_int_equal(failure->blame, EXL_BLAME_FUNCTION);
+    assert_true(failure->status_known);
+    assert_int_equal(failure->wait_status, wait_status);
+    exl_task_unref(task);
+}
+
+void expect_exit(exl_task_t *task, int status)
+{
+    expect_status(task, W_EXITCODE(status, 0));
+}
+
+void expect_killed(exl_task_t *task, int signal)
+{
+    await(task);
+    if (task->failure)
+        task->failure->wait_status &= ~WCOREFLAG;
+    expect_status(task, W_EXITCODE(0, signal));
+}
+
 long number_from(exl_task_t *task)
 {
     exl_payload_view_t view;
@@ -163,7 +204,13 @@ void finish(exl_pool_t *pool)
         fail_msg("not closed: %d", rc);
     assert_int_equal(exl_pool_pending(pool), 0);
     assert_int_equal(exl_pool_pids(pool, NULL, 0), 0);
+    release(pool);
+}
+
+void release(exl_pool_t *pool)
+{
     exl_pool_release(pool);
+    unfinished--;
 }
 
 gate_t gate_open(void)

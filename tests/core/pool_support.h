@@ -41,6 +41,8 @@ exl_task_t *submit(exl_pool_t *pool, const char *format, ...) __attribute__((for
 void expect_result(exl_task_t *task, const char *text);
 void expect_exception(exl_task_t *task, const char *text);
 void expect_lost(exl_task_t *task, exl_blame_t blame, const char *in_reason);
+void expect_exit(exl_task_t *task, int status);
+void expect_killed(exl_task_t *task, int signal);
 void expect_cancelled(exl_task_t *task);
 
 /* Wait for the end only. */
@@ -52,6 +54,7 @@ long number_from(exl_task_t *task);
 
 /* Shuts down, waits until all is closed, releases. */
 void finish(exl_pool_t *pool);
+void release(exl_pool_t *pool);
 
 /* A pipe whose ends all workers have; made before the pool. */
 typedef struct gate {

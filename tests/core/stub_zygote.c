@@ -68,15 +68,26 @@ static void answer(stub_t *stub, uint8_t type, uint64_t id)
     (void)exl_channel_flush(&stub->channel);
 }
 
+/* Returns when the daemon has told its pid. */
 static void start_daemon(int fd)
 {
-    if (fork() != 0)
+    int told[2];
+    char byte;
+    if (pipe(told) < 0)
+        die("pipe");
+    if (fork() != 0) {
+        (void)close(told[1]);
+        (void)!read(told[0], &byte, 1);
+        (void)close(told[0]);
         return;
+    }
     (void)setsid();
     if (fork() != 0)
         _exit(0);
     pid_t pid = getpid();
     (void)!write(fd, &pid, sizeof pid);
+    (void)close(told[0]);
+    (void)close(told[1]);
     for (;;)
         (void)pause();
 }

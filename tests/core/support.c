@@ -98,7 +98,7 @@ int exl_test_begin(void **state)
     (void)alarm((unsigned)(EXL_TEST_LIMIT_S * exl_test_time_factor()));
     memset(open_before, 0, sizeof open_before);
     walk_fds(note_fd, open_before);
-    files_before = exl_payload_open_files();
+    files_before = exl_memory_files_open();
     return 0;
 }
 
@@ -107,8 +107,8 @@ int exl_test_end(void **state)
     (void)state;
     (void)alarm(0);
     int lost = lost_fds() + lost_children();
-    if (exl_payload_open_files() != files_before) {
-        print_error("%d memory files more than before\n", exl_payload_open_files() - files_before);
+    if (exl_memory_files_open() != files_before) {
+        print_error("%d memory files more than before\n", exl_memory_files_open() - files_before);
         lost++;
     }
     return lost ? -1 : 0;

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "task/memory_file.h"
 #include "task/payload.h"
 
 /* A test ends within EXL_TEST_LIMIT_S, and leaves no descriptor, no memory file and no child behind. */

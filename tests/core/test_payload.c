@@ -130,7 +130,7 @@ static void sealing_releases_once_and_keeps_every_byte(void **state)
         assert_int_equal(atomic_load(&released), 1);
         assert_false(exl_payload_pinned(payload));
         assert_true(exl_payload_fd(payload) >= 0);
-        assert_int_equal(exl_payload_open_files(), 1);
+        assert_int_equal(exl_memory_files_open(), 1);
         assert_null(exl_payload_region(payload));
         assert_int_equal(exl_payload_map(payload), 0);
         assert_int_equal(exl_payload_map(payload), 0);
@@ -139,7 +139,7 @@ static void sealing_releases_once_and_keeps_every_byte(void **state)
         exl_payload_close_file(payload);
         exl_payload_close_file(payload);
         assert_int_equal(exl_payload_fd(payload), -1);
-        assert_int_equal(exl_payload_open_files(), 0);
+        assert_int_equal(exl_memory_files_open(), 0);
         assert_contents(payload, body, 3, buffers, nbuffers);
         assert_int_equal(exl_payload_seal(payload), 0);
         exl_payload_unref(payload);
@@ -186,15 +186,29 @@ static void falls_back_to_the_heap_without_descriptors(void **state)
     free(bytes);
 }
 
-static void the_file_budget_follows_the_limit(void **state)
+static void a_file_of_ones_own_is_kept_for_the_next(void **state)
 {
-    struct rlimit limit, low;
-    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-    low = (struct rlimit){.rlim_cur = 100, .rlim_max = limit.rlim_max};
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
-    int budget = exl_payload_file_budget();
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-    assert_int_equal(budget, 25);
+    enum { SIZE = 1 << 20 };
+    uint8_t *bytes = pattern(SIZE, 3), *other = pattern(SIZE, 77);
+    exl_segment_t body = {bytes, SIZE}, next = {other, SIZE};
+    exl_payload_t *payload = make(&body, 1, NULL, 0), *second;
+    assert_int_equal(exl_payload_seal(payload), 0);
+    int fd = exl_payload_fd(payload);
+    exl_payload_own_file(payload);
+    assert_int_equal(exl_payload_map(payload), 0);
+    exl_payload_unref(payload);
+    assert_int_equal(exl_memory_files_open(), 1);
+    second = make(&next, 1, NULL, 0);
+    assert_int_equal(exl_payload_seal(second), 0);
+    assert_int_equal(exl_payload_fd(second), fd);
+    assert_int_equal(exl_payload_map(second), 0);
+    assert_contents(second, &next, 1, NULL, 0);
+    exl_payload_own_file(second);
+    exl_payload_share_file(second);
+    exl_payload_unref(second);
+    assert_int_equal(exl_memory_files_open(), 0);
+    free(bytes);
+    free(other);
 }
 
 static void the_last_reference_releases(void **state)
@@ -289,7 +303,7 @@ int main(void)
         EXL_TEST(sealing_releases_once_and_keeps_every_byte),
         EXL_TEST(a_mapping_is_writable_and_private),
         EXL_TEST(falls_back_to_the_heap_without_descriptors),
-        EXL_TEST(the_file_budget_follows_the_limit),
+        EXL_TEST(a_file_of_ones_own_is_kept_for_the_next),
         EXL_TEST(the_last_reference_releases),
         EXL_TEST(refuses_files_that_are_too_short),
         EXL_TEST(refuses_regions_that_do_not_add_up),

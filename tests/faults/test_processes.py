@@ -11,11 +11,9 @@ from support import (
     SOON,
     alive_after,
     children,
-    descendants,
     is_zombie,
     kill_quietly,
     run_script,
-    wait_asleep,
 )
 
 from executorlib.api import ExecutorlibSocketError
@@ -267,10 +265,3 @@ def test_workers_are_not_children_of_the_driver(exe):
     """The zygote reaps them, so the user's own wait() in the driver never meets them."""
     worker = exe.submit(os.getpid).result(timeout=SOON)
     assert worker not in children(os.getpid())
-
-
-def test_idle_workers_sleep(make, mode):
-    exe = make()
-    exe.submit(functions.identity, 0).result(timeout=SOON)
-    for pid in descendants(os.getpid()):
-        wait_asleep(pid)

@@ -1,8 +1,10 @@
 """A worker that is lost: the error says which, where, how; its text is its own."""
 
 import os
+import pickle
 import signal
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -170,7 +172,7 @@ def test_deep_recursion_in_the_call_and_in_pickling(exe):
 
     assert isinstance(exe.submit(recurse, 0).exception(timeout=SOON), RecursionError)
     error = exe.submit(make_deep).exception(timeout=SOON)
-    assert isinstance(error, (RecursionError, ExecutorlibSocketError, MemoryError))
+    assert isinstance(error, (RecursionError, pickle.PicklingError, MemoryError))
     assert exe.submit(functions.add, 1, 2).result(timeout=SOON) == 3
 
 
@@ -214,7 +216,7 @@ def test_exceptions_of_a_local_class(exe):
 
 
 def test_exception_groups(exe):
-    if not hasattr(__builtins__, "ExceptionGroup") and "ExceptionGroup" not in dir(__import__("builtins")):
+    if sys.version_info < (3, 11):
         pytest.skip("exception groups came with Python 3.11")
 
     def fail():

@@ -283,12 +283,14 @@ exl_failure_t *exl_worker_failure(exl_worker_t *worker)
     char reason[256], tail[EXL_TAIL_SIZE];
     uint64_t mark = worker->claim ? atomic_load(&worker->claim->stderr_mark) : 0;
     size_t size = worker->stderr_stream ? exl_stream_tail(worker->stderr_stream, mark, tail) : 0;
+    const char *text = worker->start_stderr.size ? worker->start_stderr.bytes : tail;
     bool lived = worker->pid != 0 && (worker->ready || !worker->persistent);
     describe(worker, reason, sizeof reason);
     return exl_failure_create(!worker->status_known && lived ? EXL_BLAME_NODE
                               : lived                        ? EXL_BLAME_FUNCTION
                                                              : EXL_BLAME_WORKER,
-                              worker->pid, worker->status_known ? &worker->wait_status : NULL, reason, tail, size);
+                              worker->pid, worker->status_known ? &worker->wait_status : NULL, reason, text,
+                              text == tail ? size : worker->start_stderr.size);
 }
 
 void exl_worker_forked(exl_worker_t *worker, pid_t pid)

@@ -41,6 +41,7 @@ struct exl_worker {
     int wait_status;
     const char *reason; /* static text: why it could not go on, when the wait status does not say */
     int reason_code;    /* … and its error code */
+    exl_segment_t start_stderr; /* borrowed, during gone(): what a zygote wrote that could not start */
     exl_channel_t channel;
     uv_poll_t poll;
     uv_timer_t deaf; /* runs from the channel's end to the process' */

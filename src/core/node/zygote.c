@@ -174,13 +174,14 @@ static void process_ended(exl_zygote_t *zygote, const int *wait_status)
     zygote->state = EXL_ZYGOTE_ENDING;
     if (!expected && !zygote->parent)
         exl_marked_kill(zygote->marker);
-    char tail[EXL_TAIL_SIZE + 1] = "";
-    if (zygote->stderr_stream)
-        tail[exl_stream_tail(zygote->stderr_stream, 0, tail)] = '\0';
+    char tail[EXL_TAIL_SIZE];
+    size_t tail_size = zygote->stderr_stream ? exl_stream_tail(zygote->stderr_stream, 0, tail) : 0;
     EXL_LIST_FOREACH_SAFE(&zygote->workers, link) {
         exl_worker_t *worker = EXL_CONTAINER(link, exl_worker_t, zygote_link);
         if (worker->pid)
             (void)kill(worker->pid, SIGKILL); /* their parent was the zygote: nobody has waited for them yet */
+        if (!online)
+            worker->start_stderr = (exl_segment_t){tail, tail_size};
         exl_worker_exited(worker, online ? NULL : wait_status,
                           online ? "its zygote was killed" : "the zygote, which starts workers, could not start", 0);
     }
@@ -194,8 +195,8 @@ static void process_ended(exl_zygote_t *zygote, const int *wait_status)
     }
     exl_stream_close(zygote->stderr_stream);
     zygote->stderr_stream = NULL;
+    close_handles(zygote); /* before the channel: libuv takes the descriptor out of its epoll by number */
     exl_channel_fini(&zygote->control);
-    close_handles(zygote);
 }
 
 static void reap_process(exl_zygote_t *zygote, bool blocking)
@@ -259,10 +260,13 @@ static void control_cb(uv_poll_t *handle, int status, int events)
     if ((events & UV_READABLE) || status < 0) {
         rc = exl_channel_fill(&zygote->control);
         exl_message_t message;
-        while (zygote->control.fd >= 0 && exl_channel_next(&zygote->control, &message) > 0) {
+        int next = 0;
+        while (zygote->control.fd >= 0 && (next = exl_channel_next(&zygote->control, &message)) > 0) {
             dispatch(zygote, &message);
             exl_message_fini(&message);
         }
+        if (next < 0)
+            rc = next;
     }
     if (rc >= 0 || zygote->control.fd < 0)
         return;
@@ -307,7 +311,9 @@ static int start_process(exl_zygote_t *zygote, exl_error_t *err)
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return exl_error_set(err, -errno, "cannot make a socket: %s", strerror(errno));
     int rc = exl_stream_open(zygote->node->tee, NULL, &zygote->stderr_stream, &stderr_fd);
-    if (rc == 0) {
+    if (rc < 0) {
+        (void)exl_error_set(err, rc, "cannot make a pipe: %s", exl_strerror(rc));
+    } else {
         exl_spawn_t spawn = {
             .argv = zygote->argv, .envp = zygote->envp, .control_fd = pair[1], .stderr_fd = stderr_fd};
         rc = exl_spawn(&spawn, &zygote->pid, err);
@@ -327,6 +333,10 @@ static int start_process(exl_zygote_t *zygote, exl_error_t *err)
         (void)kill(zygote->pid, SIGKILL);
         (void)waitpid(zygote->pid, NULL, 0);
         zygote->state = EXL_ZYGOTE_OFFLINE;
+        exl_channel_fini(&zygote->control);
+        exl_stream_close(zygote->stderr_stream);
+        zygote->stderr_stream = NULL;
+        (void)exl_error_set(err, rc, "cannot watch the zygote: %s", exl_strerror(rc));
     }
     return rc;
 }
@@ -337,6 +347,7 @@ static void end_process(exl_zygote_t *zygote)
     zygote->state = EXL_ZYGOTE_ENDING;
     (void)uv_poll_stop(&zygote->control_poll);
     exl_channel_fini(&zygote->control);
+    uv_update_time(zygote->node->loop); /* which is as old as the engine's last wake-up */
     (void)uv_timer_start(&zygote->grace, grace_cb, END_GRACE_MS, 0);
     zygote->node->changed(zygote->node->owner);
     if (!zygote->exit_watched)
