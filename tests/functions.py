@@ -65,9 +65,9 @@ def pass_gate(folder, value=None):
 
 
 def announce(folder, *pids):
-    with contextlib.suppress(FileNotFoundError, BrokenPipeError):
-        with open(os.path.join(folder, "arrivals"), "wb", buffering=0) as arrivals:
-            arrivals.write(" ".join(map(str, pids)).encode() + b"\n")
+    path = os.path.join(folder, "arrivals")
+    with contextlib.suppress(FileNotFoundError, BrokenPipeError), open(path, "wb", buffering=0) as arrivals:
+        arrivals.write(" ".join(map(str, pids)).encode() + b"\n")
 
 
 class Picky(Exception):

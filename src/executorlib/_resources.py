@@ -124,7 +124,7 @@ def _integer(key: str, value: Any) -> int:
 def _count(key: str, value: Any) -> int:
     count = _integer(key, value)
     if count < 1:
-        raise ResourceError(f"{key} must be at least 1, not {count}")
+        raise ResourceError(f"{key} must be greater than 0, not {count}")
     return count
 
 

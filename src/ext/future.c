@@ -282,8 +282,7 @@ int exl_delivery_join(exl_state_t *state)
 static int raise_of_wait(int rc)
 {
     if (rc == EXL_EFORKED)
-        PyErr_SetString(PyExc_RuntimeError, "this call runs in the parent process: its result cannot be had in a child "
-                                            "made by fork()");
+        (void)exl_raise(rc, NULL);
     return rc == EXL_EFORKED ? -1 : 1;
 }
 
@@ -435,7 +434,7 @@ static PyObject *future_cancel(PyObject *self, PyObject *unused)
         return call_stdlib(future, "cancel", NULL, 0, NULL);
     int rc = exl_task_cancel(future->task);
     if (rc < 0)
-        return exl_raise(rc, "this call runs in the parent process");
+        return exl_raise(rc, NULL);
     if (rc == 0)
         Py_RETURN_FALSE;
     /* The caller of cancel() sees the callbacks called, as in the standard library; the delivery thread finds it done. */

@@ -229,7 +229,7 @@ static PyObject *submit(PoolObject *self, exl_state_t *state, exl_call_t *call, 
         if (rc == EXL_ECLOSED)
             PyErr_SetString(PyExc_RuntimeError, "cannot schedule new futures after shutdown");
         else if (rc < 0)
-            exl_raise(rc, err.text);
+            exl_raise(rc, NULL);
         else if (!(future = exl_future_new(state, task, submission.size)))
             exl_task_unref(task);
     }
@@ -424,7 +424,7 @@ static PyObject *pool_shutdown(PyObject *object, PyObject *args, PyObject *keywo
     self->closed = true;
     int rc = exl_pool_shutdown(self->pool, cancel);
     if (rc < 0)
-        return exl_raise(rc, "this executor belongs to the parent process");
+        return exl_raise(rc, NULL);
     if (wait && wait_for_end(self, state_of(object)) < 0)
         return NULL;
     Py_RETURN_NONE;

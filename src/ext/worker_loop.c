@@ -12,6 +12,7 @@
 #include "node/claim.h"
 #include "node/zygote_server.h"
 #include "pickling.h"
+#include "task/memory_file.h"
 #include "wire/channel.h"
 
 /* Imports that take less than this are not worth a template. */
@@ -323,6 +324,7 @@ static void serve_calls(exl_state_t *state, const exl_role_t *role)
     if (role->claim_fd >= 0 && exl_claim_open(role->claim_fd, &worker.claim) < 0)
         _exit(EXIT_FAILURE);
     present = &worker;
+    exl_memory_files_keep();
     for (bool serving = worker.functions != NULL; serving;) {
         exl_message_t message;
         int rc = exl_channel_next(&worker.channel, &message);

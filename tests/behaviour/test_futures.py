@@ -25,9 +25,7 @@ def test_wait_returns_when(exe, mode, make_gate):
     assert concurrent.futures.wait([done, held], timeout=SOON).done == {done, held}
     failing = exe.submit(functions.divide, 1, 0)
     late = second.submit(exe)
-    finished, _ = concurrent.futures.wait(
-        [failing, late], timeout=SOON, return_when=concurrent.futures.FIRST_EXCEPTION
-    )
+    finished, _ = concurrent.futures.wait([failing, late], timeout=SOON, return_when=concurrent.futures.FIRST_EXCEPTION)
     assert finished == {failing}
     second.open()
     late.result(timeout=SOON)

@@ -143,14 +143,14 @@ def test_batched_makes_full_batches(exe):
     assert len(batches) == 3
     results = [batch.result(timeout=SOON) for batch in batches]
     assert all(len(batch) == 2 for batch in results)
-    assert sorted(sum(results, [])) == list(range(6))
+    assert sorted(itertools.chain(*results)) == list(range(6))
 
 
 def test_batched_ends_with_a_short_batch(exe):
     futures = [exe.submit(functions.identity, n) for n in range(5)]
     results = [batch.result(timeout=SOON) for batch in exe.batched(futures, n=2)]
     assert [len(batch) for batch in results] == [2, 2, 1]
-    assert sorted(sum(results, [])) == list(range(5))
+    assert sorted(itertools.chain(*results)) == list(range(5))
 
 
 def test_batched_takes_items_as_they_complete(make, make_gate):
@@ -169,7 +169,7 @@ def test_batched_takes_items_as_they_complete(make, make_gate):
 def test_batched_leaves_failed_items_out(exe):
     futures = [exe.submit(functions.divide, 6, n) for n in (1, 0, 2, 3)]
     results = [batch.result(timeout=SOON) for batch in exe.batched(futures, n=2)]
-    assert sorted(sum(results, [])) == [2.0, 3.0, 6.0]
+    assert sorted(itertools.chain(*results)) == [2.0, 3.0, 6.0]
     assert len(results) == 2
 
 
@@ -183,4 +183,4 @@ def test_batched_without_dependencies(make):
     exe = make(disable_dependencies=True)
     futures = [exe.submit(functions.identity, n) for n in range(3)]
     results = [batch.result(timeout=SOON) for batch in exe.batched(futures, n=2)]
-    assert sorted(sum(results, [])) == [0, 1, 2]
+    assert sorted(itertools.chain(*results)) == [0, 1, 2]

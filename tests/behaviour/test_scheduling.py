@@ -90,9 +90,7 @@ def test_a_call_wider_than_the_machine_runs_alone(tmp_path):
     log = str(tmp_path / "log")
     with SingleNodeExecutor() as exe:
         wide = {"threads_per_core": 1000}
-        futures = [
-            exe.submit(functions.record_span, log, n, resource_dict=wide if n % 2 else None) for n in range(6)
-        ]
+        futures = [exe.submit(functions.record_span, log, n, resource_dict=wide if n % 2 else None) for n in range(6)]
         for future in futures:
             future.result(timeout=SOON)
     lines = open(log).read().splitlines()

@@ -58,7 +58,9 @@ def test_mixin_before_the_executor(make, executor_class):
 
 
 def test_class_attributes_and_methods_survive(make):
-    Named = type("Named", (SingleNodeExecutor,), {"label": "x", "twice": lambda self, n: self.submit(functions.add, n, n)})
+    Named = type(
+        "Named", (SingleNodeExecutor,), {"label": "x", "twice": lambda self, n: self.submit(functions.add, n, n)}
+    )
     with make(Named) as exe:
         assert exe.label == "x" and exe.twice(4).result(timeout=SOON) == 8
         assert exe.max_workers == exe.info["max_workers"]

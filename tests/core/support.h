@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/types.h>
 
 #include <cmocka.h>
@@ -17,7 +18,10 @@
 
 /* A test ends within EXL_TEST_LIMIT_S, and leaves no descriptor, no memory file and no child behind. */
 #define EXL_TEST(function) cmocka_unit_test_setup_teardown(function, exl_test_begin, exl_test_end)
-#define EXL_RUN(tests) cmocka_run_group_tests_name(exl_test_name(__FILE__), tests, NULL, NULL)
+/* EXL_TEST_FILTER=pattern runs those that match. */
+#define EXL_RUN(tests)                                                                                                 \
+    (cmocka_set_test_filter(getenv("EXL_TEST_FILTER")),                                                                \
+     cmocka_run_group_tests_name(exl_test_name(__FILE__), tests, NULL, NULL))
 
 enum { EXL_TEST_LIMIT_S = 30 };
 

@@ -12,6 +12,19 @@
 
 enum { LARGE = 4 << 20 };
 
+static int begin(void **state)
+{
+    int rc = exl_test_begin(state);
+    exl_memory_files_keep();
+    return rc;
+}
+
+static int end(void **state)
+{
+    exl_memory_files_drop();
+    return exl_test_end(state);
+}
+
 static int open_file(size_t size)
 {
     int fd = exl_memory_file_open(size);
@@ -31,6 +44,8 @@ static void counts_what_is_open(void **state)
     exl_memory_files_drop();
     assert_int_equal(exl_memory_files_open(), 0);
     assert_int_equal(fcntl(b, F_GETFD), -1);
+    exl_memory_file_recycle(open_file(LARGE), LARGE); /* nothing is kept any more */
+    assert_int_equal(exl_memory_files_open(), 0);
 }
 
 static void the_budget_follows_the_limit(void **state)
@@ -91,7 +106,6 @@ static void only_so_many_are_kept(void **state)
     for (int i = 0; i < 40; i++)
         exl_memory_file_recycle(fds[i], LARGE);
     assert_true(exl_memory_files_open() <= 8);
-    exl_memory_files_drop();
 }
 
 static void a_file_larger_than_memory_is_not_kept(void **state)
@@ -117,7 +131,6 @@ static void a_forked_child_gets_none_of_them(void **state)
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
     assert_int_not_equal(exl_memory_file_forks(), forks);
-    exl_memory_files_drop();
 }
 
 /* Both processes have the payload's file after a fork: neither may write into it, mapped by then or not. */
@@ -150,18 +163,20 @@ static void a_payload_that_a_fork_copied_is_not_reused(void **state)
     }
 }
 
+#define FILE_TEST(function) cmocka_unit_test_setup_teardown(function, begin, end)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        EXL_TEST(counts_what_is_open),
-        EXL_TEST(the_budget_follows_the_limit),
-        EXL_TEST(a_spent_budget_gives_no_file),
-        EXL_TEST(small_files_are_not_kept),
-        EXL_TEST(the_best_fit_is_taken),
-        EXL_TEST(only_so_many_are_kept),
-        EXL_TEST(a_file_larger_than_memory_is_not_kept),
-        EXL_TEST(a_forked_child_gets_none_of_them),
-        EXL_TEST(a_payload_that_a_fork_copied_is_not_reused),
+        FILE_TEST(counts_what_is_open),
+        FILE_TEST(the_budget_follows_the_limit),
+        FILE_TEST(a_spent_budget_gives_no_file),
+        FILE_TEST(small_files_are_not_kept),
+        FILE_TEST(the_best_fit_is_taken),
+        FILE_TEST(only_so_many_are_kept),
+        FILE_TEST(a_file_larger_than_memory_is_not_kept),
+        FILE_TEST(a_forked_child_gets_none_of_them),
+        FILE_TEST(a_payload_that_a_fork_copied_is_not_reused),
     };
     return EXL_RUN(tests);
 }

@@ -190,6 +190,7 @@ static void a_file_of_ones_own_is_kept_for_the_next(void **state)
 {
     enum { SIZE = 1 << 20 };
     uint8_t *bytes = pattern(SIZE, 3), *other = pattern(SIZE, 77);
+    exl_memory_files_keep();
     exl_segment_t body = {bytes, SIZE}, next = {other, SIZE};
     exl_payload_t *payload = make(&body, 1, NULL, 0), *second;
     assert_int_equal(exl_payload_seal(payload), 0);
@@ -207,6 +208,7 @@ static void a_file_of_ones_own_is_kept_for_the_next(void **state)
     exl_payload_share_file(second);
     exl_payload_unref(second);
     assert_int_equal(exl_memory_files_open(), 0);
+    exl_memory_files_drop();
     free(bytes);
     free(other);
 }

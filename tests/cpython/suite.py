@@ -47,7 +47,15 @@ def load(folder):
     sys.path.insert(0, str(folder))
     if not source.is_dir():
         return [importlib.import_module(ALIAS)]
-    parts = ("util", "executor", "test_wait", "test_as_completed", "test_shutdown", "test_deadlock", "test_process_pool")
+    parts = (
+        "util",
+        "executor",
+        "test_wait",
+        "test_as_completed",
+        "test_shutdown",
+        "test_deadlock",
+        "test_process_pool",
+    )
     return [importlib.import_module(f"{ALIAS}.{part}") for part in parts]
 
 

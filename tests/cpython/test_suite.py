@@ -5,11 +5,13 @@ reason; everything else must pass.
 """
 
 import atexit
+import multiprocessing
 import shutil
 import tempfile
 import unittest
 
 import pytest
+
 from cpython import suite
 
 reason = suite.missing()
@@ -43,19 +45,15 @@ SCRIPT_IMPORT = """import sys; sys.path.insert(0, {folder!r})
 """
 
 
-def run_scripts_with_ours(module, block, name):
-    """Point the scripts of *module* at our executor and at the suite's name on this machine."""
-    run = module.assert_python_ok
+def run_scripts_with_ours(run, block, name):
+    """Wrap the suite's assert_python_ok: its scripts then use our executor, and the suite as it is imported here."""
     ours = SCRIPT_IMPORT.format(folder=folder, name=name, block=block).rstrip()
 
     def assert_python_ok(option, source, **variables):
         source = source.replace(f"from concurrent.futures import {name}", ours)
-        for original in ("test.test_concurrent_futures.util", "test.test_concurrent_futures"):
-            if suite.find().is_dir() or not original.endswith(".util"):
-                source = source.replace(f"from {original} import", f"from {original.replace('test.' + suite.NAME, suite.ALIAS)} import")
-        return run(option, source, **variables)
+        return run(option, source.replace(f"from test.{suite.NAME}", f"from {suite.ALIAS}"), **variables)
 
-    return run, assert_python_ok
+    return assert_python_ok
 
 
 class Ours:
@@ -67,7 +65,8 @@ class Ours:
             # A lost worker fails its own call with this error and breaks nothing else.
             self.replace(module, "BrokenProcessPool", ExecutorlibSocketError)
             if hasattr(module, "assert_python_ok"):
-                _, ours = run_scripts_with_ours(module, self.executor_type is Block, self.executor_type.__name__)
+                block = self.executor_type is Block
+                ours = run_scripts_with_ours(module.assert_python_ok, block, self.executor_type.__name__)
                 self.replace(module, "assert_python_ok", ours)
         super().setUp()
 
@@ -84,8 +83,6 @@ class Ours:
                 setattr(module, name, value)
 
     def get_context(self):
-        import multiprocessing
-
         return multiprocessing.get_context("fork")
 
 

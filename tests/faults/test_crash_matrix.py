@@ -173,7 +173,7 @@ def test_guilty_items_of_a_map(make, mode, kind):
 
     results = exe.map(item, range(6), timeout=SOON)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(BaseException) as caught:  # noqa: PT011
+    with pytest.raises(BaseException) as caught:
         next(results)
     check_reason(caught.value, kind, "guilty")
     assert exe.submit(functions.add, 1, 2).result(timeout=SOON) == 3

@@ -1,5 +1,7 @@
 """fork() in the user's process: the engine is the parent's alone."""
 
+import re
+
 import pytest
 from support import SOON, Driver, run_script
 
@@ -52,21 +54,18 @@ def test_every_entry_point_refuses_clearly(tmp_path, mode, action):
     lines = run(tmp_path, mode, f"in_child(lambda: {action})")
     assert lines[-1] == "child ended with 0"
     if "shutdown" not in action:
-        assert lines[0].startswith("refused:") and "fork" in lines[0]
+        assert re.match("refused: .*(fork|parent process)", lines[0])
 
 
 def test_a_pending_future_refuses_to_be_waited_for(tmp_path, mode, make_gate):
     gate = make_gate()
     source = f"""
-sys.stdin.close()
 pending = exe.submit(functions.pass_gate, {gate.folder!r})
 in_child(lambda: pending.result(timeout=10))
-pending.cancel()
 """
     with Driver(tmp_path, HEAD + source + TAIL, mode.workers, mode.block) as driver:
         gate.arrival()
-        refusal = driver.expect("refused:")
-        assert "fork" in refusal
+        assert re.search("fork|parent process", driver.expect("refused:"))
         assert driver.expect("child ended with") == "0"
         gate.open()
         assert driver.expect("parent:") == "7 3"

@@ -61,7 +61,7 @@ def test_an_interpreter_that_is_killed(make, broken_python):
 
 def test_an_interpreter_that_talks_nonsense(make, broken_python):
     broken_python("head -c 100000 /dev/zero >&2; exit 0")
-    error, took = first_error(make)
+    _, took = first_error(make)
     assert took < AT_ONCE
 
 

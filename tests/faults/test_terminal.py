@@ -1,5 +1,6 @@
 """Ctrl-C on a terminal."""
 
+import contextlib
 import os
 import pty
 import select
@@ -47,11 +48,9 @@ class Terminal:
             ready, _, _ = select.select([self.master], [], [], max(0, deadline - time.monotonic()))
             chunk = b""
             if ready:
-                try:
+                # EIO: the last process that had the terminal open has ended.
+                with contextlib.suppress(OSError):
                     chunk = os.read(self.master, 4096)
-                except OSError:
-                    # EIO: the last process that had the terminal open has ended.
-                    pass
             if not chunk:
                 raise TimeoutError(f"{text!r} never appeared; the terminal shows {self.text!r}")
             self.text += chunk.decode(errors="replace")
@@ -226,7 +225,7 @@ with exe:
 
 def test_at_an_idle_prompt(terminal):
     """Typed while nothing waits: the workers never hear of it."""
-    screen, gate = terminal("""
+    screen, _ = terminal("""
 import signal
 exe.submit(functions.add, 1, 2).result()
 def handler(*_):

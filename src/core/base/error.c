@@ -15,7 +15,7 @@ const char *exl_strerror(int code)
     case EXL_EILLEGAL:
         return "event not allowed in this state";
     case EXL_EFORKED:
-        return "the engine belongs to the parent process";
+        return "this executor belongs to the parent process, which has forked this one";
     case EXL_ECYCLE:
         return "a call cannot depend on itself";
     case EXL_EINTERRUPTED:

@@ -97,7 +97,7 @@ static void gone_cb(exl_worker_t *worker)
         else
             exl__pool_return(task);
     }
-    if (!worker->ready && !worker->failed && !worker->ending) {
+    if (!worker->ready && !worker->failed && !worker->ending && !exl__pool_retries(pool, worker)) {
         exl_failure_t *failure = exl_worker_failure(worker);
         fail_waiting(pool, worker->start_order, EXL_OUTCOME_LOST, NULL, failure);
         exl_failure_unref(failure);

@@ -123,8 +123,11 @@ static void after_fork_in_child(void)
 {
     if (living) {
         generation++;
-        if (present)
+        if (present) {
             exl_node_abandon(&present->node);
+            (void)close(uv_backend_fd(&present->loop));
+            (void)close(present->loop.async_io_watcher.fd);
+        }
     }
     present = NULL;
     living = 0;
@@ -241,6 +244,7 @@ static int engine_create(exl_engine_t **ret_engine)
         return rc;
     }
     living++;
+    exl_memory_files_keep();
     *ret_engine = engine;
     return 0;
 }

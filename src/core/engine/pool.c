@@ -13,7 +13,7 @@
 #include "engine/wait.h"
 #include "task/graph.h"
 
-enum { PATIENCE = 64, END_GRACE_MS = 5000 };
+enum { PATIENCE = 64, END_GRACE_MS = 5000, MAX_UNBORN = 3 };
 
 bool exl_pool_foreign(const exl_pool_t *pool)
 {
@@ -136,6 +136,15 @@ void exl__pool_lost(exl_task_t *task, exl_worker_t *worker)
         failure->restarts = task->restarts;
     exl__pool_finish(task, EXL_OUTCOME_LOST, NULL, failure);
     exl_failure_unref(failure);
+}
+
+bool exl__pool_retries(exl_pool_t *pool, const exl_worker_t *worker)
+{
+    if (!worker->unborn) {
+        pool->nunborn = 0;
+        return false;
+    }
+    return ++pool->nunborn <= MAX_UNBORN;
 }
 
 /* ---- handing a call to a worker ---- */

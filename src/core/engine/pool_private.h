@@ -25,6 +25,7 @@ struct exl_pool {
     uint32_t nworkers; /* in the list */
     uint32_t nending;  /* one process per call: answered, not yet gone */
     uint32_t ncopying; /* arguments on their way into memory files */
+    uint32_t nunborn;  /* workers in a row whose zygote went before it forked them */
     uint64_t npending;
     uint64_t last_order;
     uint64_t failed_order; /* persistent: calls up to here have seen a worker fail to start */
@@ -52,6 +53,9 @@ static inline void exl__pool_due(exl_pool_t *pool)
 
 /* Ends a task that is in no list, and everything that depends on it failing. Payload and failure are referenced. */
 void exl__pool_finish(exl_task_t *task, exl_outcome_t outcome, exl_payload_t *payload, exl_failure_t *failure);
+
+/* Whether to ask for a worker again whose zygote went before it was forked. Bounded: something may kill every zygote. */
+bool exl__pool_retries(exl_pool_t *pool, const exl_worker_t *worker);
 
 /* A failure of ours, without a process. */
 void exl__pool_fail(exl_task_t *task, exl_blame_t blame, const char *reason);

@@ -54,7 +54,10 @@ static void gone_cb(exl_worker_t *worker)
     if (task) {
         worker->task = NULL;
         give_back(pool, task);
-        exl__pool_lost(task, worker);
+        if (exl__pool_retries(pool, worker))
+            exl__pool_return(task);
+        else
+            exl__pool_lost(task, worker);
     } else {
         pool->nending--;
     }

@@ -5,10 +5,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { MAX_CHILDREN = 4096, MAX_DEPTH = 64 };
@@ -110,6 +112,15 @@ static void signal_tree(pid_t pid, int signal, int depth)
 void exl_descendants_signal(pid_t pid, int signal)
 {
     signal_tree(pid, signal, 0);
+}
+
+void exl_await_death(pid_t pid, int timeout_ms)
+{
+    struct pollfd process = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+    if (process.fd < 0)
+        return; /* gone already, or a kernel without pidfds */
+    (void)poll(&process, 1, timeout_ms);
+    (void)close(process.fd);
 }
 
 static bool environment_holds(const char *pid, const char *marker)

@@ -18,4 +18,7 @@ void exl_descendants_signal(pid_t pid, int signal);
  * when the subreaper itself was killed. */
 void exl_marked_kill(const char *marker);
 
+/* Waits until a process that was killed, and is not our child, is dead: at most `timeout_ms`. */
+void exl_await_death(pid_t pid, int timeout_ms);
+
 #endif

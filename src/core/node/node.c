@@ -25,4 +25,5 @@ void exl_node_fini(exl_node_t *node)
 void exl_node_abandon(exl_node_t *node)
 {
     exl_zygotes_abandon(&node->zygotes);
+    exl_tee_abandon(node->tee);
 }

@@ -207,6 +207,12 @@ void exl_tee_destroy(exl_tee_t *tee)
     tee_free(tee);
 }
 
+void exl_tee_abandon(exl_tee_t *tee)
+{
+    (void)close(tee->epoll_fd);
+    (void)close(tee->wake_fd);
+}
+
 int exl_stream_open(exl_tee_t *tee, exl_claim_t *claim, exl_stream_t **ret_stream, int *ret_write_fd)
 {
     int fds[2];

@@ -23,6 +23,9 @@ int exl_tee_create(int output_fd, exl_tee_t **ret_tee);
 /* Carries over what the pipes still hold, and joins the thread. All streams must be closed. NULL is fine. */
 void exl_tee_destroy(exl_tee_t *tee);
 
+/* In a child made by fork(): closes the descriptors of the reader's own. */
+void exl_tee_abandon(exl_tee_t *tee);
+
 /* A new stream; `ret_write_fd` is the caller's to pass on and close. `claim` (borrowed, may be NULL) is told how much was
  * read. */
 int exl_stream_open(exl_tee_t *tee, exl_claim_t *claim, exl_stream_t **ret_stream, int *ret_write_fd);

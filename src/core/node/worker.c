@@ -270,6 +270,11 @@ static void describe(const exl_worker_t *worker, char *text, size_t size)
 {
     if (worker->reason && worker->reason_code && worker->reason_code != EXL_ECLOSED)
         (void)snprintf(text, size, "%s: %s", worker->reason, exl_strerror(worker->reason_code));
+    else if (worker->reason && !worker->pid && worker->status_known)
+        (void)snprintf(text, size, "%s: %s %d", worker->reason,
+                       WIFSIGNALED(worker->wait_status) ? "killed by signal" : "exit status",
+                       WIFSIGNALED(worker->wait_status) ? WTERMSIG(worker->wait_status)
+                                                        : WEXITSTATUS(worker->wait_status));
     else if (worker->reason)
         (void)snprintf(text, size, "%s", worker->reason);
     else if (!worker->status_known)
@@ -282,15 +287,15 @@ exl_failure_t *exl_worker_failure(exl_worker_t *worker)
 {
     char reason[256], tail[EXL_TAIL_SIZE];
     uint64_t mark = worker->claim ? atomic_load(&worker->claim->stderr_mark) : 0;
-    size_t size = worker->stderr_stream ? exl_stream_tail(worker->stderr_stream, mark, tail) : 0;
-    const char *text = worker->start_stderr.size ? worker->start_stderr.bytes : tail;
+    size_t size = worker->stderr_stream && !worker->foreign_tail ? exl_stream_tail(worker->stderr_stream, mark, tail) : 0;
     bool lived = worker->pid != 0 && (worker->ready || !worker->persistent);
     describe(worker, reason, sizeof reason);
+    if (worker->foreign_tail)
+        size = (size_t)snprintf(tail, sizeof tail, "%s", worker->foreign_tail);
     return exl_failure_create(!worker->status_known && lived ? EXL_BLAME_NODE
                               : lived                        ? EXL_BLAME_FUNCTION
                                                              : EXL_BLAME_WORKER,
-                              worker->pid, worker->status_known ? &worker->wait_status : NULL, reason, text,
-                              text == tail ? size : worker->start_stderr.size);
+                              worker->pid, worker->status_known ? &worker->wait_status : NULL, reason, tail, size);
 }
 
 void exl_worker_forked(exl_worker_t *worker, pid_t pid)

@@ -37,11 +37,12 @@ struct exl_worker {
     uint32_t index;       /* executorlib_worker_id */
     pid_t pid;            /* 0 until forked */
     bool persistent, ready, ending, failed, exited, status_known, closed;
+    bool unborn; /* its zygote went before it was forked: nobody's fault here, so it is tried again */
     bool flush_due; /* frames queued in this round, sent at its end */
     int wait_status;
     const char *reason; /* static text: why it could not go on, when the wait status does not say */
     int reason_code;    /* … and its error code */
-    exl_segment_t start_stderr; /* borrowed, during gone(): what a zygote wrote that could not start */
+    const char *foreign_tail; /* borrowed, during `gone`: what its zygote wrote to stderr before it failed */
     exl_channel_t channel;
     uv_poll_t poll;
     uv_timer_t deaf; /* runs from the channel's end to the process' */

@@ -19,7 +19,7 @@
 #include "node/worker.h"
 #include "node/zygote_server.h"
 
-enum { MAX_TEMPLATES = 4, MARKER_BYTES = 16, END_GRACE_MS = 5000 };
+enum { MAX_TEMPLATES = 4, MARKER_BYTES = 16, END_GRACE_MS = 5000, DEATH_MS = 100 };
 
 struct exl_zygote {
     exl_list_t link; /* in the node, or in the parent's templates */
@@ -174,14 +174,19 @@ static void process_ended(exl_zygote_t *zygote, const int *wait_status)
     zygote->state = EXL_ZYGOTE_ENDING;
     if (!expected && !zygote->parent)
         exl_marked_kill(zygote->marker);
-    char tail[EXL_TAIL_SIZE];
-    size_t tail_size = zygote->stderr_stream ? exl_stream_tail(zygote->stderr_stream, 0, tail) : 0;
+    char tail[EXL_TAIL_SIZE + 1] = "";
+    if (zygote->stderr_stream)
+        tail[exl_stream_tail(zygote->stderr_stream, 0, tail)] = '\0';
     EXL_LIST_FOREACH_SAFE(&zygote->workers, link) {
         exl_worker_t *worker = EXL_CONTAINER(link, exl_worker_t, zygote_link);
-        if (worker->pid)
-            (void)kill(worker->pid, SIGKILL); /* their parent was the zygote: nobody has waited for them yet */
+        if (worker->pid) {
+            /* Their parent was the zygote, and nobody has waited for them: the pid is still theirs. */
+            (void)kill(worker->pid, SIGKILL);
+            exl_await_death(worker->pid, DEATH_MS);
+        }
+        worker->unborn = online && !worker->pid;
         if (!online)
-            worker->start_stderr = (exl_segment_t){tail, tail_size};
+            worker->foreign_tail = tail;
         exl_worker_exited(worker, online ? NULL : wait_status,
                           online ? "its zygote was killed" : "the zygote, which starts workers, could not start", 0);
     }
@@ -420,6 +425,8 @@ void exl_zygotes_abandon(exl_list_t *zygotes)
         exl_zygote_t *zygote = EXL_CONTAINER(link, exl_zygote_t, link);
         if (zygote->control.fd >= 0)
             (void)close(zygote->control.fd);
+        if (zygote->pidfd >= 0)
+            (void)close(zygote->pidfd);
         EXL_LIST_FOREACH(&zygote->workers, worker_link) {
             exl_worker_t *worker = EXL_CONTAINER(worker_link, exl_worker_t, zygote_link);
             if (worker->channel.fd >= 0)
@@ -501,8 +508,10 @@ void exl_zygote_learn(exl_zygote_t *zygote, uint64_t key, exl_payload_t *setup, 
     }
     exl_list_push_back(&zygote->templates, &template->link);
     zygote->ntemplates++;
+    int rc = request(zygote, fork_frame, modules, &pair[1], 1);
+    if (rc < 0)
+        (void)close(pair[1]);
     /* Its setup comes over its own channel, before any fork. */
-    if (request(zygote, fork_frame, modules, &pair[1], 1) < 0 ||
-        request(template, (exl_frame_t){.type = EXL_FRAME_SETUP}, setup, NULL, 0) < 0)
+    if (rc < 0 || request(template, (exl_frame_t){.type = EXL_FRAME_SETUP}, setup, NULL, 0) < 0)
         process_ended(template, NULL);
 }

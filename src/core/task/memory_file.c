@@ -16,7 +16,8 @@ static struct kept {
     size_t size;
 } kept[MAX_KEPT];
 static size_t nkept, kept_bytes;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of kept, nkept, kept_bytes */
+static bool keeping;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all four */
 
 static atomic_int open_files;
 static _Atomic uint32_t forks;
@@ -120,7 +121,7 @@ void exl_memory_file_recycle(int fd, size_t size)
     if (size >= KEEP_SIZE) {
         size_t limit = keep_limit();
         (void)pthread_mutex_lock(&lock);
-        keep = nkept < MAX_KEPT && size <= limit && kept_bytes <= limit - size;
+        keep = keeping && nkept < MAX_KEPT && size <= limit && kept_bytes <= limit - size;
         if (keep) {
             kept[nkept++] = (struct kept){fd, size};
             kept_bytes += size;
@@ -131,9 +132,17 @@ void exl_memory_file_recycle(int fd, size_t size)
         exl_memory_file_close(fd);
 }
 
+void exl_memory_files_keep(void)
+{
+    (void)pthread_mutex_lock(&lock);
+    keeping = true;
+    (void)pthread_mutex_unlock(&lock);
+}
+
 void exl_memory_files_drop(void)
 {
     (void)pthread_mutex_lock(&lock);
+    keeping = false;
     while (nkept)
         exl_memory_file_close(kept[--nkept].fd);
     kept_bytes = 0;

@@ -25,7 +25,8 @@ void exl_memory_file_close(int fd);
 /* Keeps the file for exl_memory_file_open(), if there is room, or closes it. */
 void exl_memory_file_recycle(int fd, size_t size);
 
-/* Closes what is kept. */
+/* From now on files are kept; before, and after drop(), which closes those that are, they are not. */
+void exl_memory_files_keep(void);
 void exl_memory_files_drop(void);
 
 /* How often this process has forked: compare before and after to know whether a mapping may have been inherited. */

@@ -12,6 +12,6 @@ if __name__ == "__main__":
         futures = [exe.submit(identity, n) for n in range(6)]
         batches = exe.batched(futures, n=3)
         results = [batch.result() for batch in batches]
-        print(len(batches), [len(batch) for batch in results], sorted(sum(results, [])))
+        print(len(batches), [len(batch) for batch in results], sorted(n for batch in results for n in batch))
         totals = [exe.submit(sum, batch) for batch in exe.batched(futures, n=2)]
         print(len(totals), sum(total.result() for total in totals))
