@@ -144,6 +144,7 @@ static PyMethodDef module_methods[] = {
     {"zygote_main", exl_zygote_main, METH_O, "Serves as a zygote on this descriptor; returns only in the end."},
     {"_enter_worker", enter_worker, METH_O, "Marks this process as a worker whose calls have so many cores."},
     {"_dependency", exl_dependency, METH_O, "In a worker: the value of an argument that another call computed."},
+    {"_function", exl_function, METH_O, "In a worker: a function that the driver sent by value."},
     {"_value", identity, METH_O, "The object itself; stands for a future whose value is known."},
     {"_deliver", exl_deliver, METH_NOARGS, "The delivery thread."},
     {"_reducer_override", exl_reducer_override, METH_O, "reducer_override of the C pickler."},
@@ -158,7 +159,7 @@ static PyMethodDef module_methods[] = {
 static int add_alias(PyObject *module)
 {
     static const char alias[] = "_executorlib_core";
-    static const char *const pickled[] = {"_dependency", "_value", "select_item"};
+    static const char *const pickled[] = {"_dependency", "_function", "_value", "select_item"};
     PyObject *name = PyUnicode_FromString(alias);
     int rc = name ? PyDict_SetItem(PyImport_GetModuleDict(), name, module) : -1;
     for (size_t i = 0; rc == 0 && i < sizeof pickled / sizeof *pickled; i++) {
@@ -195,7 +196,7 @@ static int module_exec(PyObject *module)
             &(state)->stdlib_future, &(state)->stdlib_cancelled_error, &(state)->stdlib_timeout_error,                 \
             &(state)->condition_factory, &(state)->thread_factory, &(state)->by_value_registry,                        \
             &(state)->cloudpickler_factory, &(state)->cloudpickler, &(state)->error_factory, &(state)->remote_cause,   \
-            &(state)->delivery_thread, &(state)->worker                                                                \
+            &(state)->functions, &(state)->delivery_thread, &(state)->worker                                                                \
     }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)

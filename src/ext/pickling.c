@@ -5,6 +5,7 @@
 
 #include "buffer.h"
 #include "engine/wait.h"
+#include "functions.h"
 #include "task/task.h"
 
 /* What a pinned payload keeps alive. Released by any thread, freed by the next one that holds the GIL. */
@@ -152,6 +153,9 @@ PyObject *exl_reducer_override(PyObject *module, PyObject *object)
     exl_submission_t *submission = present;
     if (PyFunction_Check(object) || PyType_Check(object)) {
         if (submission && exl_needs_cloudpickle(state, object)) {
+            PyObject *reference = submission->collects_futures ? exl_function_reference(submission, object) : NULL;
+            if (reference || PyErr_Occurred())
+                return reference;
             submission->by_value = true;
             PyErr_SetString(PyExc_ValueError, "to be pickled by value"); /* ends this attempt; never seen outside */
             return NULL;
@@ -180,7 +184,9 @@ static void clear(exl_submission_t *submission)
         exl_task_release_hold(submission->producers[i]);
         exl_task_unref(submission->producers[i]);
     }
-    submission->nchunks = submission->nbuffers = submission->size = 0;
+    for (size_t i = 0; i < submission->nfunctions; i++)
+        exl_shared_unref(submission->functions[i]);
+    submission->nchunks = submission->nbuffers = submission->nfunctions = submission->size = 0;
     submission->nproducers = 0;
 }
 
@@ -190,6 +196,7 @@ void exl_submission_fini(exl_submission_t *submission)
     PyMem_Free(submission->chunks);
     PyMem_Free(submission->buffers);
     PyMem_Free(submission->producers);
+    PyMem_Free(submission->functions);
 }
 
 Py_ssize_t exl_submission_depend(exl_submission_t *submission, struct exl_task *task)
@@ -205,6 +212,18 @@ Py_ssize_t exl_submission_depend(exl_submission_t *submission, struct exl_task *
         return -2;
     submission->producers[submission->nproducers] = exl_task_ref(task);
     return submission->nproducers++;
+}
+
+int exl_submission_name(exl_submission_t *submission, struct exl_shared *function)
+{
+    for (size_t i = 0; i < submission->nfunctions; i++)
+        if (submission->functions[i] == function)
+            return 0;
+    if (grow(&submission->functions, &submission->functions_capacity, submission->nfunctions,
+             sizeof *submission->functions) < 0)
+        return -1;
+    submission->functions[submission->nfunctions++] = exl_shared_ref(function);
+    return 0;
 }
 
 static PyObject *new_pickler(exl_state_t *state, PyObject *class)

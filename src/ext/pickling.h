@@ -22,6 +22,8 @@ typedef struct exl_submission {
     size_t nchunks, chunks_capacity;
     PyObject **buffers; /* owned references to PickleBuffers */
     size_t nbuffers, buffers_capacity;
+    struct exl_shared **functions; /* references: functions by value that were met */
+    size_t nfunctions, functions_capacity;
     struct exl_task **producers; /* referenced and held */
     uint32_t nproducers, producers_capacity;
     size_t size;
@@ -38,8 +40,11 @@ void exl_submission_fini(exl_submission_t *submission);
 /* Pickles `object` into the submission. -1 with an exception set. */
 int exl_submission_dump(exl_submission_t *submission, PyObject *object);
 
-/* Pickles with cloudpickle from the start if `callable` cannot be imported by name. */
+/* True if `callable` cannot be imported by name, or is not to be. */
 bool exl_needs_cloudpickle(exl_state_t *state, PyObject *callable);
+
+/* Adds a reference to a shared function, once. -1 with an exception set. */
+int exl_submission_name(exl_submission_t *submission, struct exl_shared *function);
 
 /* The payload; large bytes are pinned in it, and outlive the submission. -1 with an exception set. */
 int exl_submission_payload(exl_submission_t *submission, exl_payload_t **ret_payload);

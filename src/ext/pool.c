@@ -1,12 +1,14 @@
 /* pool.c: executorlib._core.Pool, an executor of the core as a Python object. */
 #include "engine/pool.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "engine/engine.h"
 #include "engine/wait.h"
+#include "functions.h"
 #include "pickling.h"
 #include "sched/cpus.h"
 
@@ -184,6 +186,12 @@ static int setup_payload_of(PoolObject *self, PyObject *setup, exl_payload_t **r
     return 0;
 }
 
+/* By cloudpickle from the start: what cannot be imported by name, unless its pickle can be shared between calls. */
+static bool goes_by_value(exl_state_t *state, PyObject *callable)
+{
+    return exl_needs_cloudpickle(state, callable) && !exl_function_is_shared(state, callable);
+}
+
 /* What all calls of one request share. */
 static int prepare(PoolObject *self, const request_t *request, exl_call_t *call)
 {
@@ -205,27 +213,36 @@ static void unprepare(exl_call_t *call)
 {
     exl_payload_unref(call->setup);
     exl_payload_unref(call->options);
-    exl_payload_unref(call->function);
 }
 
-/* Pickles `object` and submits it as `call`. */
-static PyObject *submit(PoolObject *self, exl_state_t *state, exl_call_t *call, PyObject *object, bool by_value)
+static int name_functions(exl_submission_t *submission, const exl_submission_t *shared)
+{
+    for (size_t i = 0; shared && i < shared->nfunctions; i++)
+        if (exl_submission_name(submission, shared->functions[i]) < 0)
+            return -1;
+    return 0;
+}
+
+/* Pickles `object` and submits it as `call`, with the functions of `shared` (may be NULL). */
+static PyObject *submit(PoolObject *self, exl_state_t *state, const exl_call_t *shape, PyObject *object, bool by_value,
+                        const exl_submission_t *shared)
 {
     exl_submission_t submission;
-    exl_error_t err = {""};
+    exl_call_t call = *shape;
     exl_task_t *task = NULL;
     PyObject *future = NULL;
     exl_submission_init(&submission, state);
     submission.collects_futures = true;
     submission.futures_allowed = self->allow_futures;
     submission.by_value = by_value;
-    call->call = NULL;
-    if (exl_submission_dump(&submission, object) == 0 && exl_submission_payload(&submission, &call->call) == 0 &&
-        check_open(self) == 0) {
-        call->cloudpickled |= submission.by_value;
-        call->producers = submission.producers;
-        call->nproducers = submission.nproducers;
-        int rc = exl_pool_submit(self->pool, call, &task, &err);
+    if (exl_submission_dump(&submission, object) == 0 && exl_submission_payload(&submission, &call.call) == 0 &&
+        name_functions(&submission, shared) == 0 && check_open(self) == 0) {
+        call.cloudpickled |= submission.by_value || submission.nfunctions;
+        call.functions = submission.functions;
+        call.nfunctions = (uint32_t)submission.nfunctions;
+        call.producers = submission.producers;
+        call.nproducers = submission.nproducers;
+        int rc = exl_pool_submit(self->pool, &call, &task, NULL);
         if (rc == EXL_ECLOSED)
             PyErr_SetString(PyExc_RuntimeError, "cannot schedule new futures after shutdown");
         else if (rc < 0)
@@ -233,7 +250,7 @@ static PyObject *submit(PoolObject *self, exl_state_t *state, exl_call_t *call, 
         else if (!(future = exl_future_new(state, task, submission.size)))
             exl_task_unref(task);
     }
-    exl_payload_unref(call->call);
+    exl_payload_unref(call.call);
     exl_submission_fini(&submission);
     return future;
 }
@@ -274,51 +291,55 @@ static PyObject *pool_submit(PyObject *object, PyObject *const *args, Py_ssize_t
     if (!self->persistent)
         call.import_key = import_key_of(state, args[0]);
     PyObject *triple = PyTuple_Pack(3, args[0], args[1], args[2]);
-    PyObject *future = triple ? submit(self, state, &call, triple, exl_needs_cloudpickle(state, args[0])) : NULL;
+    PyObject *future = triple ? submit(self, state, &call, triple, goes_by_value(state, args[0]), NULL) : NULL;
     Py_XDECREF(triple);
     unprepare(&call);
     return future;
 }
 
-/* The function of a map is pickled once. One with futures inside cannot be: its dependencies belong to a call. */
-static int share_function(exl_state_t *state, PyObject *function, exl_call_t *call)
+/* The function of a map is pickled once, and named by all its calls. One with futures inside cannot be: its dependencies
+ * belong to a call. */
+static int share_function(exl_submission_t *shared, PyObject *function, exl_call_t *call)
 {
-    exl_submission_t submission;
-    exl_submission_init(&submission, state);
-    submission.collects_futures = true;
-    submission.by_value = exl_needs_cloudpickle(state, function);
-    int rc = exl_submission_dump(&submission, function);
-    if (rc == 0 && submission.nproducers == 0 && (rc = exl_submission_payload(&submission, &call->function)) == 0) {
-        int sealed = exl_payload_seal(call->function);
-        if (sealed < 0) {
-            exl_raise(sealed, NULL);
-            rc = -1;
-        }
-        exl_engine_lock();
-        call->function_id = exl_engine_next_id();
-        exl_engine_unlock();
-        call->cloudpickled = submission.by_value;
+    exl_payload_t *payload;
+    shared->collects_futures = true;
+    shared->by_value = goes_by_value(shared->state, function);
+    if (exl_submission_dump(shared, function) < 0)
+        return -1;
+    call->cloudpickled = shared->by_value;
+    if (shared->nproducers)
+        return 0;
+    if (exl_submission_payload(shared, &payload) < 0)
+        return -1;
+    int rc = exl_payload_seal(payload);
+    exl_shared_t *callable = rc < 0 ? NULL : exl_shared_create(payload);
+    if (!callable) {
+        exl_payload_unref(payload);
+        (void)exl_raise(rc < 0 ? rc : -ENOMEM, NULL);
+        return -1;
     }
-    exl_submission_fini(&submission);
+    rc = exl_submission_name(shared, callable);
+    call->function_id = callable->id;
+    exl_shared_unref(callable);
     return rc;
 }
 
-static int map_items(PoolObject *self, exl_state_t *state, exl_call_t *call, PyObject *function, PyObject *tuples,
-                     PyObject *futures)
+static int map_items(PoolObject *self, const exl_submission_t *shared, const exl_call_t *call, PyObject *function,
+                     PyObject *tuples, PyObject *futures)
 {
-    bool by_value = exl_needs_cloudpickle(state, function);
-    PyObject *none_given = call->function ? NULL : PyDict_New();
+    PyObject *nothing = PyDict_New();
     PyObject *arguments;
-    int rc = 0;
+    int rc = nothing ? 0 : -1;
     while (rc == 0 && (arguments = PyIter_Next(tuples))) {
-        PyObject *object = call->function ? Py_NewRef(arguments) : PyTuple_Pack(3, function, arguments, none_given);
-        PyObject *future = object ? submit(self, state, call, object, call->function ? false : by_value) : NULL;
+        PyObject *object = call->function_id ? Py_NewRef(arguments) : PyTuple_Pack(3, function, arguments, nothing);
+        bool by_value = !call->function_id && shared->by_value;
+        PyObject *future = object ? submit(self, shared->state, call, object, by_value, shared) : NULL;
         rc = future ? PyList_Append(futures, future) : -1;
         Py_XDECREF(future);
         Py_XDECREF(object);
         Py_DECREF(arguments);
     }
-    Py_XDECREF(none_given);
+    Py_XDECREF(nothing);
     return rc < 0 || PyErr_Occurred() ? -1 : 0;
 }
 
@@ -351,11 +372,15 @@ static PyObject *pool_map(PyObject *object, PyObject *const *args, Py_ssize_t na
         call.import_key = import_key_of(state, args[0]);
     PyObject *tuples = PyObject_Call((PyObject *)&PyZip_Type, args[1], NULL);
     PyObject *futures = tuples ? PyList_New(0) : NULL;
-    if (futures && (share_function(state, args[0], &call) < 0 ||
-                    map_items(self, state, &call, args[0], tuples, futures) < 0)) {
+    exl_submission_t shared;
+    exl_submission_init(&shared, state);
+    shared.futures_allowed = self->allow_futures;
+    if (futures && (share_function(&shared, args[0], &call) < 0 ||
+                    map_items(self, &shared, &call, args[0], tuples, futures) < 0)) {
         cancel_all(futures);
         Py_CLEAR(futures);
     }
+    exl_submission_fini(&shared);
     Py_XDECREF(tuples);
     unprepare(&call);
     return futures;

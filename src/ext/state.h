@@ -33,6 +33,7 @@ typedef struct exl_state {
     PyObject *by_value_registry; /* cloudpickle's set of modules to be pickled by value, once cloudpickle is loaded */
     PyObject *cloudpickler_factory, *cloudpickler;
     PyObject *error_factory, *remote_cause;
+    PyObject *functions; /* functions.c: code -> capsule of what was pickled */
     PyObject *delivery_thread; /* NULL when none runs */
     unsigned long delivery_ident;
 
@@ -67,5 +68,6 @@ int exl_pool_init(PyObject *module);
 /* worker_loop.c */
 PyObject *exl_zygote_main(PyObject *module, PyObject *argument);
 PyObject *exl_dependency(PyObject *module, PyObject *index);
+PyObject *exl_function(PyObject *module, PyObject *id);
 
 #endif

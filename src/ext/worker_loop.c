@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/idmap.h"
 #include "base/error.h"
 #include "node/claim.h"
 #include "node/zygote_server.h"
@@ -18,13 +19,19 @@
 /* Imports that take less than this are not worth a template. */
 enum { SLOW_IMPORT_NS = 4000000 };
 
+/* Unpickled when first used, and kept: calls on one worker share it. */
+typedef struct {
+    exl_payload_t *payload; /* owned */
+    PyObject *object;       /* owned, or NULL */
+} function_t;
+
 typedef struct {
     exl_state_t *state;
     exl_channel_t channel;
     exl_claim_t *claim; /* NULL for one process per call */
     pid_t pid;
-    PyObject *functions;        /* id -> function, of maps */
-    PyObject *function;         /* borrowed from `functions`: of the next call; NULL if it could not be unpickled */
+    exl_idmap_t functions; /* id -> function_t, owned: functions by value */
+    uint64_t function_id;  /* of the next call, if the driver named one */
     exl_payload_t **dependencies; /* owned, of the next call */
     PyObject **values;            /* owned, unpickled on demand */
     uint32_t ndependencies, capacity;
@@ -141,6 +148,32 @@ PyObject *exl_dependency(PyObject *module, PyObject *index)
     return Py_XNewRef(present->values[i]);
 }
 
+/* New reference. A function that cannot be unpickled raises at every use. */
+static PyObject *function_of(worker_t *worker, uint64_t id)
+{
+    function_t *function = exl_idmap_get(&worker->functions, id);
+    if (!function) {
+        PyErr_SetString(PyExc_RuntimeError, "a function of the call is missing");
+        return NULL;
+    }
+    if (!function->object)
+        function->object = exl_payload_loads(worker->state, function->payload);
+    return Py_XNewRef(function->object);
+}
+
+PyObject *exl_function(PyObject *module, PyObject *id)
+{
+    (void)module;
+    unsigned long long number = PyLong_AsUnsignedLongLong(id);
+    if (PyErr_Occurred())
+        return NULL;
+    if (!present) {
+        PyErr_SetString(PyExc_RuntimeError, "only a worker has the functions of calls");
+        return NULL;
+    }
+    return function_of(present, number);
+}
+
 static void drop_inputs(worker_t *worker)
 {
     for (uint32_t i = 0; i < worker->ndependencies; i++) {
@@ -156,15 +189,11 @@ static PyObject *load_call(worker_t *worker, const exl_message_t *message)
 {
     PyObject *call = NULL;
     if (message->frame.arg & EXL_CALL_FUNCTION) {
-        if (PyErr_Occurred() || !worker->function)
-            return NULL;
-        if (PyExceptionInstance_Check(worker->function)) {
-            PyErr_SetObject((PyObject *)Py_TYPE(worker->function), worker->function);
-            return NULL;
-        }
-        PyObject *arguments = exl_payload_loads(worker->state, message->payload);
+        PyObject *function = function_of(worker, worker->function_id);
+        PyObject *arguments = function ? exl_payload_loads(worker->state, message->payload) : NULL;
         if (arguments)
-            call = Py_BuildValue("(ONN)", worker->function, arguments, PyDict_New());
+            call = Py_BuildValue("(ONN)", function, arguments, PyDict_New());
+        Py_XDECREF(function);
     } else {
         call = exl_payload_loads(worker->state, message->payload);
     }
@@ -247,20 +276,30 @@ static int keep_dependency(worker_t *worker, exl_message_t *message)
     return 0;
 }
 
-/* A function that cannot be unpickled is kept as the exception: every call of it raises that. */
-static void select_function(worker_t *worker, const exl_message_t *message)
+static void forget_functions(worker_t *worker)
 {
-    PyObject *id = PyLong_FromUnsignedLongLong(message->frame.id);
-    if (id && message->payload) {
-        PyObject *function = exl_payload_loads(worker->state, message->payload);
+    for (size_t i = 0; i < worker->functions.capacity; i++) {
+        function_t *function = worker->functions.slots[i].value;
         if (!function)
-            function = fetch_raised();
-        if (function)
-            (void)PyDict_SetItem(worker->functions, id, function);
-        Py_XDECREF(function);
+            continue;
+        exl_payload_unref(function->payload);
+        Py_XDECREF(function->object);
+        PyMem_Free(function);
     }
-    worker->function = id ? PyDict_GetItemWithError(worker->functions, id) : NULL;
-    Py_XDECREF(id);
+    exl_idmap_fini(&worker->functions);
+}
+
+static bool keep_function(worker_t *worker, exl_message_t *message)
+{
+    worker->function_id = message->frame.id;
+    if (!message->payload || exl_idmap_get(&worker->functions, message->frame.id))
+        return true;
+    function_t *function = PyMem_Calloc(1, sizeof *function);
+    if (!function || exl_idmap_put(&worker->functions, message->frame.id, function) < 0)
+        return false;
+    function->payload = message->payload;
+    message->payload = NULL;
+    return true;
 }
 
 static bool set_up(worker_t *worker, const exl_message_t *message)
@@ -291,7 +330,9 @@ static bool handle(worker_t *worker, exl_message_t *message)
     case EXL_FRAME_SETUP:
         return set_up(worker, message);
     case EXL_FRAME_FUNCTION:
-        select_function(worker, message);
+        return keep_function(worker, message);
+    case EXL_FRAME_FORGET:
+        forget_functions(worker);
         return true;
     case EXL_FRAME_DEPENDENCY:
         return keep_dependency(worker, message) == 0;
@@ -319,13 +360,14 @@ static bool handle(worker_t *worker, exl_message_t *message)
 
 static void serve_calls(exl_state_t *state, const exl_role_t *role)
 {
-    worker_t worker = {.state = state, .pid = getpid(), .functions = PyDict_New()};
+    worker_t worker = {.state = state, .pid = getpid()};
+    exl_idmap_init(&worker.functions);
     exl_channel_init(&worker.channel, role->channel_fd);
     if (role->claim_fd >= 0 && exl_claim_open(role->claim_fd, &worker.claim) < 0)
         _exit(EXIT_FAILURE);
     present = &worker;
     exl_memory_files_keep();
-    for (bool serving = worker.functions != NULL; serving;) {
+    for (bool serving = true; serving;) {
         exl_message_t message;
         int rc = exl_channel_next(&worker.channel, &message);
         if (rc == 0) {

@@ -13,7 +13,7 @@
 #include "engine/wait.h"
 #include "task/graph.h"
 
-enum { PATIENCE = 64, END_GRACE_MS = 5000, MAX_UNBORN = 3 };
+enum { PATIENCE = 64, END_GRACE_MS = 5000, MAX_UNBORN = 3, MAX_FUNCTIONS = 128 };
 
 bool exl_pool_foreign(const exl_pool_t *pool)
 {
@@ -149,16 +149,31 @@ bool exl__pool_retries(exl_pool_t *pool, const exl_worker_t *worker)
 
 /* ---- handing a call to a worker ---- */
 
+/* Those that the worker does not have. It keeps so many; then it is told to forget them all. */
+static int send_functions(exl_worker_t *worker, const exl_task_t *task)
+{
+    int rc = 0;
+    if (worker->functions.count + task->nfunctions > MAX_FUNCTIONS) {
+        exl_idmap_fini(&worker->functions);
+        rc = exl_worker_send(worker, (exl_frame_t){.type = EXL_FRAME_FORGET}, NULL);
+    }
+    for (uint32_t i = 0; rc == 0 && i < task->nfunctions; i++) {
+        exl_shared_t *function = task->functions[i];
+        if (exl_idmap_get(&worker->functions, function->id))
+            continue;
+        rc = exl_worker_send(worker, (exl_frame_t){.type = EXL_FRAME_FUNCTION, .id = function->id}, function->payload);
+        if (rc == 0)
+            rc = exl_idmap_put(&worker->functions, function->id, function);
+    }
+    return rc;
+}
+
 static int send_all(exl_worker_t *worker, exl_task_t *task, uint64_t number, bool report_imports)
 {
     exl_frame_t call = {.type = EXL_FRAME_CALL, .id = number, .epoch = worker->epoch};
-    int rc = 0;
-    if (task->function) {
-        bool known = exl_idmap_get(&worker->functions, task->function_id) != NULL;
-        rc = exl_worker_send(worker, (exl_frame_t){.type = EXL_FRAME_FUNCTION, .id = task->function_id},
-                             known ? NULL : task->function);
-        if (rc == 0 && !known)
-            rc = exl_idmap_put(&worker->functions, task->function_id, worker);
+    int rc = task->nfunctions ? send_functions(worker, task) : 0;
+    if (rc == 0 && task->function_id) {
+        rc = exl_worker_send(worker, (exl_frame_t){.type = EXL_FRAME_FUNCTION, .id = task->function_id}, NULL);
         call.arg |= EXL_CALL_FUNCTION;
     }
     for (uint32_t i = 0; rc == 0 && i < task->ndependencies; i++)
@@ -356,7 +371,12 @@ static exl_task_t *task_of_call(const exl_call_t *call)
     exl_task_t *task = exl_task_create(call->call);
     if (!task)
         return NULL;
-    task->function = call->function ? exl_payload_ref(call->function) : NULL;
+    if (call->nfunctions && !(task->functions = malloc(call->nfunctions * sizeof *task->functions))) {
+        exl_task_unref(task);
+        return NULL;
+    }
+    for (; task->nfunctions < call->nfunctions; task->nfunctions++)
+        task->functions[task->nfunctions] = exl_shared_ref(call->functions[task->nfunctions]);
     task->setup = call->setup ? exl_payload_ref(call->setup) : NULL;
     task->options = call->options ? exl_payload_ref(call->options) : NULL;
     task->function_id = call->function_id;

@@ -24,8 +24,10 @@ typedef struct exl_pool_config {
 
 /* What is submitted. All pointers are borrowed; payloads are referenced. */
 typedef struct exl_call {
-    exl_payload_t *call, *function, *setup, *options;
-    uint64_t function_id, import_key;
+    exl_payload_t *call, *setup, *options;
+    exl_shared_t *const *functions; /* referenced */
+    uint32_t nfunctions;
+    uint64_t function_id, import_key; /* see task.h */
     exl_request_t request;
     int32_t priority;
     bool cloudpickled;

@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { MAX_CHILDREN = 4096, MAX_DEPTH = 64 };
+enum { MAX_CHILDREN = 4096, MAX_DEPTH = 64, MIN_PASSES = 4, MAX_PASSES = 100 };
 
 static ssize_t read_file(const char *path, char *text, size_t capacity)
 {
@@ -139,13 +139,27 @@ static bool environment_holds(const char *pid, const char *marker)
     return found;
 }
 
-void exl_marked_kill(const char *marker)
+static bool marked_kill_once(const char *marker)
 {
     DIR *proc = opendir("/proc");
+    bool found = false;
     if (!proc)
-        return;
-    for (struct dirent *entry; (entry = readdir(proc));)
-        if (is_number(entry->d_name) && atoi(entry->d_name) != getpid() && environment_holds(entry->d_name, marker))
-            (void)kill((pid_t)atoi(entry->d_name), SIGKILL);
+        return false;
+    for (struct dirent *entry; (entry = readdir(proc));) {
+        if (!is_number(entry->d_name) || atoi(entry->d_name) == getpid() || !environment_holds(entry->d_name, marker))
+            continue;
+        (void)kill((pid_t)atoi(entry->d_name), SIGKILL);
+        found = true;
+    }
     (void)closedir(proc);
+    return found;
+}
+
+void exl_marked_kill(const char *marker)
+{
+    /* A process in the middle of exec has no environment to be seen, and one that was just forked may be behind the
+     * reader: so more than one pass, and on until one finds nothing. */
+    for (int pass = 0; marked_kill_once(marker) || pass < MIN_PASSES; pass++)
+        if (pass == MAX_PASSES)
+            return;
 }

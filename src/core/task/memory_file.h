@@ -4,8 +4,8 @@
  * file, and is known to be the only one that still uses it, keeps it and writes its next large payload into it; so with
  * large arguments and results the same pages go back and forth. How much is kept is bounded, in number and in bytes.
  *
- * A private mapping of a reused file would change under its reader. Hence a file that was mapped when this process forked
- * is never reused: the child may still look at it. All functions may be called from any thread. */
+ * A private mapping of a reused file would change under its reader. Hence a file that was open when this process forked
+ * is never reused: the child may still look at it, or map it later. All functions may be called from any thread. */
 #ifndef EXL_TASK_MEMORY_FILE_H
 #define EXL_TASK_MEMORY_FILE_H
 

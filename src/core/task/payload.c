@@ -18,7 +18,7 @@ struct exl_payload {
     bool mapped;     /* region is a mapping, not heap memory */
     bool separate;   /* region is heap memory of its own, not the tail of this struct */
     bool owned;      /* nobody else uses the file */
-    uint32_t forks;  /* of this process, when the file was mapped */
+    uint32_t forks;  /* of this process, when it got the file */
     size_t size;     /* of the region */
     uint8_t *region; /* NULL while pinned or only in the file */
     struct pin *pin; /* owned; NULL once sealed */
@@ -164,6 +164,7 @@ int exl_payload_from_file(int fd, size_t size, exl_payload_t **ret_payload)
     if (!payload)
         return -ENOMEM;
     payload->fd = fd;
+    payload->forks = exl_memory_file_forks();
     exl_memory_file_adopt();
     *ret_payload = payload;
     return 0;
@@ -189,7 +190,7 @@ void exl_payload_unref(exl_payload_t *payload)
     if (!payload || atomic_fetch_sub_explicit(&payload->refs, 1, memory_order_acq_rel) > 1)
         return;
     unpin(payload);
-    bool reusable = payload->owned && (!payload->mapped || payload->forks == exl_memory_file_forks());
+    bool reusable = payload->owned && payload->forks == exl_memory_file_forks();
     if (payload->mapped)
         (void)munmap(payload->region, payload->size);
     else if (payload->separate)
@@ -290,6 +291,7 @@ int exl_payload_seal(exl_payload_t *payload)
     if (!payload->pin)
         return 0;
     int rc;
+    payload->forks = exl_memory_file_forks();
     int fd = exl_memory_file_open(payload->size);
     if (fd < 0)
         rc = seal_on_heap(payload);
@@ -312,7 +314,6 @@ int exl_payload_map(exl_payload_t *payload)
         return -errno;
     payload->region = region;
     payload->mapped = true;
-    payload->forks = exl_memory_file_forks();
     return 0;
 }
 

@@ -55,11 +55,16 @@ exl_task_t *exl_task_ref(exl_task_t *task)
 
 void exl_task_drop_inputs(exl_task_t *task)
 {
-    exl_payload_t **inputs[] = {&task->call, &task->function, &task->setup, &task->options};
+    exl_payload_t **inputs[] = {&task->call, &task->setup, &task->options};
     for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
         exl_payload_unref(*inputs[i]);
         *inputs[i] = NULL;
     }
+    for (uint32_t i = 0; i < task->nfunctions; i++)
+        exl_shared_unref(task->functions[i]);
+    free(task->functions);
+    task->functions = NULL;
+    task->nfunctions = 0;
     for (uint32_t i = 0; i < task->ndependencies; i++) {
         exl_task_unref(task->dependencies[i].producer);
         exl_payload_unref(task->dependencies[i].payload);

@@ -15,6 +15,7 @@
 #include "sched/queue.h"
 #include "task/failure.h"
 #include "task/payload.h"
+#include "task/shared.h"
 
 typedef enum exl_task_state {
     EXL_TASK_CREATED,
@@ -62,10 +63,11 @@ struct exl_task {
     bool observed;          /* goes through the delivery queue, see engine/wait.h */
     struct exl_pool *pool;  /* borrowed; NULL once done */
     exl_payload_t *call;    /* owned until done */
-    exl_payload_t *function; /* owned or NULL: the function's pickle, shared by the calls of one map */
+    exl_shared_t **functions; /* owned references: functions by value that the call names */
     exl_payload_t *setup;    /* owned or NULL: environment of a one-process-per-call call */
     exl_payload_t *options;  /* owned or NULL */
-    uint64_t function_id;    /* of `function` */
+    uint64_t function_id;    /* of a map: the call's function, one of `functions`; the payload holds arguments only */
+    uint32_t nfunctions;
     uint64_t import_key;     /* equal for calls of one function; 0: unknown */
     exl_dependency_t *dependencies; /* owned until done */
     uint32_t ndependencies, npending;

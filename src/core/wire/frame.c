@@ -10,7 +10,7 @@ static const uint8_t magic[4] = {'E', 'X', 'L', '1'};
 const char *exl_frame_type_to_string(uint8_t type)
 {
     static const char *const names[EXL_FRAME_TYPES] = {
-        [EXL_FRAME_SETUP] = "setup",           [EXL_FRAME_FUNCTION] = "function",
+        [EXL_FRAME_SETUP] = "setup",           [EXL_FRAME_FUNCTION] = "function",      [EXL_FRAME_FORGET] = "forget",
         [EXL_FRAME_DEPENDENCY] = "dependency", [EXL_FRAME_OPTIONS] = "options",
         [EXL_FRAME_CALL] = "call",             [EXL_FRAME_END] = "end",
         [EXL_FRAME_READY] = "ready",           [EXL_FRAME_SETUP_FAILED] = "setup failed",

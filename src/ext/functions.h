@@ -1,0 +1,19 @@
+/* functions.h: functions that are pickled by value, once, and then named by an id.
+ *
+ * Pickling a function of __main__ takes cloudpickle a hundred times longer than the call's arguments take. Its pickle is
+ * therefore kept, and sent to a worker once, when it is sure that pickling anew would give the same: the function has no
+ * closure, no attributes, and stores no globals, and all that it names are constants, modules, or things that import by
+ * name. Each use compares what it names with what it named then: after `scale = 2` the function is pickled again. */
+#ifndef EXL_EXT_FUNCTIONS_H
+#define EXL_EXT_FUNCTIONS_H
+
+#include "pickling.h"
+
+/* The reduce value that names the function, which is added to the submission. NULL without an exception: it cannot be
+ * shared, and goes by value in this call's own pickle. */
+PyObject *exl_function_reference(exl_submission_t *submission, PyObject *object);
+
+/* True if exl_function_reference() would name it. */
+bool exl_function_is_shared(exl_state_t *state, PyObject *object);
+
+#endif
