@@ -90,7 +90,8 @@ def set_up(setup: bytes, index: int) -> "dict[str, Any]":
     _environ_at_start = dict(os.environ._data)
     _core._enter_worker(description.get("cores", 0))
     init = description.get("init")
-    return call_initializer(loads(init), index) if init else {}
+    presets = call_initializer(loads(init), index) if init else {}
+    return {"executorlib_worker_id": index, **presets}
 
 
 def apply_setup(description: "dict[str, Any]") -> None:
@@ -136,7 +137,9 @@ def call_initializer(function, index: int) -> "dict[str, Any]":
     except (TypeError, ValueError):  # a built-in without a signature
         takes_index = False
     presets = function(executorlib_worker_id=index) if takes_index else function()
-    return presets if isinstance(presets, dict) else {}
+    if presets is not None and not isinstance(presets, dict):
+        raise TypeError(f"init_function must return a dictionary, not {type(presets).__name__}")
+    return presets or {}
 
 
 _parameters: dict = {}

@@ -76,7 +76,7 @@ static void load(exl_state_t *state, FutureObject *future)
             future->nbytes_received = exl_payload_size(payload);
             future->result = exl_payload_loads(state, payload);
             /* Arrays that live on hold the mapping; the descriptor only while there are enough, for reuse. */
-            if (exl_memory_files_open() > exl_memory_files_budget() / 2)
+            if (exl_memory_files_scarce(50))
                 exl_payload_close_file(payload);
             exl_payload_unref(payload);
         } else {
@@ -100,18 +100,26 @@ static void load(exl_state_t *state, FutureObject *future)
 }
 
 /* -1 with an exception set if a signal handler raised. */
-static int sleep_on(_Atomic uint32_t *word, int64_t deadline_ns)
+static int sleep_on(FutureObject *future, _Atomic uint32_t *word, int64_t deadline_ns)
 {
-    for (;;) {
-        int rc;
+    int rc, raised = 0;
+    future->nsleepers++;
+    do {
         Py_BEGIN_ALLOW_THREADS
         rc = exl_parker_wait_change(word, 0, deadline_ns);
         Py_END_ALLOW_THREADS
-        if (rc != EXL_EINTERRUPTED)
-            return rc == -ETIMEDOUT;
-        if (PyErr_CheckSignals() < 0)
-            return -1;
-    }
+        if (rc == EXL_EINTERRUPTED)
+            raised = PyErr_CheckSignals();
+    } while (rc == EXL_EINTERRUPTED && raised == 0);
+    future->nsleepers--;
+    return raised < 0 ? -1 : rc == -ETIMEDOUT;
+}
+
+static void wake_sleepers(FutureObject *future, _Atomic uint32_t *word)
+{
+    atomic_store(word, 1);
+    if (future->nsleepers)
+        exl_parker_wake(word);
 }
 
 /* The task is done and was not cancelled. Unpickling may run Python code and so let other threads in: they wait. */
@@ -120,11 +128,10 @@ static int unpack(FutureObject *future)
     if (future->result || future->exception || !future->task)
         return 0;
     if (future->unpacking)
-        return sleep_on(&future->unpacked, -1) < 0 ? -1 : 0;
+        return sleep_on(future, &future->unpacked, -1) < 0 ? -1 : 0;
     future->unpacking = true;
     load(state_of(future), future);
-    atomic_store(&future->unpacked, 1);
-    exl_parker_wake(&future->unpacked);
+    wake_sleepers(future, &future->unpacked);
     return 0;
 }
 
@@ -159,8 +166,7 @@ static int settle(FutureObject *future)
         bool cancelled = future->task->outcome == EXL_OUTCOME_CANCELLED;
         future->phase = cancelled ? EXL_FUTURE_CANCELLED_AND_NOTIFIED : EXL_FUTURE_FINISHED;
         rc = notify_waiters(future, cancelled);
-        atomic_store(&future->settled, 1);
-        exl_parker_wake(&future->settled);
+        wake_sleepers(future, &future->settled);
     }
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
@@ -315,7 +321,7 @@ static int wait_final(FutureObject *future, int64_t deadline_ns)
     /* A callback that asks for another future's result must not wait for its own thread. */
     if (state->delivery_ident == PyThread_get_thread_ident())
         return settle(future);
-    return sleep_on(&future->settled, deadline_ns);
+    return sleep_on(future, &future->settled, deadline_ns);
 }
 
 static int parse_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, int64_t *ret_deadline_ns)

@@ -23,6 +23,7 @@ typedef struct {
     size_t nbytes_sent, nbytes_received;
     _Atomic uint32_t settled;  /* futex: an observed future's phase is final */
     _Atomic uint32_t unpacked; /* futex: result or exception is there */
+    uint16_t nsleepers; /* threads that wait for one of the two */
     uint8_t phase;
     bool observed, unpacking;
 } FutureObject;

@@ -2,6 +2,8 @@
  *
  * A worker reads frames, and between two reads does what a call needs: unpickle, call, pickle. What is done once per
  * process or only when something goes wrong is Python's (executorlib/_worker.py). */
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/idmap.h"
+#include "base/spin.h"
 #include "base/error.h"
 #include "node/claim.h"
 #include "node/zygote_server.h"
@@ -29,22 +32,30 @@ typedef struct {
     exl_state_t *state;
     exl_channel_t channel;
     exl_claim_t *claim; /* NULL for one process per call */
-    pid_t pid;
     exl_idmap_t functions; /* id -> function_t, owned: functions by value */
     uint64_t function_id;  /* of the next call, if the driver named one */
     exl_payload_t **dependencies; /* owned, of the next call */
     PyObject **values;            /* owned, unpickled on demand */
     uint32_t ndependencies, capacity;
     PyObject *options; /* bytes, of the next call, or NULL */
-    PyObject *presets; /* dict of what the initializer made, or NULL */
+    PyObject *presets; /* dict: what the initializer made, and the worker's id */
+    bool initialized;  /* the initializer made some */
+    bool spins;        /* the last wait was short, so the next one may be */
 } worker_t;
 
 static worker_t *present; /* a process is one worker */
 
 /* A child that the user's function forked and that came back out of it must not answer: the parent will. */
-static void leave_if_forked(const worker_t *worker)
+static bool is_forked_child;
+
+static void after_fork_in_child(void)
 {
-    if (getpid() != worker->pid)
+    is_forked_child = true;
+}
+
+static void leave_if_forked(void)
+{
+    if (is_forked_child)
         _exit(0);
 }
 
@@ -85,7 +96,7 @@ static void send_exception(worker_t *worker, uint8_t type, uint64_t number, PyOb
     PyObject *raised = fetch_raised();
     PyObject *bytes = PyObject_CallMethod(worker->state->worker, "dump_exception", "OOO", raised ? raised : Py_None,
                                           call ? call : Py_None, worker->options ? worker->options : Py_None);
-    leave_if_forked(worker);
+    leave_if_forked();
     if (bytes && PyBytes_Check(bytes))
         (void)exl_payload_of_bytes(bytes, &payload);
     Py_XDECREF(bytes);
@@ -184,6 +195,20 @@ static void drop_inputs(worker_t *worker)
     Py_CLEAR(worker->options);
 }
 
+/* Without an initializer, only a function that asks for its worker's id has anything to be filled in. */
+static bool takes_worker_id(PyObject *function)
+{
+    if (!PyFunction_Check(function))
+        return false;
+    PyObject *names = PyObject_GetAttrString(PyFunction_GET_CODE(function), "co_varnames");
+    bool takes = false;
+    for (Py_ssize_t i = 0; names && !takes && i < PyTuple_GET_SIZE(names); i++)
+        takes = PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, i), "executorlib_worker_id") == 0;
+    Py_XDECREF(names);
+    PyErr_Clear();
+    return takes;
+}
+
 /* (function, args, kwargs), with presets filled in. */
 static PyObject *load_call(worker_t *worker, const exl_message_t *message)
 {
@@ -201,7 +226,7 @@ static PyObject *load_call(worker_t *worker, const exl_message_t *message)
         Py_CLEAR(call);
         PyErr_SetString(PyExc_RuntimeError, "the driver sent a call in a form that is not ours");
     }
-    if (call && worker->presets) {
+    if (call && (worker->initialized || takes_worker_id(PyTuple_GET_ITEM(call, 0)))) {
         PyObject *bound = PyObject_CallMethod(worker->state->worker, "bind", "OO", call, worker->presets);
         Py_SETREF(call, bound);
     }
@@ -234,10 +259,10 @@ static void run_call(worker_t *worker, const exl_message_t *message)
     if (call)
         result =
             PyObject_Call(PyTuple_GET_ITEM(call, 0), PyTuple_GET_ITEM(call, 1), PyTuple_GET_ITEM(call, 2));
-    leave_if_forked(worker);
+    leave_if_forked();
     if (result)
         payload = pickle_result(worker, result);
-    leave_if_forked(worker);
+    leave_if_forked();
     flush_output();
     if (payload && (message->frame.arg & EXL_CALL_REPORT_IMPORTS))
         report_imports(worker, nmodules, begun_ns);
@@ -308,16 +333,14 @@ static bool set_up(worker_t *worker, const exl_message_t *message)
     PyObject *presets = setup ? PyObject_CallMethod(worker->state->worker, "set_up", "OI", setup, message->frame.arg)
                               : NULL;
     Py_XDECREF(setup);
-    leave_if_forked(worker);
+    leave_if_forked();
     flush_output();
     if (!presets) {
         send_exception(worker, EXL_FRAME_SETUP_FAILED, message->frame.id, NULL);
         return false;
     }
-    if (PyDict_Check(presets) && PyDict_GET_SIZE(presets))
-        worker->presets = presets;
-    else
-        Py_DECREF(presets);
+    worker->presets = presets;
+    worker->initialized = PyDict_GET_SIZE(presets) > 1;
     if (worker->claim)
         send_frame(worker, EXL_FRAME_READY, message->frame.id, NULL);
     return true;
@@ -358,21 +381,38 @@ static bool handle(worker_t *worker, exl_message_t *message)
     }
 }
 
+/* Waits for bytes. Waking a sleeping processor takes longer than a short call: after a short wait, the next one is begun
+ * awake, for as long as a wake-up takes, giving way to whoever else wants the processor. */
+static int await_message(worker_t *worker, exl_message_t *message)
+{
+    int64_t begun_ns = exl_clock_ns();
+    int rc = 0;
+    while (worker->spins && rc == 0 && exl_clock_ns() - begun_ns < EXL_SPIN_NS) {
+        rc = exl_channel_fill_now(&worker->channel);
+        if (rc == 0)
+            (void)sched_yield();
+    }
+    rc = rc < 0 ? rc : exl_channel_receive(&worker->channel, message);
+    worker->spins = exl_clock_ns() - begun_ns < EXL_SPIN_NS && exl_may_spin();
+    return rc;
+}
+
 static void serve_calls(exl_state_t *state, const exl_role_t *role)
 {
-    worker_t worker = {.state = state, .pid = getpid()};
+    worker_t worker = {.state = state};
     exl_idmap_init(&worker.functions);
     exl_channel_init(&worker.channel, role->channel_fd);
     if (role->claim_fd >= 0 && exl_claim_open(role->claim_fd, &worker.claim) < 0)
         _exit(EXIT_FAILURE);
     present = &worker;
+    (void)pthread_atfork(NULL, NULL, after_fork_in_child);
     exl_memory_files_keep();
     for (bool serving = true; serving;) {
         exl_message_t message;
         int rc = exl_channel_next(&worker.channel, &message);
         if (rc == 0) {
             Py_BEGIN_ALLOW_THREADS
-            rc = exl_channel_receive(&worker.channel, &message);
+            rc = await_message(&worker, &message);
             Py_END_ALLOW_THREADS
         }
         if (rc <= 0)
@@ -385,12 +425,10 @@ static void serve_calls(exl_state_t *state, const exl_role_t *role)
 /* Ends as an interpreter ends: threads joined, exit handlers run, files flushed. */
 static void finish(exl_state_t *state)
 {
-    pid_t pid = getpid();
     PyObject *status = PyObject_CallMethod(state->worker, "finish", NULL);
+    leave_if_forked();
     if (!status)
         PyErr_Print();
-    if (getpid() != pid)
-        _exit(0);
     exit(status && PyLong_Check(status) ? (int)PyLong_AsLong(status) : EXIT_FAILURE);
 }
 

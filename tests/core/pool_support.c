@@ -77,13 +77,21 @@ static exl_payload_t *payload_or_null(const char *text)
     return text ? exl_test_payload(text) : NULL;
 }
 
+exl_shared_t *stub_function(const char *text)
+{
+    exl_shared_t *function = exl_shared_create(exl_test_payload(text));
+    assert_non_null(function);
+    return function;
+}
+
 exl_task_t *stub_submit(exl_pool_t *pool, stub_call_t call)
 {
     exl_call_t full = {.call = exl_test_payload(call.text),
-                       .function = payload_or_null(call.function),
                        .setup = payload_or_null(call.setup),
                        .options = payload_or_null(call.options),
-                       .function_id = call.function_id,
+                       .functions = call.functions,
+                       .nfunctions = call.nfunctions,
+                       .function_id = call.nfunctions ? call.functions[call.nfunctions - 1]->id : 0,
                        .import_key = call.import_key,
                        .request = {.cores = call.cores ? call.cores : 1},
                        .priority = call.priority,
@@ -94,7 +102,6 @@ exl_task_t *stub_submit(exl_pool_t *pool, stub_call_t call)
     if (exl_pool_submit(pool, &full, &task, &err) != 0)
         fail_msg("not submitted: %s", err.text);
     exl_payload_unref(full.call);
-    exl_payload_unref(full.function);
     exl_payload_unref(full.setup);
     exl_payload_unref(full.options);
     return task;

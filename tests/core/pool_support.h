@@ -14,8 +14,10 @@ int pool_test_end(void **state);
 
 /* Arguments of a call of the stub, zero where not needed. */
 typedef struct stub_call {
-    const char *text, *function, *setup, *options;
-    uint64_t function_id, import_key;
+    const char *text, *setup, *options;
+    exl_shared_t *const *functions;
+    uint32_t nfunctions; /* the last one is the call's own */
+    uint64_t import_key;
     uint32_t cores;
     int32_t priority;
     exl_task_t *const *producers;
@@ -34,6 +36,7 @@ typedef struct stub_pool {
 exl_pool_t *stub_pool(stub_pool_t config);
 exl_pool_t *stub_crew(uint32_t workers); /* persistent */
 
+exl_shared_t *stub_function(const char *text);
 exl_task_t *stub_submit(exl_pool_t *pool, stub_call_t call);
 exl_task_t *submit(exl_pool_t *pool, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

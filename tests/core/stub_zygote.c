@@ -6,7 +6,7 @@
  *   exit N | signal N | raise TEXT | pause | close | garbage | exec
  *   say FD TEXT      writes TEXT to FD           wait FD         waits for a byte from FD
  *   stderr TEXT      writes TEXT to stderr       daemon FD       starts a daemon, writes its pid to FD
- *   pid | parent | index | count | function | options | setup | size
+ *   pid | parent | index | count | function | functions | options | setup | size
  *   join             the arguments from other calls, joined by "+"
  *   big N            N bytes
  *   twice            answers twice
@@ -25,13 +25,19 @@
 #include "node/zygote_server.h"
 #include "wire/channel.h"
 
-enum { MAX_DEPENDENCIES = 16, TEXT_SIZE = 4096 };
+enum { MAX_DEPENDENCIES = 16, MAX_FUNCTIONS = 256, TEXT_SIZE = 4096 };
 
 typedef struct stub {
     exl_channel_t channel;
     exl_claim_t *claim; /* NULL for one process per call */
     char *dependencies[MAX_DEPENDENCIES];
-    char *function, *options, *setup, *call;
+    struct function {
+        uint64_t id;
+        char *text;
+    } functions[MAX_FUNCTIONS];
+    uint32_t nfunctions;
+    const char *function; /* of the next call, one of them */
+    char *options, *setup, *call;
     char *big; /* what the answer in `text` stands for, if set */
     size_t call_size, big_size;
     uint32_t ndependencies, index;
@@ -169,6 +175,8 @@ static bool run_say(stub_t *stub, const char *name, const char *rest)
         (void)snprintf(text, TEXT_SIZE, "%zu", stub->call_size);
     else if (strcmp(name, "function") == 0)
         (void)snprintf(text, TEXT_SIZE, "%s", stub->function ? stub->function : "none");
+    else if (strcmp(name, "functions") == 0)
+        (void)snprintf(text, TEXT_SIZE, "%u", stub->nfunctions);
     else if (strcmp(name, "options") == 0)
         (void)snprintf(text, TEXT_SIZE, "%s", stub->options ? stub->options : "none");
     else if (strcmp(name, "setup") == 0)
@@ -226,8 +234,31 @@ static void run_call(stub_t *stub, const exl_frame_t *frame)
         answer(stub, EXL_FRAME_RESULT, frame->id);
 }
 
+static void forget_functions(stub_t *stub)
+{
+    while (stub->nfunctions)
+        free(stub->functions[--stub->nfunctions].text);
+    stub->function = NULL;
+}
+
+static void learn_function(stub_t *stub, exl_message_t *message)
+{
+    if (message->payload) {
+        if (stub->nfunctions == MAX_FUNCTIONS)
+            die("functions");
+        stub->functions[stub->nfunctions++] =
+            (struct function){.id = message->frame.id, .text = text_of(message->payload)};
+        return;
+    }
+    stub->function = "unknown";
+    for (uint32_t i = 0; i < stub->nfunctions; i++)
+        if (stub->functions[i].id == message->frame.id)
+            stub->function = stub->functions[i].text;
+}
+
 static void forget_call(stub_t *stub)
 {
+    stub->function = NULL;
     for (uint32_t i = 0; i < stub->ndependencies; i++)
         free(stub->dependencies[i]);
     stub->ndependencies = 0;
@@ -273,10 +304,10 @@ static bool handle(stub_t *stub, exl_message_t *message)
         set_up(stub, message);
         return !stub->raised;
     case EXL_FRAME_FUNCTION:
-        if (message->payload) {
-            free(stub->function);
-            stub->function = text_of(message->payload);
-        }
+        learn_function(stub, message);
+        return true;
+    case EXL_FRAME_FORGET:
+        forget_functions(stub);
         return true;
     case EXL_FRAME_DEPENDENCY:
         if (at != stub->ndependencies || at >= MAX_DEPENDENCIES)
@@ -314,7 +345,7 @@ static int worker_main(const exl_role_t *role)
         exl_message_fini(&message);
     }
     forget_call(&stub);
-    free(stub.function);
+    forget_functions(&stub);
     free(stub.setup);
     exl_claim_close(stub.claim);
     exl_channel_fini(&stub.channel);

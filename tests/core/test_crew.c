@@ -62,16 +62,42 @@ static void workers_are_set_up_and_numbered(void **state)
     gate_close(&said);
 }
 
+static exl_task_t *submit_function(exl_pool_t *pool, const char *text, exl_shared_t *function)
+{
+    return stub_submit(pool, (stub_call_t){.text = text, .functions = &function, .nfunctions = 1});
+}
+
 static void a_function_is_sent_once(void **state)
 {
     exl_pool_t *pool = stub_crew(1);
-    expect_result(stub_submit(pool, (stub_call_t){.text = "function", .function = "first", .function_id = 1}), "first");
-    /* The stub keeps the last one, so a second text under the same id must not arrive. */
-    expect_result(stub_submit(pool, (stub_call_t){.text = "function", .function = "other", .function_id = 1}), "first");
-    expect_result(stub_submit(pool, (stub_call_t){.text = "function", .function = "next", .function_id = 2}), "next");
+    exl_shared_t *first = stub_function("first"), *second = stub_function("second");
+    for (int i = 0; i < 3; i++) {
+        expect_result(submit_function(pool, "function", first), "first");
+        expect_result(submit_function(pool, "function", second), "second");
+    }
+    assert_int_equal(number_from(submit(pool, "functions")), 2);
     /* A new worker knows nothing. */
     expect_exit(submit(pool, "exit 1"), 1);
-    expect_result(stub_submit(pool, (stub_call_t){.text = "function", .function = "again", .function_id = 1}), "again");
+    assert_int_equal(number_from(submit(pool, "functions")), 0);
+    expect_result(submit_function(pool, "function", first), "first");
+    exl_shared_unref(first);
+    exl_shared_unref(second);
+    finish(pool);
+}
+
+static void a_worker_keeps_only_so_many_functions(void **state)
+{
+    enum { FUNCTIONS = 300, MOST = 128 };
+    exl_pool_t *pool = stub_crew(1);
+    exl_shared_t *first = stub_function("first");
+    for (int i = 0; i < FUNCTIONS; i++) {
+        exl_shared_t *function = stub_function("another");
+        expect_result(submit_function(pool, "function", function), "another");
+        exl_shared_unref(function);
+        assert_in_range(number_from(submit_function(pool, "functions", first)), 1, MOST);
+    }
+    expect_result(submit_function(pool, "function", first), "first");
+    exl_shared_unref(first);
     finish(pool);
 }
 
@@ -345,6 +371,7 @@ int main(void)
         POOL_TEST(a_worker_runs_call_after_call),
         POOL_TEST(workers_are_set_up_and_numbered),
         POOL_TEST(a_function_is_sent_once),
+        POOL_TEST(a_worker_keeps_only_so_many_functions),
         POOL_TEST(a_failing_setup_fails_the_calls),
         POOL_TEST(a_setup_that_ends_the_worker_fails_the_calls),
         POOL_TEST(a_tail_shows_the_present_call_only),

@@ -65,10 +65,8 @@ static void the_log_speaks_to_its_hook_only(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        EXL_TEST(every_code_has_a_name_of_its_own),
-        EXL_TEST(codes_of_the_kernel_have_its_text),
-        EXL_TEST(set_formats_and_returns_the_code),
-        EXL_TEST(set_cuts_a_long_text),
+        EXL_TEST(every_code_has_a_name_of_its_own), EXL_TEST(codes_of_the_kernel_have_its_text),
+        EXL_TEST(set_formats_and_returns_the_code), EXL_TEST(set_cuts_a_long_text),
         EXL_TEST(the_log_speaks_to_its_hook_only),
     };
     return EXL_RUN(tests);

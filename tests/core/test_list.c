@@ -16,7 +16,8 @@ static int number_of(exl_list_t *link)
 static void assert_numbers(exl_list_t *list, const int *numbers, size_t count)
 {
     size_t at = 0;
-    EXL_LIST_FOREACH(list, link) {
+    EXL_LIST_FOREACH(list, link)
+    {
         assert_true(at < count);
         assert_int_equal(number_of(link), numbers[at++]);
     }
@@ -65,8 +66,8 @@ static void the_safe_walk_allows_removal(void **state)
     for (int i = 0; i < 5; i++)
         exl_list_push_back(&list, &nodes[i].link);
     EXL_LIST_FOREACH_SAFE(&list, link)
-        if (number_of(link) % 2 == 0)
-            exl_list_remove(link);
+    if (number_of(link) % 2 == 0)
+        exl_list_remove(link);
     assert_numbers(&list, (const int[]){1, 3}, 2);
 }
 

@@ -56,8 +56,13 @@ static void an_unused_pool_closes(void **state)
 static void function_and_options_arrive(void **state)
 {
     exl_pool_t *pool = new_pool(state, 1);
-    expect_result(stub_submit(pool, (stub_call_t){.text = "function", .function = "f", .function_id = 5}), "f");
-    expect_result(stub_submit(pool, (stub_call_t){.text = "function", .function = "f", .function_id = 5}), "f");
+    exl_shared_t *functions[] = {stub_function("other"), stub_function("f")};
+    for (int i = 0; i < 3; i++)
+        expect_result(stub_submit(pool, (stub_call_t){.text = "function", .functions = functions, .nfunctions = 2}),
+                      "f");
+    expect_result(submit(pool, "function"), "none");
+    exl_shared_unref(functions[0]);
+    exl_shared_unref(functions[1]);
     expect_result(stub_submit(pool, (stub_call_t){.text = "options", .options = "o"}), "o");
     expect_result(submit(pool, "options"), "none");
     finish(pool);
@@ -208,8 +213,7 @@ static void large_results_come_back_and_travel_on(void **state)
     exl_payload_view_t view;
     exl_pool_t *pool = new_pool(state, 2);
     exl_task_t *producer = submit(pool, "big %d", SIZE);
-    exl_task_t *consumer =
-        stub_submit(pool, (stub_call_t){.text = "join", .producers = &producer, .nproducers = 1});
+    exl_task_t *consumer = stub_submit(pool, (stub_call_t){.text = "join", .producers = &producer, .nproducers = 1});
     await(producer);
     assert_int_equal(exl_payload_map(producer->result), 0);
     assert_int_equal(exl_payload_view(producer->result, &view), 0);
@@ -518,12 +522,14 @@ static void a_restarted_call_may_succeed(void **state)
     exl_task_t *argument = submit(pool, "argument");
     char text[64];
     (void)snprintf(text, sizeof text, "say %d in; wait %d; join", said.in, gate.out);
+    exl_shared_t *function = stub_function("f");
     exl_task_t *task = stub_submit(pool, (stub_call_t){.text = text,
-                                                       .function = "f",
-                                                       .function_id = 3,
+                                                       .functions = &function,
+                                                       .nfunctions = 1,
                                                        .options = "o",
                                                        .producers = &argument,
                                                        .nproducers = 1});
+    exl_shared_unref(function);
     gate_expect(&said, "in");
     (void)kill(only_pid(pool), SIGKILL);
     gate_expect(&said, "in");
@@ -660,7 +666,7 @@ static void a_zygote_killed_while_idle_is_replaced(void **state)
 #define BOTH(function)                                                                                                 \
     {#function " (persistent)", function, pool_test_begin, pool_test_end, &persistent},                                \
     {                                                                                                                  \
-        #function " (per call)", function, pool_test_begin, pool_test_end, &per_call                                   \
+#function " (per call)", function, pool_test_begin, pool_test_end, &per_call                                   \
     }
 
 int main(void)

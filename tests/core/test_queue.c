@@ -216,9 +216,8 @@ static void nobody_starves(void **state)
     resources.cores = 8;
     while (ended < CALLS) {
         while (submitted < CALLS && queue.count < WINDOW / 2) {
-            calls[submitted] = (exl_queue_item_t){.order = submitted + 1,
-                                                  .request = {.cores = 1 + (uint32_t)rand_r(&seed) % 10},
-                                                  .priority = 0};
+            calls[submitted] = (exl_queue_item_t){
+                .order = submitted + 1, .request = {.cores = 1 + (uint32_t)rand_r(&seed) % 10}, .priority = 0};
             assert_int_equal(exl_queue_push(&queue, &calls[submitted++]), 0);
         }
         for (exl_queue_item_t *item; nrunning < WINDOW && (item = exl_queue_pop(&queue, &resources));) {

@@ -181,10 +181,8 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "probe") == 0)
         return probe();
     const struct CMUnitTest tests[] = {
-        EXL_TEST(starts_in_a_clean_state),
-        EXL_TEST(descriptors_in_the_way_do_not_matter),
-        EXL_TEST(says_why_a_program_cannot_start),
-        EXL_TEST(looks_a_program_up_in_path),
+        EXL_TEST(starts_in_a_clean_state),         EXL_TEST(descriptors_in_the_way_do_not_matter),
+        EXL_TEST(says_why_a_program_cannot_start), EXL_TEST(looks_a_program_up_in_path),
         EXL_TEST(tells_of_bad_descriptors),
     };
     return EXL_RUN(tests);

@@ -1,6 +1,7 @@
 /* test_task.c: every event in every state, and who owns what. */
 #include "task/task.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -95,7 +96,10 @@ static void drops_its_inputs_once(void **state)
     exl_task_t *task = exl_task_create(NULL);
     assert_non_null(task);
     task->call = telling_payload(&gone[0]);
-    task->function = telling_payload(&gone[1]);
+    task->functions = malloc(sizeof *task->functions);
+    assert_non_null(task->functions);
+    task->functions[0] = exl_shared_create(telling_payload(&gone[1]));
+    task->nfunctions = 1;
     task->setup = telling_payload(&gone[2]);
     task->options = telling_payload(&gone[3]);
     exl_task_drop_inputs(task);
@@ -121,10 +125,8 @@ static void owns_its_result_and_failure(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        EXL_TEST(every_event_in_every_state),
-        EXL_TEST(names),
-        EXL_TEST(references_its_call),
-        EXL_TEST(drops_its_inputs_once),
+        EXL_TEST(every_event_in_every_state),  EXL_TEST(names),
+        EXL_TEST(references_its_call),         EXL_TEST(drops_its_inputs_once),
         EXL_TEST(owns_its_result_and_failure),
     };
     return EXL_RUN(tests);

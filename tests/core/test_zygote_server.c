@@ -1,9 +1,9 @@
 /* test_zygote_server.c: a zygote in a process of its own, asked by an engine that this test plays. */
 #include "node/zygote_server.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,11 +55,8 @@ struct report {
 
 static void send_report(const exl_role_t *role)
 {
-    struct report report = {.pid = getpid(),
-                            .parent = getppid(),
-                            .session = getsid(0),
-                            .hooks = hook_counts,
-                            .claim_fd = role->claim_fd};
+    struct report report = {
+        .pid = getpid(), .parent = getppid(), .session = getsid(0), .hooks = hook_counts, .claim_fd = role->claim_fd};
     sigset_t blocked;
     (void)sigprocmask(SIG_SETMASK, NULL, &blocked);
     report.sigchld_blocked = sigismember(&blocked, SIGCHLD);

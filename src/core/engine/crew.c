@@ -151,11 +151,13 @@ static void start_workers(exl_pool_t *pool)
         ready += worker_of(link)->ready && !worker_of(link)->ending;
     }
     /* While others work, a worker that could not start is tried again only for a later call. */
-    if (!pool->queue.count || (ready && pool->last_order <= pool->failed_order))
+    if (!(pool->queue.count || pool->growing) || (ready && pool->last_order <= pool->failed_order && !pool->growing))
         return;
-    bool preloaded = EXL_CONTAINER(exl_queue_first(&pool->queue), exl_task_t, item)->cloudpickled;
-    while (usable < pool->max_workers && pool->queue.count && start_worker(pool, preloaded) == 0)
+    const exl_queue_item_t *first = pool->queue.count ? exl_queue_first(&pool->queue) : NULL;
+    bool preloaded = first && EXL_CONTAINER(first, exl_task_t, item)->cloudpickled;
+    while (usable < pool->max_workers && start_worker(pool, preloaded) == 0)
         usable++;
+    pool->growing = false;
 }
 
 static void retire_workers(exl_pool_t *pool)

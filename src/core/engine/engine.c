@@ -6,13 +6,17 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/parker.h"
+#include "base/spin.h"
 #include "engine/wait.h"
 #include "task/memory_file.h"
+#include "task/task.h"
 
 struct exl_engine {
     uv_loop_t loop;
@@ -22,9 +26,16 @@ struct exl_engine {
     unsigned refs;
     bool again;  /* handles changed while the loop ran: run it once more before sleeping */
     bool ending; /* no references left; goes when the last handle is closed */
+    bool led;    /* a waiting thread runs the loop */
+    bool spins;  /* … and waited so shortly that it may again */
+    int64_t lease_end_ns; /* until then the engine's thread leaves the loop to the next one that leads */
+    int sleepers;
+    _Atomic uint32_t turn; /* futex: the engine's thread is to run the loop now */
 };
 
-enum { MAX_WAKES = 64 };
+/* LEASE: how long the loop is left alone between two calls of result(), as in submit, result, submit, result. QUIET: how
+ * long one leads without anything happening; a long wait is the engine thread's. */
+enum { MAX_WAKES = 64, LEASE_NS = 1000000, QUIET_MS = 2 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* All of these are protected by it. */
@@ -174,6 +185,86 @@ static void run_loop(exl_engine_t *engine)
     } while (engine->again);
 }
 
+/* ---- leading ---- */
+
+static void hand_over(exl_engine_t *engine)
+{
+    engine->lease_end_ns = 0;
+    atomic_fetch_add(&engine->turn, 1);
+    exl_engine_wake(&engine->turn);
+}
+
+static int poll_loop(exl_engine_t *engine, int limit_ms, bool spin)
+{
+    struct pollfd loop = {.fd = uv_backend_fd(&engine->loop), .events = POLLIN};
+    int timeout_ms = uv_backend_timeout(&engine->loop);
+    if (limit_ms >= 0 && (timeout_ms < 0 || timeout_ms > limit_ms))
+        timeout_ms = limit_ms;
+    exl_engine_unlock();
+    int rc = 0;
+    int64_t begun_ns = exl_clock_ns();
+    while (spin && rc == 0 && exl_clock_ns() - begun_ns < EXL_SPIN_NS)
+        if ((rc = poll(&loop, 1, 0)) == 0)
+            (void)sched_yield();
+    if (rc == 0)
+        rc = poll(&loop, 1, timeout_ms);
+    rc = rc < 0 ? -errno : rc;
+    exl_engine_lock();
+    return rc;
+}
+
+void exl_engine_sleepers(exl_engine_t *engine, int change)
+{
+    engine->sleepers += change;
+}
+
+int exl_engine_lead(exl_engine_t *engine, struct exl_task *task, int64_t deadline_ns)
+{
+    int rc = 0;
+    if (engine->led || inside)
+        return 1;
+    engine->led = true;
+    while (rc == 0 && !exl_task_done(task)) {
+        int64_t left_ns = deadline_ns < 0 ? INT64_MAX : deadline_ns - exl_clock_ns();
+        int limit_ms = left_ns < QUIET_MS * EXL_NS_PER_MS ? (int)(left_ns / EXL_NS_PER_MS) : QUIET_MS;
+        if (left_ns <= EXL_NS_PER_MS) {
+            rc = 1; /* a futex keeps the rest of the time more exactly than poll() */
+            break;
+        }
+        int64_t begun_ns = exl_clock_ns();
+        int events = poll_loop(engine, limit_ms, engine->spins);
+        engine->spins = events > 0 && exl_clock_ns() - begun_ns < EXL_SPIN_NS && exl_may_spin();
+        if (events == -EINTR)
+            rc = EXL_EINTERRUPTED;
+        else if (events == 0)
+            rc = 1;
+        inside = true;
+        run_loop(engine);
+        inside = false;
+    }
+    engine->led = false;
+    if (exl_task_done(task))
+        rc = 0;
+    if (rc != 0 || engine->sleepers || engine->ending)
+        hand_over(engine);
+    else
+        engine->lease_end_ns = exl_clock_ns() + LEASE_NS;
+    return rc;
+}
+
+/* The engine's thread leaves the loop to whoever leads. True: look again. */
+static bool stand_back(exl_engine_t *engine)
+{
+    int64_t now_ns = exl_clock_ns();
+    if (!engine->led && now_ns >= engine->lease_end_ns)
+        return false;
+    uint32_t seen = atomic_load(&engine->turn);
+    exl_engine_unlock();
+    (void)exl_parker_wait_change(&engine->turn, seen, now_ns + LEASE_NS);
+    exl_engine_lock();
+    return true;
+}
+
 static void *engine_main(void *argument)
 {
     exl_engine_t *engine = argument;
@@ -182,12 +273,11 @@ static void *engine_main(void *argument)
     exl_engine_lock();
     /* Ended: no executor, no zygote, and so no handle but the wake-up. */
     while (!(engine->ending && exl_list_empty(&engine->node.zygotes))) {
-        struct pollfd loop = {.fd = uv_backend_fd(&engine->loop), .events = POLLIN};
-        int timeout_ms = uv_backend_timeout(&engine->loop);
-        exl_engine_unlock();
-        (void)poll(&loop, 1, timeout_ms);
-        exl_engine_lock();
-        run_loop(engine);
+        if (stand_back(engine))
+            continue;
+        (void)poll_loop(engine, -1, false);
+        if (!engine->led)
+            run_loop(engine);
     }
     uv_close((uv_handle_t *)&engine->wake, NULL);
     (void)uv_run(&engine->loop, UV_RUN_DEFAULT);

@@ -11,6 +11,9 @@
  * place calls and write to sockets (non-blocking), so a submission reaches an idle worker without a second thread. Nobody
  * blocks under it, and no user code runs under it. Wake-ups that are due are collected and made after it is dropped.
  *
+ * A thread that sleeps in result() may run the loop in the engine thread's place while it waits ("lead"): then an answer
+ * reaches it without another thread in between. See exl_engine_lead().
+ *
  * The loop is libuv's. The engine's thread sleeps on the loop's descriptor without the lock and runs the loop, without
  * waiting, under it. Who changes the loop's handles from another thread makes the engine look at them: changed().
  *
@@ -48,6 +51,16 @@ uint32_t exl_engine_generation(void);
 
 /* Under the lock: whether any engine lives, ending ones included. */
 bool exl_engine_living(void);
+
+/* Under the lock: a thread that is going to sleep until `task` is done may run the loop itself meanwhile ("lead"), which
+ * saves the hop from the engine's thread to it. One leads at a time; it stops leading when its task is done, when the
+ * deadline has passed, on a signal, or when nothing has happened for a while. 0: the task is done. 1: sleep otherwise.
+ * -ETIMEDOUT, EXL_EINTERRUPTED. */
+struct exl_task;
+int exl_engine_lead(exl_engine_t *engine, struct exl_task *task, int64_t deadline_ns);
+
+/* Under the lock: how many threads sleep until somebody else has run the loop. */
+void exl_engine_sleepers(exl_engine_t *engine, int change);
 
 /* For engine/ only, under the lock. */
 exl_node_t *exl_engine_node(exl_engine_t *engine);

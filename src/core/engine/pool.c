@@ -20,6 +20,11 @@ bool exl_pool_foreign(const exl_pool_t *pool)
     return pool && pool->generation != exl_engine_generation();
 }
 
+exl_engine_t *exl_pool_engine(const exl_pool_t *pool)
+{
+    return pool->engine;
+}
+
 /* ---- the end of a call ---- */
 
 static void end_task(exl_task_t *task, exl_outcome_t outcome, exl_payload_t *payload, exl_failure_t *failure)
@@ -461,6 +466,7 @@ int exl_pool_resize(exl_pool_t *pool, uint32_t max_workers)
     int rc = exl_pool_foreign(pool) ? EXL_EFORKED : pool->closing ? EXL_ECLOSED : 0;
     if (rc == 0) {
         pool->max_workers = max_workers;
+        pool->growing = !exl_list_empty(&pool->workers);
         exl__pool_due(pool);
     }
     exl_engine_unlock();

@@ -71,6 +71,9 @@ bool exl_task_running(exl_task_t *task);
 exl_task_t *exl_external_create(void);
 void exl_external_finish(exl_task_t *task, exl_outcome_t outcome, exl_payload_t *payload);
 
+/* Under the lock: the engine of an open pool, borrowed. */
+struct exl_engine *exl_pool_engine(const exl_pool_t *pool);
+
 /* Under the lock: the pool belongs to the parent of this process. */
 bool exl_pool_foreign(const exl_pool_t *pool);
 

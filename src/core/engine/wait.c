@@ -9,6 +9,7 @@
 
 struct exl_waiter {
     struct exl_waiter *next;
+    exl_engine_t *engine; /* borrowed; alive as long as the waiter is in its task's list; NULL for external tasks */
     exl_parker_t parker;
 };
 
@@ -24,6 +25,8 @@ static void waiter_remove(exl_task_t *task, struct exl_waiter *waiter)
     for (struct exl_waiter **at = &task->waiters; *at; at = &(*at)->next)
         if (*at == waiter) {
             *at = waiter->next;
+            if (waiter->engine)
+                exl_engine_sleepers(waiter->engine, -1);
             return;
         }
 }
@@ -40,10 +43,19 @@ int exl_task_wait(exl_task_t *task, int64_t deadline_ns)
         exl_engine_unlock();
         return done ? 0 : EXL_EFORKED;
     }
+    exl_engine_t *engine = task->pool ? exl_pool_engine(task->pool) : NULL;
+    int rc = engine ? exl_engine_lead(engine, task, deadline_ns) : 1;
+    if (rc <= 0) {
+        exl_engine_unlock();
+        return rc;
+    }
     waiter.next = task->waiters;
     task->waiters = &waiter;
+    waiter.engine = engine;
+    if (engine)
+        exl_engine_sleepers(engine, 1);
     exl_engine_unlock();
-    int rc = exl_parker_wait(&waiter.parker, deadline_ns);
+    rc = exl_parker_wait(&waiter.parker, deadline_ns);
     if (rc == 0)
         return 0;
     exl_engine_lock();
@@ -57,6 +69,8 @@ void exl_task_announce(exl_task_t *task)
     for (struct exl_waiter *waiter = task->waiters, *next; waiter; waiter = next) {
         /* Once released, the waiter may be gone with its stack. */
         next = waiter->next;
+        if (waiter->engine)
+            exl_engine_sleepers(waiter->engine, -1);
         _Atomic uint32_t *word = &waiter->parker.word;
         exl_parker_release(&waiter->parker);
         exl_engine_wake(word);

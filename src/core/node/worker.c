@@ -61,7 +61,7 @@ static void take_over(exl_payload_t *payload)
     if (!payload || exl_payload_fd(payload) < 0)
         return;
     exl_payload_own_file(payload);
-    if (exl_memory_files_open() > exl_memory_files_budget() && exl_payload_map(payload) == 0)
+    if (exl_memory_files_scarce(100) && exl_payload_map(payload) == 0)
         exl_payload_close_file(payload);
 }
 

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 /* RAM_SHARE: kept files take at most this fraction of the machine's memory. Small ones are not worth keeping. */
-enum { MAX_BUDGET = 512, MAX_KEPT = 8, RAM_SHARE = 32, KEEP_SIZE = 1024 * 1024 };
+enum { MAX_BUDGET = 512, MAX_KEPT = 8, RAM_SHARE = 32, KEEP_SIZE = 1024 * 1024, FEW = 16 };
 
 static struct kept {
     int fd;
@@ -60,12 +60,18 @@ int exl_memory_files_open(void)
     return atomic_load(&open_files);
 }
 
-int exl_memory_files_budget(void)
+static int budget(void)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur / 4 > MAX_BUDGET)
         return MAX_BUDGET;
     return (int)(limit.rlim_cur / 4);
+}
+
+bool exl_memory_files_scarce(int percent)
+{
+    int open = exl_memory_files_open();
+    return open > FEW && open > budget() * percent / 100;
 }
 
 void exl_memory_file_adopt(void)
@@ -101,7 +107,7 @@ int exl_memory_file_open(size_t size)
     int fd = size >= KEEP_SIZE ? take_kept(size) : -1;
     if (fd >= 0)
         return fd;
-    if (exl_memory_files_open() >= 2 * exl_memory_files_budget())
+    if (exl_memory_files_scarce(200))
         return -1;
     fd = memfd_create("executorlib", MFD_CLOEXEC);
     if (fd >= 0)

@@ -32,8 +32,11 @@ void exl_memory_files_drop(void);
 /* How often this process has forked: compare before and after to know whether a mapping may have been inherited. */
 uint32_t exl_memory_file_forks(void);
 
-/* Files that are open, kept ones included, and how many there may be before payloads are mapped and closed on arrival. */
+/* Whether more than this share (of 100) of the descriptors that we allow ourselves is in use: payloads are then mapped and
+ * closed on arrival. */
+bool exl_memory_files_scarce(int percent);
+
+/* Files that are open, kept ones included. */
 int exl_memory_files_open(void);
-int exl_memory_files_budget(void);
 
 #endif

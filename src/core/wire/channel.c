@@ -206,7 +206,7 @@ static int take_control(exl_channel_t *channel, struct msghdr *message)
     return message->msg_flags & MSG_CTRUNC ? -EMFILE : rc;
 }
 
-int exl_channel_fill(exl_channel_t *channel)
+static int fill(exl_channel_t *channel, int flags)
 {
     if (channel->fd < 0 || channel->ended)
         return EXL_ECLOSED;
@@ -222,7 +222,7 @@ int exl_channel_fill(exl_channel_t *channel)
                              .msg_controllen = CMSG_LEN(EXL_FRAME_MAX_FDS * sizeof(int))};
     ssize_t received;
     do
-        received = recvmsg(channel->fd, &message, MSG_CMSG_CLOEXEC);
+        received = recvmsg(channel->fd, &message, MSG_CMSG_CLOEXEC | flags);
     while (received < 0 && errno == EINTR);
     if (received < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         return 0;
@@ -235,6 +235,16 @@ int exl_channel_fill(exl_channel_t *channel)
     channel->in.end += (size_t)received;
     int rc = take_control(channel, &message);
     return rc < 0 ? rc : (int)(received > 0x7fffffff ? 0x7fffffff : received);
+}
+
+int exl_channel_fill(exl_channel_t *channel)
+{
+    return fill(channel, 0);
+}
+
+int exl_channel_fill_now(exl_channel_t *channel)
+{
+    return fill(channel, MSG_DONTWAIT);
 }
 
 static int take_payload(exl_channel_t *channel, const exl_frame_t *frame, exl_message_t *message)

@@ -48,6 +48,9 @@ size_t exl_channel_backlog(const exl_channel_t *channel);
 /* One read from the socket. >0: bytes read, 0: nothing there now, EXL_ECLOSED: the peer has closed, -errno. */
 int exl_channel_fill(exl_channel_t *channel);
 
+/* The same without waiting, on a blocking socket. */
+int exl_channel_fill_now(exl_channel_t *channel);
+
 /* 1: a whole message. 0: more bytes are needed. EXL_EPROTOCOL, -ENOMEM: the channel is of no use any more. */
 int exl_channel_next(exl_channel_t *channel, exl_message_t *ret_message);
 
