@@ -37,6 +37,11 @@ def check_callable(fn: Any) -> object:
     return code if function is fn and isinstance(code, CodeType) else object()
 
 
+def takes_worker_id(fn: Any) -> bool:
+    """Whether `fn` has a parameter that the worker fills with its own number."""
+    return any("executorlib_worker_id" in code.co_varnames for code in _codes(_undecorated(fn)))
+
+
 def _undecorated(fn: Any) -> Any:
     for _ in range(_DEPTH):
         if isinstance(fn, partial):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _pickle import loads
 from concurrent.futures import Future
 from itertools import islice
 from time import monotonic
@@ -49,6 +50,61 @@ def chained(chunk_results: Iterator[list]) -> Iterator[Any]:
                 yield chunk.pop()
     finally:
         chunk_results.close()  # type: ignore[attr-defined]
+
+
+class Pace:
+    """How long calls of a function take, as seen by earlier maps; decides how many go in one message.
+
+    A call of some ten microseconds costs less than its own message. Once a map has shown that calls of a function are
+    that short, later maps send them in batches: large enough to be cheap, small enough that a batch takes about a
+    millisecond and every worker has one.
+    """
+
+    SHORT = 1e-3  # seconds: longer calls always go one by one
+    SPAN = 1e-3  # seconds that a batch may take
+
+    __slots__ = ("_seconds",)
+
+    def __init__(self) -> None:
+        self._seconds: dict[Any, float] = {}
+
+    def batch_size(self, key: Any, count: int, workers: int) -> int:
+        seconds = self._seconds.get(key)
+        if seconds is None or seconds > self.SHORT:
+            return 1
+        return max(1, min(-(-count // workers), int(self.SPAN / max(seconds, 1e-6))))
+
+    def note(self, key: Any, seconds: float) -> None:
+        if len(self._seconds) > 1000:
+            self._seconds.clear()
+        self._seconds[key] = seconds
+
+
+def pace_key(function: Any) -> Any:
+    """Functions made by the same code share their pace, and so do instances of one class."""
+    return getattr(function, "__code__", None) or type(function)
+
+
+def timed(results: Iterator[Any], pace: Pace, key: Any, count: int, workers: int, started: float) -> Iterator[Any]:
+    """Passes the results on, and notes the pace when all are there."""
+    yield from results
+    if count:
+        pace.note(key, (monotonic() - started) * min(workers, count) / count)
+
+
+def batched_results(batches: Iterator[tuple]) -> Iterator[Any]:
+    """The items of each batch; raises what ended one. Closing this closes `batches`."""
+    try:
+        for values, failure in batches:
+            yield from values
+            if failure is not None:
+                from executorlib._errors import set_remote_cause
+
+                exception, traceback = loads(failure)
+                set_remote_cause(exception, traceback)
+                raise exception
+    finally:
+        batches.close()  # type: ignore[attr-defined]
 
 
 def _take(futures: list[Future], deadline: float | None) -> Any:

@@ -14,11 +14,11 @@ from concurrent.futures import Executor
 from time import monotonic
 
 from executorlib import _core, _errors, _worker
-from executorlib._callable import check_callable
+from executorlib._callable import check_callable, takes_worker_id
 from executorlib._environment import snapshot, zygote
 from executorlib._errors import ResourceError
 from executorlib._lifetime import adopt, forget
-from executorlib._map import chained, chunks, resolve, results
+from executorlib._map import Pace, batched_results, chained, chunks, pace_key, resolve, results, timed
 from executorlib._resources import Request, check, check_limit, first_difference
 from executorlib.executor.base import BaseExecutor
 
@@ -71,6 +71,9 @@ class PoolExecutor(BaseExecutor):
         self._zygote = zygote()
         self._default = self._request(resources)
         default_cores = _core.cpu_count() if max_workers is None and max_cores is None else 0
+        self._pace = Pace()
+        # A batch has no place for presets, a log per call, or a second try of one call.
+        self._batches = persistent and init_function is None and not restart_limit and self._default.options is None
         self._pool = _core.Pool(
             zygote=self._zygote.spec,
             persistent=persistent,
@@ -82,6 +85,7 @@ class PoolExecutor(BaseExecutor):
             exclusive_wide=max_cores is None,
         )
         if log_obj_size:
+            self._batches = False
             from executorlib._sizes import SizeLoggingPool
 
             self._pool = SizeLoggingPool(self._pool)  # type: ignore[assignment]
@@ -136,8 +140,24 @@ class PoolExecutor(BaseExecutor):
             return Executor.map(self, fn, *sequences, timeout=timeout)
         check_callable(fn)
         if chunksize == 1:
-            return results(self._map(fn, sequences), deadline)
+            return self._paced_map(fn, sequences, deadline)
         return chained(results(self._map(_worker.Chunk(fn), (chunks(sequences, chunksize),)), deadline))
+
+    def _paced_map(self, fn: Callable, iterables: tuple, deadline: float | None) -> Iterator[Any]:
+        """Calls one by one, or in batches where earlier maps have shown them to be short."""
+        workers = self._workers or 0
+        if not self._batches or not workers or takes_worker_id(fn):
+            return results(self._map(fn, iterables), deadline)
+        started = monotonic()
+        calls = list(zip(*iterables, strict=False))
+        key = pace_key(fn)
+        size = self._pace.batch_size(key, len(calls), workers)
+        if size == 1:
+            found = results(self._map(fn, tuple(zip(*calls, strict=True)) if calls else ((),)), deadline)
+        else:
+            batches = [calls[start : start + size] for start in range(0, len(calls), size)]
+            found = batched_results(results(self._map(_worker.Batch(fn), (batches,)), deadline))
+        return timed(found, self._pace, key, len(calls), workers, started)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._pool.shutdown(wait, cancel_futures)

@@ -34,6 +34,47 @@ class Chunk:
         return [function(*arguments) for arguments in calls]
 
 
+class Batch:
+    """Applies a function to argument tuples up to the first that fails; what `map` submits for calls known to be short.
+
+    Returns the results, and None or (exception, text of its traceback) of the call that ended it.
+    """
+
+    __module__ = _ALIAS
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, calls: list[tuple]) -> tuple:
+        function = self.function
+        results = []
+        append = results.append
+        try:
+            for arguments in calls:
+                result = function(*arguments)
+                if type(result).__name__ not in PLAIN:
+                    check_picklable(result)
+                append(result)
+        except BaseException as exception:  # noqa: BLE001 - belongs to this call, like any other it raised
+            return results, dump_exception(exception, None, None)
+        return results, None
+
+
+# Names of types whose instances can be pickled: others are tried one by one, so that a failure is that call's alone.
+PLAIN = frozenset({"NoneType", "bool", "int", "float", "complex", "str", "bytes", "float64", "float32", "int64", "ndarray"})
+
+
+def check_picklable(result) -> None:
+    from _pickle import dumps
+
+    try:
+        dumps(result, 5)
+    except Exception:  # noqa: BLE001 - cloudpickle may know how, and tells what is wrong if it does not
+        import cloudpickle
+
+        cloudpickle.dumps(result, 5)
+
+
 # ---- in the zygote ----
 
 

@@ -351,6 +351,8 @@ static bool handle(worker_t *worker, exl_message_t *message)
 {
     switch (message->frame.type) {
     case EXL_FRAME_SETUP:
+        if (message->frame.nfds > 0)
+            (void)dup2(message->fds[0], STDOUT_FILENO);
         return set_up(worker, message);
     case EXL_FRAME_FUNCTION:
         return keep_function(worker, message);

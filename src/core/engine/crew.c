@@ -136,8 +136,7 @@ static int start_worker(exl_pool_t *pool, bool preloaded)
     worker->start_order = pool->last_order + 1;
     exl_list_push_back(&pool->workers, &worker->link);
     pool->nworkers++;
-    (void)exl_worker_send(worker, (exl_frame_t){.type = EXL_FRAME_SETUP, .id = worker->id, .arg = worker->index},
-                          pool->setup);
+    (void)exl_worker_set_up(worker, pool->setup);
     exl_worker_flush(worker);
     return 0;
 }

@@ -287,6 +287,7 @@ static void close_pool(exl_pool_t *pool)
 /* All calls have ended: let the workers go, with a time limit, and then the executor. */
 static void wind_up(exl_pool_t *pool)
 {
+    exl__solo_drop_spare(pool);
     if (!pool->ended && !exl_list_empty(&pool->workers)) {
         exl_node_t *node = exl_engine_node(pool->engine);
         pool->ended = true;

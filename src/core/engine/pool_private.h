@@ -25,6 +25,7 @@ struct exl_pool {
     exl_list_t workers;
     uint32_t nworkers; /* in the list */
     uint32_t nending;  /* one process per call: answered, not yet gone */
+    exl_worker_t *spare; /* one process per call: forked ahead for the next call, not in `workers` */
     uint32_t ncopying; /* arguments on their way into memory files */
     uint32_t nunborn;  /* workers in a row whose zygote went before it forked them */
     uint64_t npending;
@@ -41,6 +42,7 @@ void exl__crew_end(exl_pool_t *pool);
 bool exl__crew_recall(exl_pool_t *pool, exl_task_t *task);
 void exl__crew_recall_all(exl_pool_t *pool);
 void exl__solo_schedule(exl_pool_t *pool);
+void exl__solo_drop_spare(exl_pool_t *pool);
 
 static inline exl_task_t *exl__task_of(exl_list_t *link)
 {

@@ -1,4 +1,5 @@
-/* solo.c: one process per call. A call's cores are free again with its answer, while its process finishes: handlers that
+/* solo.c: one process per call. The process is forked ahead: while one call runs, a spare for the next is made, which waits
+ * for its setup and its call and serves no more than that one. A call's cores are free again with its answer, while its process finishes: handlers that
  * run at exit, files that are flushed. No more processes finish at once than calls may run. */
 #include "engine/pool_private.h"
 
@@ -49,6 +50,10 @@ static void gone_cb(exl_worker_t *worker)
 {
     exl_pool_t *pool = worker->owner;
     exl_task_t *task = worker->task;
+    if (worker == pool->spare) {
+        pool->spare = NULL; /* the next call asks for a process of its own */
+        return;
+    }
     exl_list_remove(&worker->link);
     pool->nworkers--;
     if (task) {
@@ -72,13 +77,52 @@ static void fail(exl_pool_t *pool, exl_task_t *task, exl_blame_t blame, const ch
     exl__pool_fail(task, blame, reason);
 }
 
+static void adopt(exl_pool_t *pool, exl_worker_t *worker)
+{
+    exl_list_push_back(&pool->workers, &worker->link);
+    pool->nworkers++;
+}
+
+void exl__solo_drop_spare(exl_pool_t *pool)
+{
+    exl_worker_t *spare = pool->spare;
+    if (!spare)
+        return;
+    pool->spare = NULL;
+    adopt(pool, spare);
+    pool->nending++;
+    exl_worker_end(spare);
+}
+
+/* A process from `zygote`: the spare one if it comes from there. */
+static int get_worker(exl_pool_t *pool, exl_zygote_t *zygote, const exl_task_t *task, exl_worker_t **ret_worker,
+                      exl_error_t *err)
+{
+    exl_worker_t *spare = pool->spare;
+    if (spare && spare->zygote == zygote && !spare->channel.ended) {
+        pool->spare = NULL;
+        *ret_worker = spare;
+        return 0;
+    }
+    exl__solo_drop_spare(pool);
+    return exl_worker_start(zygote, false, task->cloudpickled, &events, pool, ret_worker, err);
+}
+
+static void make_spare(exl_pool_t *pool, exl_zygote_t *zygote, const exl_task_t *task)
+{
+    exl_worker_t *spare;
+    if (!pool->spare && !(pool->closing && pool->queue.count == 0) &&
+        exl_worker_start(zygote, false, task->cloudpickled, &events, pool, &spare, NULL) == 0)
+        pool->spare = spare;
+}
+
 /* The task has its resources; its arguments can be sent. */
 static void start(exl_pool_t *pool, exl_task_t *task)
 {
     exl_error_t err = {""};
     exl_worker_t *worker;
     exl_zygote_t *zygote = exl_zygote_for(pool->zygote, task->import_key, task->setup);
-    int rc = exl_worker_start(zygote, false, task->cloudpickled, &events, pool, &worker, &err);
+    int rc = get_worker(pool, zygote, task, &worker, &err);
     if (rc == -EAGAIN) {
         give_back(pool, task);
         exl__pool_return(task); /* the old zygote is not buried yet; a pass follows when it is */
@@ -88,9 +132,8 @@ static void start(exl_pool_t *pool, exl_task_t *task)
         fail(pool, task, EXL_BLAME_WORKER, err.text);
         return;
     }
-    exl_list_push_back(&pool->workers, &worker->link);
-    pool->nworkers++;
-    rc = exl_worker_send(worker, (exl_frame_t){.type = EXL_FRAME_SETUP, .id = worker->id}, task->setup);
+    adopt(pool, worker);
+    rc = exl_worker_set_up(worker, task->setup);
     if (rc == 0)
         rc = exl__pool_send(worker, task, 1, zygote == pool->zygote && task->import_key);
     if (rc < 0) {
@@ -102,6 +145,7 @@ static void start(exl_pool_t *pool, exl_task_t *task)
     worker->task = task;
     (void)exl_task_update(task, EXL_TASK_START);
     exl_worker_flush(worker);
+    make_spare(pool, zygote, task);
 }
 
 static void copied(exl_task_t *task)

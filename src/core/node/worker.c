@@ -200,22 +200,20 @@ int exl_worker_start(exl_zygote_t *zygote, bool persistent, bool preloaded, cons
     worker->channel.fd = -1;
     worker->poll.data = worker;
 
-    /* channel, stdout, stderr, claim: the order in which the zygote expects them */
-    int fds[] = {-1, -1, -1, -1};
-    int rc = persistent ? exl_claim_create(&worker->claim, &fds[3]) : 0;
+    /* channel, stderr, claim: the order in which the zygote expects them */
+    int fds[] = {-1, -1, -1};
+    int rc = persistent ? exl_claim_create(&worker->claim, &fds[2]) : 0;
     if (rc == 0)
-        rc = exl_stream_open(node->tee, worker->claim, &worker->stderr_stream, &fds[2]);
-    if (rc == 0 && (fds[1] = duplicate(STDOUT_FILENO)) < 0 && (fds[1] = duplicate(fds[2])) < 0)
-        rc = -errno;
+        rc = exl_stream_open(node->tee, worker->claim, &worker->stderr_stream, &fds[1]);
     if (rc == 0)
         rc = exl_idmap_put(&node->processes, worker->id, worker);
     if (rc == 0 && (rc = open_channel(worker, &fds[0])) < 0)
         (void)exl_idmap_remove(&node->processes, worker->id);
     if (rc < 0) {
-        start_failed(worker, fds, 4);
+        start_failed(worker, fds, 3);
         return exl_error_set(err, rc, "cannot prepare a worker: %s", exl_strerror(rc));
     }
-    rc = exl_zygote_fork(zygote, worker, fds, persistent ? 4 : 3, preloaded, err);
+    rc = exl_zygote_fork(zygote, worker, fds, persistent ? 3 : 2, preloaded, err);
     if (rc < 0) {
         close_worker(worker);
         return rc;
@@ -223,6 +221,17 @@ int exl_worker_start(exl_zygote_t *zygote, bool persistent, bool preloaded, cons
     watch(worker);
     *ret_worker = worker;
     return 0;
+}
+
+int exl_worker_set_up(exl_worker_t *worker, exl_payload_t *setup)
+{
+    int fd = duplicate(STDOUT_FILENO);
+    exl_frame_t frame = {.type = EXL_FRAME_SETUP, .id = worker->id, .arg = worker->index};
+    worker->flush_due = true;
+    int rc = exl_channel_queue(&worker->channel, frame, setup, &fd, fd >= 0, true);
+    if (rc < 0 && fd >= 0)
+        (void)close(fd);
+    return rc;
 }
 
 int exl_worker_send(exl_worker_t *worker, exl_frame_t frame, exl_payload_t *payload)

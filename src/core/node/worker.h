@@ -66,6 +66,9 @@ struct exl_worker {
 int exl_worker_start(exl_zygote_t *zygote, bool persistent, bool preloaded, const exl_worker_events_t *events,
                      void *owner, exl_worker_t **ret_worker, exl_error_t *err);
 
+/* Queues the setup (may be NULL), with this process' stdout as it is now. */
+int exl_worker_set_up(exl_worker_t *worker, exl_payload_t *setup);
+
 /* Queues a frame; it leaves with exl_worker_flush(). */
 int exl_worker_send(exl_worker_t *worker, exl_frame_t frame, exl_payload_t *payload);
 void exl_worker_flush(exl_worker_t *worker);

@@ -31,7 +31,7 @@ struct server {
     bool preloaded;
 };
 
-enum { FORK_FDS = 3, MAX_ORPHANS = 1024 };
+enum { FORK_FDS = 2, MAX_ORPHANS = 1024 };
 
 static void report(struct server *server, uint8_t type, uint64_t id, uint32_t arg)
 {
@@ -134,10 +134,8 @@ static void become_child(struct server *server, pid_t parent)
 static void become_worker(struct server *server, pid_t parent, exl_message_t *request, exl_role_t *role)
 {
     become_child(server, parent);
-    (void)dup2(request->fds[1], STDOUT_FILENO);
-    (void)dup2(request->fds[2], STDERR_FILENO);
+    (void)dup2(request->fds[1], STDERR_FILENO);
     (void)close(request->fds[1]);
-    (void)close(request->fds[2]);
     *role = (exl_role_t){.kind = EXL_ROLE_WORKER,
                          .channel_fd = request->fds[0],
                          .claim_fd = request->frame.nfds > FORK_FDS ? request->fds[FORK_FDS] : -1};

@@ -34,7 +34,7 @@ enum exl_frame_flag {
 
 enum exl_frame_type {
     /* engine to worker */
-    EXL_FRAME_SETUP = 1, /* id: worker, arg: index of the worker; payload: environment and initializer */
+    EXL_FRAME_SETUP = 1, /* id: worker, arg: its index; descriptor: stdout; payload: environment and initializer */
     EXL_FRAME_FUNCTION, /* id: a function; payload: its pickle; without: the function of the next call */
     EXL_FRAME_FORGET,   /* all functions */
     EXL_FRAME_DEPENDENCY, /* arg: index; payload: a result that the next call takes as argument */
@@ -48,7 +48,7 @@ enum exl_frame_type {
     EXL_FRAME_EXCEPTION,    /* id: sequence number; payload: what it raised */
     EXL_FRAME_IMPORTS,      /* payload: modules that the call imported and a template may import before it */
     /* engine to zygote */
-    EXL_FRAME_FORK,     /* id: worker; descriptors: channel, stdout, stderr and, for persistent workers, claim page */
+    EXL_FRAME_FORK,     /* id: worker; descriptors: channel, stderr and, for persistent workers, claim page */
     EXL_FRAME_TEMPLATE, /* id: template; descriptor: its control channel; payload: setup and modules */
     EXL_FRAME_KILL,     /* id: worker, arg: signal for it and everything it started */
     /* zygote to engine */
