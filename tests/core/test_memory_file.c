@@ -48,33 +48,45 @@ static void counts_what_is_open(void **state)
     assert_int_equal(exl_memory_files_open(), 0);
 }
 
-static void the_budget_follows_the_limit(void **state)
+/* With a limit of 128 descriptors the files may have 32. */
+static void many_open_files_are_scarce(void **state)
 {
+    enum { ALLOWED = 32 };
     struct rlimit limit, low;
+    int fds[2 * ALLOWED + 1];
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-    low = (struct rlimit){.rlim_cur = 100, .rlim_max = limit.rlim_max};
+    low = (struct rlimit){.rlim_cur = 4 * ALLOWED, .rlim_max = limit.rlim_max};
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
-    int budget = exl_memory_files_budget();
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-    assert_int_equal(budget, 25);
-}
-
-static void a_spent_budget_gives_no_file(void **state)
-{
-    struct rlimit limit, low;
-    int fds[16];
-    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-    low = (struct rlimit){.rlim_cur = 32, .rlim_max = limit.rlim_max};
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
-    for (int i = 0; i < 16; i++)
+    bool scarce_half = false, scarce = false;
+    for (int i = 0; i <= 2 * ALLOWED; i++) {
         fds[i] = exl_memory_file_open(LARGE);
+        if (i == ALLOWED - 1)
+            scarce_half = exl_memory_files_scarce(100);
+        if (i == ALLOWED)
+            scarce = exl_memory_files_scarce(100);
+    }
     int none = exl_memory_file_open(LARGE);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i <= 2 * ALLOWED; i++) {
         assert_true(fds[i] >= 0);
         exl_memory_file_close(fds[i]);
     }
+    assert_false(scarce_half);
+    assert_true(scarce);
     assert_int_equal(none, -1);
+}
+
+static void a_few_files_are_never_scarce(void **state)
+{
+    struct rlimit limit, low;
+    int fd = open_file(LARGE);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    low = (struct rlimit){.rlim_cur = 8, .rlim_max = limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    bool scarce = exl_memory_files_scarce(0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    exl_memory_file_close(fd);
+    assert_false(scarce);
 }
 
 static void small_files_are_not_kept(void **state)
@@ -169,8 +181,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         FILE_TEST(counts_what_is_open),
-        FILE_TEST(the_budget_follows_the_limit),
-        FILE_TEST(a_spent_budget_gives_no_file),
+        FILE_TEST(many_open_files_are_scarce),
+        FILE_TEST(a_few_files_are_never_scarce),
         FILE_TEST(small_files_are_not_kept),
         FILE_TEST(the_best_fit_is_taken),
         FILE_TEST(only_so_many_are_kept),

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -120,6 +121,76 @@ static void flushing_has_a_deadline(void **state)
     exl_task_unref(task);
     finish(pool);
     assert_int_equal(pthread_join(delivered.thread, NULL), 0);
+}
+
+/* ---- who runs the loop ---- */
+
+static void *wait_for(void *task)
+{
+    return (void *)(intptr_t)exl_task_wait(task, exl_test_soon_ns());
+}
+
+/* A timer that was started while a waiting thread ran the loop: here, the one that ends a worker without a channel. */
+static void a_timer_outlives_the_wait_in_which_it_began(void **state)
+{
+    exl_pool_t *pool = stub_crew(1);
+    for (int i = 0; i < 10; i++)
+        expect_lost(submit(pool, "close; pause"), EXL_BLAME_FUNCTION, "closed its channel");
+    finish(pool);
+}
+
+/* The call ends by being cancelled, and the engine with its executor, while a thread waits for the call. */
+static void the_engine_may_end_while_a_thread_waits(void **state)
+{
+    for (int i = 0; i < 50; i++) {
+        pthread_t thread;
+        void *rc;
+        exl_pool_t *pool = stub_pool((stub_pool_t){.max_workers = 1, .program = "/no/such/program"});
+        exl_task_t *external = exl_external_create();
+        exl_task_t *task = stub_submit(pool, (stub_call_t){.text = "join", .producers = &external, .nproducers = 1});
+        assert_int_equal(pthread_create(&thread, NULL, wait_for, task), 0);
+        if (i % 2)
+            (void)sched_yield();
+        assert_int_equal(exl_task_cancel(task), 1);
+        finish(pool);
+        assert_int_equal(pthread_join(thread, &rc), 0);
+        assert_null(rc);
+        exl_external_finish(external, EXL_OUTCOME_CANCELLED, NULL);
+        exl_task_unref(external);
+        expect_cancelled(task);
+    }
+}
+
+/* Several threads wait, time and again, for calls that end in any order. */
+static void *submit_and_wait(void *argument)
+{
+    exl_pool_t *pool = argument;
+    exl_segment_t body = {"text", 4};
+    for (int i = 0; i < 500; i++) {
+        exl_call_t call = {.request = {.cores = 1}};
+        exl_task_t *task = NULL;
+        if (exl_payload_create(&body, 1, NULL, 0, NULL, NULL, &call.call) < 0 ||
+            exl_pool_submit(pool, &call, &task, NULL) < 0 || exl_task_wait(task, exl_test_soon_ns()) < 0)
+            return pool;
+        exl_payload_unref(call.call);
+        exl_task_unref(task);
+    }
+    return NULL;
+}
+
+static void threads_take_turns(void **state)
+{
+    enum { THREADS = 4 };
+    pthread_t threads[THREADS];
+    exl_pool_t *pool = stub_crew(2);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, submit_and_wait, pool), 0);
+    for (int i = 0; i < THREADS; i++) {
+        void *failed;
+        assert_int_equal(pthread_join(threads[i], &failed), 0);
+        assert_null(failed);
+    }
+    finish(pool);
 }
 
 /* ---- fork in the user's process ---- */
@@ -248,28 +319,12 @@ static void a_child_delivers_nothing_of_its_parents(void **state)
 }
 
 /* Threads submit while others fork: the lock is never inherited locked. */
-static void *submit_until_told(void *argument)
-{
-    exl_pool_t *pool = argument;
-    exl_segment_t body = {"text", 4};
-    for (int i = 0; i < 300; i++) {
-        exl_call_t call = {.request = {.cores = 1}};
-        exl_task_t *task = NULL;
-        if (exl_payload_create(&body, 1, NULL, 0, NULL, NULL, &call.call) < 0 ||
-            exl_pool_submit(pool, &call, &task, NULL) < 0 || exl_task_wait(task, exl_test_soon_ns()) < 0)
-            return pool;
-        exl_payload_unref(call.call);
-        exl_task_unref(task);
-    }
-    return NULL;
-}
-
 static void forking_while_calls_run(void **state)
 {
     pthread_t thread;
     void *failed;
     exl_pool_t *pool = stub_crew(2);
-    assert_int_equal(pthread_create(&thread, NULL, submit_until_told, pool), 0);
+    assert_int_equal(pthread_create(&thread, NULL, submit_and_wait, pool), 0);
     for (int i = 0; i < 20; i++) {
         pid_t pid = fork();
         if (pid == 0) {
@@ -313,6 +368,9 @@ int main(void)
         POOL_TEST(a_call_that_is_done_is_not_delivered),
         POOL_TEST(every_kind_of_end_is_delivered),
         POOL_TEST(flushing_has_a_deadline),
+        POOL_TEST(a_timer_outlives_the_wait_in_which_it_began),
+        POOL_TEST(the_engine_may_end_while_a_thread_waits),
+        POOL_TEST(threads_take_turns),
         POOL_TEST(a_forked_child_is_told),
         POOL_TEST(a_child_does_not_keep_the_parents_workers_alive),
         POOL_TEST(a_child_delivers_nothing_of_its_parents),
