@@ -78,8 +78,17 @@ def check_picklable(result) -> None:
 # ---- in the zygote ----
 
 
+def prepare() -> None:
+    """Import what every worker needs, and no more: each page that the zygote has touched makes its forks slower."""
+    import atexit  # noqa: F401
+    import gc
+    import os  # noqa: F401
+
+    gc.freeze()
+
+
 def preload() -> None:
-    """Import what most calls need and an interpreter does not bring: cloudpickle, to unpickle functions by value."""
+    """Import what unpickles functions by value."""
     import gc
 
     try:
@@ -119,16 +128,12 @@ _template_setup: "bytes | None" = None
 
 def set_up(setup: bytes, index: int) -> "dict[str, Any]":
     """Become what the driver was when it took the setup; returns the initializer's presets."""
-    import os
-
     from _pickle import loads
 
     reseed()
     description = loads(setup) if setup else {}
     if setup != _template_setup:
         apply_setup(description)
-    global _environ_at_start
-    _environ_at_start = dict(os.environ._data)
     _core._enter_worker(description.get("cores", 0))
     init = description.get("init")
     presets = call_initializer(loads(init), index) if init else {}
@@ -150,7 +155,6 @@ def apply_setup(description: "dict[str, Any]") -> None:
             os.environ.setdefault(name, str(threads))
     if "path" in description:
         sys.path[:] = description["path"]
-        sys.path_importer_cache.clear()
     if "prefix" in description:
         sys.prefix, sys.exec_prefix = description["prefix"]
     if "argv" in description:
@@ -326,7 +330,15 @@ def log_error(options: bytes, call: tuple, text: str) -> None:
         log.write(entry.encode(errors="backslashreplace"))
 
 
-# ---- after a call ----
+# ---- around a call ----
+
+
+def note_environment() -> None:
+    """Remember the environment before a call whose imports are to be reported."""
+    import os
+
+    global _environ_at_start
+    _environ_at_start = dict(os.environ._data)
 
 
 def importable_since(nmodules: int) -> bytes:
@@ -386,11 +398,13 @@ def flush_files() -> None:
             stream.flush()
         except Exception:  # noqa: BLE001, S112 - closed, or None
             continue
+    # Concrete classes: asking an abstract one would fill its caches, and so copy pages of the zygote.
+    writers = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
     # What was there before the fork is frozen and not listed: few objects are looked at.
     for thing in gc.get_objects():
-        if isinstance(thing, io.IOBase):
+        if isinstance(thing, writers):
             try:
-                if not thing.closed and thing.writable():
+                if not thing.closed:
                     thing.flush()
             except Exception:  # noqa: BLE001, S112
                 continue

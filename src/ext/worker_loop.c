@@ -253,6 +253,11 @@ static void run_call(worker_t *worker, const exl_message_t *message)
 {
     Py_ssize_t nmodules = PyDict_GET_SIZE(PyImport_GetModuleDict());
     int64_t begun_ns = exl_clock_ns();
+    if (message->frame.arg & EXL_CALL_REPORT_IMPORTS) {
+        PyObject *none = PyObject_CallMethod(worker->state->worker, "note_environment", NULL);
+        Py_XDECREF(none);
+        PyErr_Clear();
+    }
     PyObject *call = load_call(worker, message);
     PyObject *result = NULL;
     exl_payload_t *payload = NULL;
@@ -489,6 +494,10 @@ PyObject *exl_zygote_main(PyObject *module, PyObject *argument)
         return NULL;
     }
     zygote_state = state;
+    PyObject *none = PyObject_CallMethod(state->worker, "prepare", NULL);
+    if (!none)
+        return NULL;
+    Py_DECREF(none);
     int rc = exl_zygote_serve(control_fd, driver, &fork_hooks, &role);
     while (rc == 0 && role.kind == EXL_ROLE_TEMPLATE) {
         if (!become_template(state, &role))

@@ -152,6 +152,7 @@ def test_multiprocessing_authkey(exe):
     assert exe.submit(authkey).result(timeout=SOON) == bytes(multiprocessing.current_process().authkey)
 
 
+@pytest.mark.orphans
 def test_multiprocessing_manager_proxies(tmp_path, mode):
     """In a script of its own, since multiprocessing leaves its resource tracker running until the end."""
     result = run_script(

@@ -270,6 +270,8 @@ static void forget_call(stub_t *stub)
 
 static void set_up(stub_t *stub, exl_message_t *message)
 {
+    if (message->frame.nfds)
+        (void)dup2(message->fds[0], STDOUT_FILENO);
     stub->index = message->frame.arg;
     stub->setup = text_of(message->payload);
     char *end = strstr(stub->setup, "end: ");

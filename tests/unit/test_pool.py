@@ -131,7 +131,8 @@ def test_the_function_is_not_kept(exe):
 
 def test_map_hands_over_the_iterables(exe, pools):
     results = exe.map(pow, [1, 2], (3, 4, 5))
-    assert pools[0].mapped[0][:2] == (pow, ([1, 2], (3, 4, 5)))
+    function, iterables = pools[0].mapped[0][:2]
+    assert (function, list(zip(*iterables, strict=False))) == (pow, [(1, 3), (2, 4)])
     for index, future in enumerate(pools[0].futures):
         future.set_result(index)
     assert list(results) == [0, 1]
@@ -141,7 +142,7 @@ def test_map_over_the_result_of_a_future(exe, pools):
     future = concurrent.futures.Future()
     future.set_result([1, 2])
     exe.map(abs, future)
-    assert pools[0].mapped[0][1] == ([1, 2],)
+    assert list(zip(*pools[0].mapped[0][1], strict=True)) == [(1,), (2,)]
 
 
 def test_map_is_lazy_and_cancels_what_nobody_takes(exe, pools):

@@ -329,13 +329,13 @@ static void fill(exl_pool_t *pool, uint32_t depth)
     }
 }
 
-/* A free worker and an empty queue: share out what others were sent and have not begun. */
-static void steal(exl_pool_t *pool)
+/* A free worker and an empty queue: share out what another was sent and has not begun. False: nothing to share. */
+static bool steal(exl_pool_t *pool)
 {
     exl_worker_t *victim = NULL;
     uint32_t most = 0;
     if (pool->queue.count || !least_loaded(pool, 1))
-        return;
+        return false;
     EXL_LIST_FOREACH(&pool->workers, link) {
         uint32_t ahead = count_ahead(worker_of(link));
         if (ahead > most) {
@@ -343,8 +343,10 @@ static void steal(exl_pool_t *pool)
             most = ahead;
         }
     }
-    if (victim && recall_from(victim))
-        fill(pool, DEPTH);
+    if (!victim || !recall_from(victim))
+        return false;
+    fill(pool, DEPTH);
+    return true;
 }
 
 /* A more urgent call than those sent ahead goes before them. */
@@ -382,6 +384,8 @@ void exl__crew_schedule(exl_pool_t *pool)
     } else {
         fill(pool, SUBMIT_DEPTH);
     }
-    steal(pool);
+    /* Several workers may be free, and what they can take may lie with several others. */
+    for (uint32_t i = 0; i < pool->nworkers && steal(pool); i++) {
+    }
     flush(pool);
 }

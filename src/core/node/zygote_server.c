@@ -232,10 +232,7 @@ static int serve(struct server *server, exl_role_t *role)
         struct pollfd fds[] = {{.fd = server->control.fd, .events = POLLIN},
                                {.fd = server->signal_fd, .events = POLLIN},
                                {.fd = server->driver_fd, .events = POLLIN}};
-        int ready = poll(fds, 3, server->preloaded ? -1 : 0);
-        if (ready == 0)
-            preload(server);
-        if (ready <= 0)
+        if (poll(fds, 3, -1) < 0)
             continue;
         if (fds[2].revents)
             return EXL_ECLOSED;

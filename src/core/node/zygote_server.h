@@ -15,7 +15,7 @@ typedef struct exl_fork_hooks {
     void (*before)(void);
     void (*in_parent)(void);
     void (*in_child)(void);
-    void (*preload)(void); /* once: when idle, or before the first fork that asks for it */
+    void (*preload)(void); /* once, before the first fork that asks for it: what is preloaded makes each fork slower */
 } exl_fork_hooks_t;
 
 enum exl_fork_argument { EXL_FORK_PRELOADED = 1 }; /* in the argument of EXL_FRAME_FORK */
