@@ -214,7 +214,7 @@ static void large_results_come_back_and_travel_on(void **state)
     exl_pool_t *pool = new_pool(state, 2);
     exl_task_t *producer = submit(pool, "big %d", SIZE);
     exl_task_t *consumer = stub_submit(pool, (stub_call_t){.text = "join", .producers = &producer, .nproducers = 1});
-    await(producer);
+    await(consumer); /* from here on the result is ours alone */
     assert_int_equal(exl_payload_map(producer->result), 0);
     assert_int_equal(exl_payload_view(producer->result, &view), 0);
     assert_int_equal(view.body_size, SIZE);

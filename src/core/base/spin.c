@@ -1,5 +1,4 @@
 /* spin.c: asks once how many processors this process may use. */
-#define _GNU_SOURCE
 #include "base/spin.h"
 
 #include <sched.h>

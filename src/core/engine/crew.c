@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <signal.h>
 
 #include "sched/place.h"
 
@@ -29,7 +30,9 @@ static exl_task_t *next_task(exl_pool_t *pool)
 
 static void ready_cb(exl_worker_t *worker)
 {
-    exl__pool_due(worker->owner);
+    exl_pool_t *pool = worker->owner;
+    pool->nunborn = 0;
+    exl__pool_due(pool);
 }
 
 /* Workers cannot start: the calls that were waiting when this one was asked for end with the reason. */
@@ -136,9 +139,40 @@ static int start_worker(exl_pool_t *pool, bool preloaded)
     worker->start_order = pool->last_order + 1;
     exl_list_push_back(&pool->workers, &worker->link);
     pool->nworkers++;
-    (void)exl_worker_set_up(worker, pool->setup);
+    rc = exl_worker_set_up(worker, pool->setup);
+    if (rc < 0) {
+        /* Its end then fails what waits for it. */
+        worker->reason = "its setup could not be sent";
+        worker->reason_code = rc;
+        exl_worker_kill(worker, SIGKILL);
+    }
     exl_worker_flush(worker);
     return 0;
+}
+
+static uint32_t count_ahead(const exl_worker_t *worker)
+{
+    if (!worker->noutstanding)
+        return 0;
+    uint64_t started = exl_worker_started(worker);
+    uint32_t count = 0;
+    for (const exl_list_t *link = worker->outstanding.prev; link != &worker->outstanding; link = link->prev) {
+        if (EXL_CONTAINER(link, exl_task_t, item.link)->number <= started)
+            break;
+        count++;
+    }
+    return count;
+}
+
+/* The next call that no worker has begun, in the queue or sent ahead to a busy one; NULL: none. */
+static const exl_task_t *unbegun(const exl_pool_t *pool)
+{
+    if (pool->queue.count)
+        return EXL_CONTAINER(exl_queue_first(&pool->queue), exl_task_t, item);
+    EXL_LIST_FOREACH(&pool->workers, link)
+        if (count_ahead(worker_of(link)))
+            return exl__task_of(worker_of(link)->outstanding.prev);
+    return NULL;
 }
 
 /* Workers are started when there is work, all that may be at once. */
@@ -150,13 +184,11 @@ static void start_workers(exl_pool_t *pool)
         ready += worker_of(link)->ready && !worker_of(link)->ending;
     }
     /* While others work, a worker that could not start is tried again only for a later call. */
-    if (!(pool->queue.count || pool->growing) || (ready && pool->last_order <= pool->failed_order && !pool->growing))
+    if (ready && pool->last_order <= pool->failed_order)
         return;
-    const exl_queue_item_t *first = pool->queue.count ? exl_queue_first(&pool->queue) : NULL;
-    bool preloaded = first && EXL_CONTAINER(first, exl_task_t, item)->cloudpickled;
-    while (usable < pool->max_workers && start_worker(pool, preloaded) == 0)
-        usable++;
-    pool->growing = false;
+    for (const exl_task_t *task; usable < pool->max_workers && (task = unbegun(pool)); usable++)
+        if (start_worker(pool, task->cloudpickled) < 0)
+            return;
 }
 
 static void retire_workers(exl_pool_t *pool)
@@ -219,20 +251,6 @@ void exl__crew_recall_all(exl_pool_t *pool)
         EXL_LIST_FOREACH(&pool->workers, link)
             if (worker_of(link)->noutstanding)
                 (void)recall_from(worker_of(link));
-}
-
-static uint32_t count_ahead(const exl_worker_t *worker)
-{
-    if (!worker->noutstanding)
-        return 0;
-    uint64_t started = exl_worker_started(worker);
-    uint32_t count = 0;
-    for (const exl_list_t *link = worker->outstanding.prev; link != &worker->outstanding; link = link->prev) {
-        if (EXL_CONTAINER(link, exl_task_t, item.link)->number <= started)
-            break;
-        count++;
-    }
-    return count;
 }
 
 /* ---- giving ---- */

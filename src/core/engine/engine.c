@@ -1,5 +1,4 @@
 /* engine.c: the loop, the lock, and the engine's life. See engine.h for the data flow. */
-#define _GNU_SOURCE
 #include "engine/engine.h"
 
 #include <assert.h>
@@ -144,6 +143,7 @@ static void after_fork_in_child(void)
     living = 0;
     exl_list_init(&dues);
     nwakes = 0;
+    exl_delivery_abandon();
     (void)pthread_mutex_init(&lock, NULL);
 }
 
@@ -243,6 +243,10 @@ int exl_engine_lead(exl_engine_t *engine, struct exl_task *task, int64_t deadlin
         inside = false;
     }
     engine->led = false;
+    /* The engine's thread may have gone to sleep before a timer was started, or the end decided, and this thread may have
+     * taken the event that was to wake it. */
+    if (engine->ending || uv_backend_timeout(&engine->loop) >= 0)
+        (void)uv_async_send(&engine->wake);
     if (exl_task_done(task))
         rc = 0;
     if (rc != 0 || engine->sleepers || engine->ending)
@@ -272,7 +276,7 @@ static void *engine_main(void *argument)
     (void)pthread_setname_np(pthread_self(), "executorlib");
     exl_engine_lock();
     /* Ended: no executor, no zygote, and so no handle but the wake-up. */
-    while (!(engine->ending && exl_list_empty(&engine->node.zygotes))) {
+    while (engine->led || !(engine->ending && exl_list_empty(&engine->node.zygotes))) {
         if (stand_back(engine))
             continue;
         (void)poll_loop(engine, -1, false);

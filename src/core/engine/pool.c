@@ -294,6 +294,7 @@ static void wind_up(exl_pool_t *pool)
         exl__crew_end(pool);
         pool->grace_open = uv_timer_init(node->loop, &pool->grace) == 0;
         pool->grace.data = pool;
+        uv_update_time(node->loop); /* which is as old as the engine's last wake-up */
         (void)uv_timer_start(&pool->grace, grace_cb, END_GRACE_MS, 0);
         node->changed(node->owner);
     }
@@ -467,7 +468,7 @@ int exl_pool_resize(exl_pool_t *pool, uint32_t max_workers)
     int rc = exl_pool_foreign(pool) ? EXL_EFORKED : pool->closing ? EXL_ECLOSED : 0;
     if (rc == 0) {
         pool->max_workers = max_workers;
-        pool->growing = !exl_list_empty(&pool->workers);
+        pool->failed_order = 0; /* worth another try */
         exl__pool_due(pool);
     }
     exl_engine_unlock();

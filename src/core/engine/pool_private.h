@@ -14,7 +14,6 @@ struct exl_pool {
     uint32_t generation;  /* of the process it was made in */
     unsigned refs;        /* the handle, and the engine until closed */
     bool persistent, closing, closed;
-    bool growing; /* max_workers was set: calls sent ahead may be waiting for the new ones */
     bool ended;           /* workers have been told to end; the grace timer runs */
     bool grace_open;      /* the timer's handle needs closing */
     uint32_t max_workers, restart_limit;

@@ -22,6 +22,7 @@ static void finish(exl_worker_t *worker, exl_outcome_t outcome, exl_payload_t *p
     if (!task)
         return;
     worker->task = NULL;
+    pool->nunborn = 0;
     pool->nending++;
     give_back(pool, task);
     exl__pool_finish(task, outcome, payload, NULL);

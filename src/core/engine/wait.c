@@ -151,6 +151,12 @@ exl_task_t *exl_delivery_next(void)
     }
 }
 
+void exl_delivery_abandon(void)
+{
+    delivery.first = delivery.last = NULL;
+    delivery.busy = false;
+}
+
 void exl_delivery_nudge(void)
 {
     atomic_fetch_add(&delivery.queued, 1);

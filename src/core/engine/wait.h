@@ -32,6 +32,9 @@ exl_task_t *exl_delivery_next(void);
 /* Waits until the delivery thread has completed all that was queued. Same codes as exl_task_wait(). */
 int exl_delivery_flush(int64_t deadline_ns);
 
+/* In a child made by fork(): what is still to be delivered is the parent's. */
+void exl_delivery_abandon(void);
+
 /* Under the lock, from the engine: the delivery thread is to look again whether an engine lives. */
 void exl_delivery_nudge(void);
 

@@ -10,7 +10,7 @@
 /* Writes at most `capacity` pids of direct children and returns how many there are, or -errno. */
 ssize_t exl_children_of(pid_t pid, pid_t *pids, size_t capacity);
 
-/* Sends `signal` to all descendants of `pid`, nearest first, not to `pid` itself. Processes that are born meanwhile may be
+/* Sends `signal` to all descendants of `pid`, deepest first, not to `pid` itself. Processes that are born meanwhile may be
  * missed: a caller that must get all of them is their subreaper and calls again as they arrive. */
 void exl_descendants_signal(pid_t pid, int signal);
 

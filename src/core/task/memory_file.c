@@ -1,5 +1,4 @@
 /* memory_file.c: making, counting and keeping memory files. */
-#define _GNU_SOURCE
 #include "task/memory_file.h"
 
 #include <pthread.h>
