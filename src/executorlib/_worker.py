@@ -55,13 +55,15 @@ class Batch:
                 if type(result).__name__ not in PLAIN:
                     check_picklable(result)
                 append(result)
-        except BaseException as exception:  # noqa: BLE001 - belongs to this call, like any other it raised
+        except BaseException as exception:
             return results, dump_exception(exception, None, None)
         return results, None
 
 
 # Names of types whose instances can be pickled: others are tried one by one, so that a failure is that call's alone.
-PLAIN = frozenset({"NoneType", "bool", "int", "float", "complex", "str", "bytes", "float64", "float32", "int64", "ndarray"})
+PLAIN = frozenset(
+    {"NoneType", "bool", "int", "float", "complex", "str", "bytes", "float64", "float32", "int64", "ndarray"}
+)
 
 
 def check_picklable(result) -> None:
@@ -69,7 +71,7 @@ def check_picklable(result) -> None:
 
     try:
         dumps(result, 5)
-    except Exception:  # noqa: BLE001 - cloudpickle may know how, and tells what is wrong if it does not
+    except Exception:
         import cloudpickle
 
         cloudpickle.dumps(result, 5)
@@ -91,7 +93,7 @@ def preload() -> None:
     """Import what unpickles functions by value."""
     import gc
 
-    try:
+    try:  # noqa: SIM105 - contextlib would be one more import
         import cloudpickle  # noqa: F401
     except ImportError:
         pass  # the setup may bring a path on which it is
@@ -104,14 +106,13 @@ def become_template(setup: bytes, modules: bytes) -> bool:
     """Import, before forks, what a call imported; False if that started threads, which a fork would lose."""
     import gc
     import os
-
     from _pickle import loads
 
     apply_setup(loads(setup))
     for name in loads(modules):
         try:
             __import__(name)
-        except BaseException:  # noqa: BLE001 - then the call imports it itself, and shows the error
+        except BaseException:
             continue
     gc.collect()
     gc.freeze()
@@ -204,9 +205,7 @@ def bind(call: tuple, presets: "dict[str, Any]") -> tuple:
             _parameters[known] = names
     positional, keyword_only = names
     given = set(positional[: len(args)])
-    filled = {
-        name: presets[name] for name in (*positional, *keyword_only) if name in presets and name not in given
-    }
+    filled = {name: presets[name] for name in (*positional, *keyword_only) if name in presets and name not in given}
     return function, args, {**filled, **kwargs}
 
 
@@ -245,7 +244,7 @@ def format_traceback(exception: BaseException) -> str:
 
     try:
         return "".join(traceback.format_exception(type(exception), exception, exception.__traceback__))
-    except BaseException:  # noqa: BLE001 - an exception whose __str__ raises
+    except BaseException:
         return f"{type(exception).__name__}: <its text could not be had>"
 
 
@@ -257,12 +256,12 @@ def dump_checked(value, kind: type, text: str) -> "bytes | None":
             dumped = dumps((value, text), 5)
             if b"__main__" in dumped:
                 raise ValueError("a class of __main__ goes by value")
-        except Exception:  # noqa: BLE001 - cloudpickle may know how
+        except Exception:
             import cloudpickle
 
             dumped = cloudpickle.dumps((value, text), 5)
         loaded, _ = loads(dumped)
-    except Exception:  # noqa: BLE001 - the next form is tried
+    except Exception:
         return None
     return dumped if type(loaded) is kind or isinstance(value, Described) else None
 
@@ -298,7 +297,7 @@ class Described:
     def __reduce__(self):
         try:
             text = str(self.exception)
-        except Exception:  # noqa: BLE001
+        except Exception:
             text = "<its text could not be had>"
         return RuntimeError, (f"{type(self.exception).__name__}: {text}",)
 
@@ -309,14 +308,13 @@ def presentable(value):
 
     try:
         dumps(value, 5)
-    except Exception:  # noqa: BLE001
+    except Exception:
         return repr(value)
     return value
 
 
 def log_error(options: bytes, call: tuple, text: str) -> None:
     import os
-
     from _pickle import loads
 
     path = loads(options).get("error_log_file")
@@ -349,7 +347,6 @@ def importable_since(nmodules: int) -> bytes:
     """
     import itertools
     import os
-
     from _pickle import dumps
 
     libraries = tuple(
@@ -371,9 +368,9 @@ _environ_at_start: "dict | None" = None
 def is_library(directory: str) -> bool:
     import os
 
-    return os.path.basename(directory) in ("site-packages", "dist-packages", "lib-dynload") or directory == os.path.dirname(
-        os.__file__
-    )
+    if directory == os.path.dirname(os.__file__):
+        return True
+    return os.path.basename(directory) in ("site-packages", "dist-packages", "lib-dynload")
 
 
 def finish() -> int:
@@ -396,7 +393,7 @@ def flush_files() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except Exception:  # noqa: BLE001, S112 - closed, or None
+        except Exception:
             continue
     # Concrete classes: asking an abstract one would fill its caches, and so copy pages of the zygote.
     writers = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
@@ -406,5 +403,5 @@ def flush_files() -> None:
             try:
                 if not thing.closed:
                     thing.flush()
-            except Exception:  # noqa: BLE001, S112
+            except Exception:
                 continue

@@ -3,8 +3,7 @@
 #include "buffer.h"
 
 typedef struct {
-    PyObject_HEAD
-    exl_payload_t *payload; /* owned */
+    PyObject_HEAD exl_payload_t *payload; /* owned */
     void *bytes;
     Py_ssize_t size;
 } BufferObject;

@@ -39,10 +39,10 @@ PyObject *exl_error_of_failure(exl_state_t *state, const exl_task_t *task)
     const exl_failure_t *failure = task->failure;
     int status = failure && failure->status_known ? failure->wait_status : 0;
     bool known = failure && failure->status_known;
-    const char *kind = task->outcome == EXL_OUTCOME_TERMINATED             ? "terminated"
-                       : !failure || failure->blame == EXL_BLAME_ENGINE ? "broken"
+    const char *kind = task->outcome == EXL_OUTCOME_TERMINATED               ? "terminated"
+                       : !failure || failure->blame == EXL_BLAME_ENGINE      ? "broken"
                        : failure->blame == EXL_BLAME_WORKER && !failure->pid ? "start_failed"
-                                                                           : "worker_lost";
+                                                                             : "worker_lost";
     const char *where = failure && failure->blame == EXL_BLAME_WORKER ? "while it was being set up" : "";
     const char *tail = failure ? failure->stderr_tail : "";
     PyObject *text = PyUnicode_DecodeUTF8(tail, (Py_ssize_t)strlen(tail), "replace");
@@ -51,8 +51,8 @@ PyObject *exl_error_of_failure(exl_state_t *state, const exl_task_t *task)
     char host[HOST_NAME_MAX + 1] = "";
     (void)gethostname(host, sizeof host - 1);
     PyObject *info = Py_BuildValue(
-        "{s:s,s:s,s:i,s:N,s:N,s:N,s:s,s:s,s:I}", "where", where, "host", host, "pid", failure ? (int)failure->pid : 0, "signal",
-        number_or_none(known && WIFSIGNALED(status), WTERMSIG(status)), "status",
+        "{s:s,s:s,s:i,s:N,s:N,s:N,s:s,s:s,s:I}", "where", where, "host", host, "pid", failure ? (int)failure->pid : 0,
+        "signal", number_or_none(known && WIFSIGNALED(status), WTERMSIG(status)), "status",
         number_or_none(known && WIFEXITED(status), WEXITSTATUS(status)), "stderr", text, "reason",
         failure ? failure->reason : "out of memory", "blame",
         failure ? exl_blame_to_string(failure->blame) : exl_blame_to_string(EXL_BLAME_ENGINE), "restarts",

@@ -24,7 +24,8 @@
 #include "pickling.h"
 #include "task/memory_file.h"
 
-static const char *const phase_names[] = {NULL, "PENDING", "RUNNING", "CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED"};
+static const char *const phase_names[] = {NULL,      "PENDING", "RUNNING", "CANCELLED", "CANCELLED_AND_NOTIFIED",
+                                          "FINISHED"};
 
 static exl_state_t *state_of(FutureObject *future)
 {
@@ -105,11 +106,8 @@ static int sleep_on(FutureObject *future, _Atomic uint32_t *word, int64_t deadli
     int rc, raised = 0;
     future->nsleepers++;
     do {
-        Py_BEGIN_ALLOW_THREADS
-        rc = exl_parker_wait_change(word, 0, deadline_ns);
-        Py_END_ALLOW_THREADS
-        if (rc == EXL_EINTERRUPTED)
-            raised = PyErr_CheckSignals();
+        Py_BEGIN_ALLOW_THREADS rc = exl_parker_wait_change(word, 0, deadline_ns);
+        Py_END_ALLOW_THREADS if (rc == EXL_EINTERRUPTED) raised = PyErr_CheckSignals();
     } while (rc == EXL_EINTERRUPTED && raised == 0);
     future->nsleepers--;
     return raised < 0 ? -1 : rc == -ETIMEDOUT;
@@ -139,9 +137,9 @@ static int unpack(FutureObject *future)
 
 static int notify_waiters(FutureObject *future, bool cancelled)
 {
-    const char *method = cancelled                                           ? "add_cancelled"
+    const char *method = cancelled                                     ? "add_cancelled"
                          : future->task->outcome == EXL_OUTCOME_RESULT ? "add_result"
-                                                                             : "add_exception";
+                                                                       : "add_exception";
     for (Py_ssize_t i = 0; future->waiters && i < PyList_GET_SIZE(future->waiters); i++) {
         PyObject *none = PyObject_CallMethod(PyList_GET_ITEM(future->waiters, i), method, "O", future);
         if (!none)
@@ -252,10 +250,8 @@ static PyObject *deliver_main(PyObject *module, PyObject *unused)
     state->delivery_ident = PyThread_get_thread_ident();
     for (;;) {
         exl_task_t *task;
-        Py_BEGIN_ALLOW_THREADS
-        task = exl_delivery_next();
-        Py_END_ALLOW_THREADS
-        exl_drain_released(state);
+        Py_BEGIN_ALLOW_THREADS task = exl_delivery_next();
+        Py_END_ALLOW_THREADS exl_drain_released(state);
         if (!task)
             break;
         complete(task);
@@ -296,11 +292,8 @@ static int wait_for_task(FutureObject *future, int64_t deadline_ns)
 {
     for (;;) {
         int rc;
-        Py_BEGIN_ALLOW_THREADS
-        rc = exl_task_wait(future->task, deadline_ns);
-        Py_END_ALLOW_THREADS
-        if (rc == 0)
-            return 0;
+        Py_BEGIN_ALLOW_THREADS rc = exl_task_wait(future->task, deadline_ns);
+        Py_END_ALLOW_THREADS if (rc == 0) return 0;
         if (rc != EXL_EINTERRUPTED)
             return raise_of_wait(rc);
         if (PyErr_CheckSignals() < 0)
@@ -328,8 +321,7 @@ static int parse_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwna
 {
     PyObject *timeout = nargs == 1 ? args[0] : NULL;
     Py_ssize_t nkeywords = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
-    if (nkeywords == 1 && nargs == 0 &&
-        PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "timeout") == 0)
+    if (nkeywords == 1 && nargs == 0 && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "timeout") == 0)
         timeout = args[0];
     if (nargs + nkeywords > 1 || (nargs + nkeywords == 1 && !timeout)) {
         PyErr_SetString(PyExc_TypeError, "expected at most one argument: timeout");
@@ -455,11 +447,13 @@ static PyObject *future_reduce(PyObject *self, PyObject *unused)
     FutureObject *future = (FutureObject *)self;
     exl_submission_t *submission = exl_submission_present();
     if (!submission || !submission->collects_futures) {
-        PyErr_SetString(PyExc_TypeError, "a future can only be pickled as an argument of a call that is being submitted");
+        PyErr_SetString(PyExc_TypeError,
+                        "a future can only be pickled as an argument of a call that is being submitted");
         return NULL;
     }
     if (!submission->futures_allowed) {
-        PyErr_SetString(PyExc_ValueError, "a future among the arguments needs an executor with disable_dependencies=False");
+        PyErr_SetString(PyExc_ValueError,
+                        "a future among the arguments needs an executor with disable_dependencies=False");
         return NULL;
     }
     if (!future->task)
@@ -542,7 +536,10 @@ static PyObject *external_done(PyObject *capsule, PyObject *future)
         Py_XDECREF(error);
         Py_XDECREF(traceback);
     }
-    exl_external_finish(task, !payload ? EXL_OUTCOME_CANCELLED : raised ? EXL_OUTCOME_EXCEPTION : EXL_OUTCOME_RESULT,
+    exl_external_finish(task,
+                        !payload ? EXL_OUTCOME_CANCELLED
+                        : raised ? EXL_OUTCOME_EXCEPTION
+                                 : EXL_OUTCOME_RESULT,
                         payload);
     exl_payload_unref(payload);
     PyErr_Clear();
@@ -583,7 +580,8 @@ PyObject *exl_foreign_future(PyObject *module, PyObject *future)
     if (knows && !PyObject_TypeCheck(future, state->future_base))
         return Py_NewRef(Py_NotImplemented);
     if (!submission->futures_allowed) {
-        PyErr_SetString(PyExc_ValueError, "a future among the arguments needs an executor with disable_dependencies=False");
+        PyErr_SetString(PyExc_ValueError,
+                        "a future among the arguments needs an executor with disable_dependencies=False");
         return NULL;
     }
     exl_task_t *task = external_task(state, future);
@@ -682,10 +680,12 @@ static PyGetSetDef future_getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-PyDoc_STRVAR(result_doc, "result($self, timeout=None)\n--\n\nWaits for the call and returns what it returned.\n\n"
-                         "timeout: seconds, or None for no limit. Raises TimeoutError, CancelledError, what the function\n"
-                         "raised (its remote traceback is the __cause__), or ExecutorlibSocketError when the worker was lost.");
-PyDoc_STRVAR(exception_doc, "exception($self, timeout=None)\n--\n\nWaits for the call and returns what it raised, or None.");
+PyDoc_STRVAR(result_doc,
+             "result($self, timeout=None)\n--\n\nWaits for the call and returns what it returned.\n\n"
+             "timeout: seconds, or None for no limit. Raises TimeoutError, CancelledError, what the function\n"
+             "raised (its remote traceback is the __cause__), or ExecutorlibSocketError when the worker was lost.");
+PyDoc_STRVAR(exception_doc,
+             "exception($self, timeout=None)\n--\n\nWaits for the call and returns what it raised, or None.");
 
 static PyMethodDef future_methods[] = {
     {"result", (PyCFunction)(void (*)(void))future_result, METH_FASTCALL | METH_KEYWORDS, result_doc},
@@ -768,7 +768,8 @@ int exl_future_init(PyObject *module)
         return -1;
     /* Our part first, so that its methods win; the standard library's adds the rest, and isinstance(). */
     state->future_type = (PyTypeObject *)PyObject_CallFunction(
-        (PyObject *)&PyType_Type, "s(OO){s:(),s:s,s:s}", "Future", state->future_base, state->stdlib_future, "__slots__",
-        "__module__", "executorlib._core", "__doc__", "A call that was submitted; a concurrent.futures.Future.");
+        (PyObject *)&PyType_Type, "s(OO){s:(),s:s,s:s}", "Future", state->future_base, state->stdlib_future,
+        "__slots__", "__module__", "executorlib._core", "__doc__",
+        "A call that was submitted; a concurrent.futures.Future.");
     return state->future_type ? 0 : -1;
 }

@@ -16,14 +16,13 @@ typedef enum exl_future_phase {
 } exl_future_phase_t;
 
 typedef struct {
-    PyObject_HEAD
-    exl_task_t *task; /* owned; NULL for a future made by hand */
-    PyObject *result, *exception; /* what has been unpickled */
+    PyObject_HEAD exl_task_t *task;            /* owned; NULL for a future made by hand */
+    PyObject *result, *exception;              /* what has been unpickled */
     PyObject *condition, *waiters, *callbacks; /* made at the first touch */
     size_t nbytes_sent, nbytes_received;
     _Atomic uint32_t settled;  /* futex: an observed future's phase is final */
     _Atomic uint32_t unpacked; /* futex: result or exception is there */
-    uint16_t nsleepers; /* threads that wait for one of the two */
+    uint16_t nsleepers;        /* threads that wait for one of the two */
     uint8_t phase;
     bool observed, unpacking;
 } FutureObject;

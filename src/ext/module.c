@@ -10,9 +10,7 @@ PyMODINIT_FUNC PyInit__core(void);
 
 PyObject *exl_raise(int code, const char *text)
 {
-    PyObject *type = code == -ENOMEM        ? PyExc_MemoryError
-                     : code > EXL_ERROR_BASE ? PyExc_OSError
-                                             : PyExc_RuntimeError;
+    PyObject *type = code == -ENOMEM ? PyExc_MemoryError : code > EXL_ERROR_BASE ? PyExc_OSError : PyExc_RuntimeError;
     if (text && *text)
         return PyErr_Format(type, "%s: %s", text, exl_strerror(code));
     return PyErr_Format(type, "%s", exl_strerror(code));
@@ -178,8 +176,12 @@ static int module_exec(PyObject *module)
         PyObject **slot;
         const char *text;
     } names[] = {
-        {&state->str_clear_memo, "clear_memo"}, {&state->str_dump, "dump"},         {&state->str_raw, "raw"},
-        {&state->str_module, "__module__"},     {&state->str_qualname, "__qualname__"}, {&state->str_reduce, "__reduce__"},
+        {&state->str_clear_memo, "clear_memo"},
+        {&state->str_dump, "dump"},
+        {&state->str_raw, "raw"},
+        {&state->str_module, "__module__"},
+        {&state->str_qualname, "__qualname__"},
+        {&state->str_reduce, "__reduce__"},
         {&state->str_cloudpickle, "cloudpickle.cloudpickle"},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -196,7 +198,7 @@ static int module_exec(PyObject *module)
             &(state)->stdlib_future, &(state)->stdlib_cancelled_error, &(state)->stdlib_timeout_error,                 \
             &(state)->condition_factory, &(state)->thread_factory, &(state)->by_value_registry,                        \
             &(state)->cloudpickler_factory, &(state)->cloudpickler, &(state)->error_factory, &(state)->remote_cause,   \
-            &(state)->functions, &(state)->delivery_thread, &(state)->worker                                                                \
+            &(state)->functions, &(state)->delivery_thread, &(state)->worker                                           \
     }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)
@@ -228,15 +230,9 @@ static PyModuleDef_Slot module_slots[] = {
 };
 
 struct PyModuleDef exl_core_module = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "executorlib._core",
-    .m_doc = "The C core of executorlib.",
-    .m_size = sizeof(exl_state_t),
-    .m_methods = module_methods,
-    .m_slots = module_slots,
-    .m_traverse = module_traverse,
-    .m_clear = module_clear,
-    .m_free = module_free,
+    PyModuleDef_HEAD_INIT,         .m_name = "executorlib._core", .m_doc = "The C core of executorlib.",
+    .m_size = sizeof(exl_state_t), .m_methods = module_methods,   .m_slots = module_slots,
+    .m_traverse = module_traverse, .m_clear = module_clear,       .m_free = module_free,
 };
 
 PyMODINIT_FUNC PyInit__core(void)

@@ -98,8 +98,8 @@ PyObject *exl_buffer_callback(PyObject *module, PyObject *buffer)
         return NULL;
     if (!submission || view->len < OUT_OF_BAND)
         Py_RETURN_TRUE; /* in band */
-    if (grow(&submission->buffers, &submission->buffers_capacity, submission->nbuffers,
-             sizeof *submission->buffers) < 0)
+    if (grow(&submission->buffers, &submission->buffers_capacity, submission->nbuffers, sizeof *submission->buffers) <
+        0)
         return NULL;
     submission->buffers[submission->nbuffers++] = Py_NewRef(buffer);
     submission->size += (size_t)view->len;
@@ -108,7 +108,8 @@ PyObject *exl_buffer_callback(PyObject *module, PyObject *buffer)
 
 static bool is_main(PyObject *module_name)
 {
-    return module_name && PyUnicode_Check(module_name) && PyUnicode_CompareWithASCIIString(module_name, "__main__") == 0;
+    return module_name && PyUnicode_Check(module_name) &&
+           PyUnicode_CompareWithASCIIString(module_name, "__main__") == 0;
 }
 
 static bool is_main_type(exl_state_t *state, PyTypeObject *type)
@@ -140,8 +141,9 @@ bool exl_needs_cloudpickle(exl_state_t *state, PyObject *callable)
         return true;
     if (PyFunction_Check(callable)) {
         PyFunctionObject *function = (PyFunctionObject *)callable;
-        return is_main(function->func_module) || PyUnicode_FindChar(function->func_qualname, '<', 0,
-                                                                    PyUnicode_GET_LENGTH(function->func_qualname), 1) >= 0;
+        return is_main(function->func_module) ||
+               PyUnicode_FindChar(function->func_qualname, '<', 0, PyUnicode_GET_LENGTH(function->func_qualname), 1) >=
+                   0;
     }
     return PyType_Check(callable) && is_main_type(state, (PyTypeObject *)callable);
 }
@@ -384,8 +386,7 @@ static exl_pins_t *pins_of(exl_submission_t *submission)
 static int pinned_payload(exl_submission_t *submission, exl_payload_t **ret_payload)
 {
     exl_pins_t *pins = pins_of(submission);
-    exl_segment_t *segments =
-        pins ? PyMem_RawMalloc((pins->nchunks + pins->nviews + 1) * sizeof *segments) : NULL;
+    exl_segment_t *segments = pins ? PyMem_RawMalloc((pins->nchunks + pins->nviews + 1) * sizeof *segments) : NULL;
     if (!segments) {
         if (pins) {
             pins_free(pins);

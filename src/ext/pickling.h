@@ -15,7 +15,7 @@ struct exl_task;
 typedef struct exl_submission {
     struct exl_submission *outer; /* a __reduce__ may itself submit */
     exl_state_t *state;
-    bool futures_allowed; /* false: a future among the arguments is an error */
+    bool futures_allowed;  /* false: a future among the arguments is an error */
     bool collects_futures; /* false for results: futures are not dependencies there */
     bool by_value;         /* out: cloudpickle was, or must be, used */
     PyObject **chunks;     /* owned references to bytes */

@@ -13,8 +13,7 @@
 #include "sched/cpus.h"
 
 typedef struct {
-    PyObject_HEAD
-    exl_pool_t *pool; /* NULL until __init__ has run */
+    PyObject_HEAD exl_pool_t *pool; /* NULL until __init__ has run */
     bool persistent, allow_futures, closed;
     /* The last setup of one-process-per-call calls: the facade passes the same bytes while nothing changed. */
     PyObject *setup;
@@ -72,11 +71,8 @@ static int create(PoolObject *self, const char *key, PyObject *argv, PyObject *e
     int rc = -1;
     if (environment) {
         config->zygote = (exl_zygote_spec_t){.key = key, .argv = arguments, .envp = environment};
-        Py_BEGIN_ALLOW_THREADS
-        rc = exl_pool_create(config, &self->pool, &err);
-        Py_END_ALLOW_THREADS
-        if (rc < 0)
-            exl_raise(rc, err.text);
+        Py_BEGIN_ALLOW_THREADS rc = exl_pool_create(config, &self->pool, &err);
+        Py_END_ALLOW_THREADS if (rc < 0) exl_raise(rc, err.text);
     }
     PyMem_Free(arguments);
     PyMem_Free(environment);
@@ -85,8 +81,8 @@ static int create(PoolObject *self, const char *key, PyObject *argv, PyObject *e
 
 static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"zygote",        "persistent",    "max_cores",      "max_workers", "restart_limit",
-                            "setup",         "allow_futures", "exclusive_wide", NULL};
+    static char *names[] = {"zygote", "persistent",    "max_cores",      "max_workers", "restart_limit",
+                            "setup",  "allow_futures", "exclusive_wide", NULL};
     PoolObject *self = (PoolObject *)object;
     const char *key = NULL;
     PyObject *argv = NULL, *envp = NULL, *setup = NULL;
@@ -114,8 +110,7 @@ static void pool_dealloc(PyObject *object)
     PoolObject *self = (PoolObject *)object;
     PyTypeObject *type = Py_TYPE(object);
     if (self->pool) {
-        Py_BEGIN_ALLOW_THREADS
-        exl_pool_release(self->pool);
+        Py_BEGIN_ALLOW_THREADS exl_pool_release(self->pool);
         Py_END_ALLOW_THREADS
     }
     exl_payload_unref(self->setup_payload);
@@ -393,11 +388,8 @@ static int wait_interruptibly(int (*wait)(void *subject, int64_t deadline_ns), v
 {
     for (;;) {
         int rc;
-        Py_BEGIN_ALLOW_THREADS
-        rc = wait(subject, deadline_ns);
-        Py_END_ALLOW_THREADS
-        if (rc != EXL_EINTERRUPTED)
-            return 0;
+        Py_BEGIN_ALLOW_THREADS rc = wait(subject, deadline_ns);
+        Py_END_ALLOW_THREADS if (rc != EXL_EINTERRUPTED) return 0;
         if (PyErr_CheckSignals() < 0)
             return -1;
     }

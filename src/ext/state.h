@@ -23,7 +23,7 @@ typedef struct exl_state {
     PyObject *pickler;       /* a ready pickler, or NULL while it is in use */
     PyObject *buffer_callback;
     PyObject *str_clear_memo, *str_dump, *str_raw, *str_module, *str_qualname, *str_reduce, *str_cloudpickle;
-    PyObject *protocol; /* int 5 */
+    PyObject *protocol;             /* int 5 */
     _Atomic(exl_pins_t *) released; /* pins that any thread dropped, for the next one with the GIL */
 
     /* Driver: */
@@ -33,7 +33,7 @@ typedef struct exl_state {
     PyObject *by_value_registry; /* cloudpickle's set of modules to be pickled by value, once cloudpickle is loaded */
     PyObject *cloudpickler_factory, *cloudpickler;
     PyObject *error_factory, *remote_cause;
-    PyObject *functions; /* functions.c: code -> capsule of what was pickled */
+    PyObject *functions;       /* functions.c: code -> capsule of what was pickled */
     PyObject *delivery_thread; /* NULL when none runs */
     unsigned long delivery_ident;
 

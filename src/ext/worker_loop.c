@@ -10,9 +10,9 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/idmap.h"
 #include "base/spin.h"
-#include "base/error.h"
 #include "node/claim.h"
 #include "node/zygote_server.h"
 #include "pickling.h"
@@ -31,9 +31,9 @@ typedef struct {
 typedef struct {
     exl_state_t *state;
     exl_channel_t channel;
-    exl_claim_t *claim; /* NULL for one process per call */
-    exl_idmap_t functions; /* id -> function_t, owned: functions by value */
-    uint64_t function_id;  /* of the next call, if the driver named one */
+    exl_claim_t *claim;           /* NULL for one process per call */
+    exl_idmap_t functions;        /* id -> function_t, owned: functions by value */
+    uint64_t function_id;         /* of the next call, if the driver named one */
     exl_payload_t **dependencies; /* owned, of the next call */
     PyObject **values;            /* owned, unpickled on demand */
     uint32_t ndependencies, capacity;
@@ -62,14 +62,13 @@ static void leave_if_forked(void)
 static void send_frame(worker_t *worker, uint8_t type, uint64_t id, exl_payload_t *payload)
 {
     int rc;
-    Py_BEGIN_ALLOW_THREADS
-    rc = payload ? exl_payload_seal(payload) : 0;
+    Py_BEGIN_ALLOW_THREADS rc = payload ? exl_payload_seal(payload) : 0;
     if (rc == 0)
         rc = exl_channel_queue(&worker->channel, (exl_frame_t){.type = type, .id = id}, payload, NULL, 0, false);
     if (rc == 0)
         rc = exl_channel_flush(&worker->channel);
-    Py_END_ALLOW_THREADS
-    if (rc < 0 && rc != EXL_ECLOSED) {
+    Py_END_ALLOW_THREADS if (rc < 0 && rc != EXL_ECLOSED)
+    {
         (void)fprintf(stderr, "executorlib: cannot send an answer: %s\n", exl_strerror(rc));
         _exit(EXIT_FAILURE); /* the driver hears of the exit and fails the call with this text */
     }
@@ -240,8 +239,7 @@ static void report_imports(worker_t *worker, Py_ssize_t nmodules, int64_t begun_
         return;
     exl_payload_t *payload = NULL;
     PyObject *names = PyObject_CallMethod(worker->state->worker, "importable_since", "n", nmodules);
-    if (names && PyBytes_Check(names) && PyBytes_GET_SIZE(names) &&
-        exl_payload_of_bytes(names, &payload) == 0) {
+    if (names && PyBytes_Check(names) && PyBytes_GET_SIZE(names) && exl_payload_of_bytes(names, &payload) == 0) {
         send_frame(worker, EXL_FRAME_IMPORTS, 0, payload);
         exl_payload_unref(payload);
     }
@@ -262,8 +260,7 @@ static void run_call(worker_t *worker, const exl_message_t *message)
     PyObject *result = NULL;
     exl_payload_t *payload = NULL;
     if (call)
-        result =
-            PyObject_Call(PyTuple_GET_ITEM(call, 0), PyTuple_GET_ITEM(call, 1), PyTuple_GET_ITEM(call, 2));
+        result = PyObject_Call(PyTuple_GET_ITEM(call, 0), PyTuple_GET_ITEM(call, 1), PyTuple_GET_ITEM(call, 2));
     leave_if_forked();
     if (result)
         payload = pickle_result(worker, result);
@@ -335,8 +332,8 @@ static bool keep_function(worker_t *worker, exl_message_t *message)
 static bool set_up(worker_t *worker, const exl_message_t *message)
 {
     PyObject *setup = message->payload ? exl_payload_bytes(message->payload) : PyBytes_FromString("");
-    PyObject *presets = setup ? PyObject_CallMethod(worker->state->worker, "set_up", "OI", setup, message->frame.arg)
-                              : NULL;
+    PyObject *presets =
+        setup ? PyObject_CallMethod(worker->state->worker, "set_up", "OI", setup, message->frame.arg) : NULL;
     Py_XDECREF(setup);
     leave_if_forked();
     flush_output();
@@ -418,8 +415,7 @@ static void serve_calls(exl_state_t *state, const exl_role_t *role)
         exl_message_t message;
         int rc = exl_channel_next(&worker.channel, &message);
         if (rc == 0) {
-            Py_BEGIN_ALLOW_THREADS
-            rc = await_message(&worker, &message);
+            Py_BEGIN_ALLOW_THREADS rc = await_message(&worker, &message);
             Py_END_ALLOW_THREADS
         }
         if (rc <= 0)

@@ -9,7 +9,7 @@ typedef struct exl_list {
     struct exl_list *next, *prev;
 } exl_list_t;
 
-#define EXL_CONTAINER(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
+#define EXL_CONTAINER(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 static inline void exl_list_init(exl_list_t *list)
 {

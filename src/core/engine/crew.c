@@ -41,8 +41,8 @@ static void fail_waiting(exl_pool_t *pool, uint64_t before, exl_outcome_t outcom
 {
     pool->failed_order = pool->last_order;
     EXL_LIST_FOREACH(&pool->workers, link)
-        if (worker_of(link)->ready && !worker_of(link)->ending)
-            return; /* somebody else can run them */
+    if (worker_of(link)->ready && !worker_of(link)->ending)
+        return; /* somebody else can run them */
     for (exl_queue_item_t *item; (item = exl_queue_pop_before(&pool->queue, before));)
         exl__pool_finish(EXL_CONTAINER(item, exl_task_t, item), outcome, exception, failure);
 }
@@ -56,8 +56,8 @@ static void setup_failed_cb(exl_worker_t *worker, exl_payload_t *exception)
 static exl_task_t *outstanding_task(exl_worker_t *worker, uint64_t number)
 {
     EXL_LIST_FOREACH(&worker->outstanding, link)
-        if (exl__task_of(link)->number == number)
-            return exl__task_of(link);
+    if (exl__task_of(link)->number == number)
+        return exl__task_of(link);
     return NULL;
 }
 
@@ -116,7 +116,7 @@ static uint32_t free_index(const exl_pool_t *pool)
     for (uint32_t index = 0;; index++) {
         bool taken = false;
         EXL_LIST_FOREACH(&pool->workers, link)
-            taken |= worker_of(link)->index == index;
+        taken |= worker_of(link)->index == index;
         if (!taken)
             return index;
     }
@@ -170,8 +170,8 @@ static const exl_task_t *unbegun(const exl_pool_t *pool)
     if (pool->queue.count)
         return EXL_CONTAINER(exl_queue_first(&pool->queue), exl_task_t, item);
     EXL_LIST_FOREACH(&pool->workers, link)
-        if (count_ahead(worker_of(link)))
-            return exl__task_of(worker_of(link)->outstanding.prev);
+    if (count_ahead(worker_of(link)))
+        return exl__task_of(worker_of(link)->outstanding.prev);
     return NULL;
 }
 
@@ -179,7 +179,8 @@ static const exl_task_t *unbegun(const exl_pool_t *pool)
 static void start_workers(exl_pool_t *pool)
 {
     uint32_t usable = 0, ready = 0;
-    EXL_LIST_FOREACH(&pool->workers, link) {
+    EXL_LIST_FOREACH(&pool->workers, link)
+    {
         usable += !worker_of(link)->ending && !worker_of(link)->failed;
         ready += worker_of(link)->ready && !worker_of(link)->ending;
     }
@@ -195,12 +196,12 @@ static void retire_workers(exl_pool_t *pool)
 {
     uint32_t usable = 0;
     EXL_LIST_FOREACH(&pool->workers, link)
-        usable += !worker_of(link)->ending && !worker_of(link)->failed;
+    usable += !worker_of(link)->ending && !worker_of(link)->failed;
     while (usable > pool->max_workers) {
         exl_worker_t *last = NULL;
         EXL_LIST_FOREACH(&pool->workers, link)
-            if (!worker_of(link)->ending && (!last || worker_of(link)->index > last->index))
-                last = worker_of(link);
+        if (!worker_of(link)->ending && (!last || worker_of(link)->index > last->index))
+            last = worker_of(link);
         if (!last || last->reserved)
             return;
         exl_list_t *outstanding = &last->outstanding;
@@ -216,7 +217,7 @@ void exl__crew_end(exl_pool_t *pool)
     if (!pool->persistent)
         return;
     EXL_LIST_FOREACH(&pool->workers, link)
-        exl_worker_end(worker_of(link));
+    exl_worker_end(worker_of(link));
 }
 
 /* ---- taking back ---- */
@@ -249,8 +250,8 @@ void exl__crew_recall_all(exl_pool_t *pool)
 {
     if (pool->persistent)
         EXL_LIST_FOREACH(&pool->workers, link)
-            if (worker_of(link)->noutstanding)
-                (void)recall_from(worker_of(link));
+    if (worker_of(link)->noutstanding)
+        (void)recall_from(worker_of(link));
 }
 
 /* ---- giving ---- */
@@ -266,7 +267,8 @@ static exl_worker_t *least_loaded(exl_pool_t *pool, uint32_t depth)
 {
     exl_worker_t *best = NULL;
     uint32_t best_load = depth;
-    EXL_LIST_FOREACH(&pool->workers, link) {
+    EXL_LIST_FOREACH(&pool->workers, link)
+    {
         uint32_t load = load_of(worker_of(link));
         if (load < best_load) {
             best = worker_of(link);
@@ -354,7 +356,8 @@ static bool steal(exl_pool_t *pool)
     uint32_t most = 0;
     if (pool->queue.count || !least_loaded(pool, 1))
         return false;
-    EXL_LIST_FOREACH(&pool->workers, link) {
+    EXL_LIST_FOREACH(&pool->workers, link)
+    {
         uint32_t ahead = count_ahead(worker_of(link));
         if (ahead > most) {
             victim = worker_of(link);
@@ -371,7 +374,8 @@ static bool steal(exl_pool_t *pool)
 static void make_way(exl_pool_t *pool)
 {
     int32_t priority = exl_queue_priority(&pool->queue);
-    EXL_LIST_FOREACH(&pool->workers, link) {
+    EXL_LIST_FOREACH(&pool->workers, link)
+    {
         exl_worker_t *worker = worker_of(link);
         if (worker->noutstanding > 1 && exl__task_of(worker->outstanding.prev)->item.priority < priority)
             (void)recall_from(worker);
@@ -381,8 +385,8 @@ static void make_way(exl_pool_t *pool)
 static void flush(exl_pool_t *pool)
 {
     EXL_LIST_FOREACH(&pool->workers, link)
-        if (worker_of(link)->flush_due)
-            exl_worker_flush(worker_of(link));
+    if (worker_of(link)->flush_due)
+        exl_worker_flush(worker_of(link));
 }
 
 void exl__crew_schedule(exl_pool_t *pool)
@@ -395,10 +399,10 @@ void exl__crew_schedule(exl_pool_t *pool)
         make_way(pool);
     if (exl_engine_inside()) {
         EXL_LIST_FOREACH(&pool->workers, link)
-            if (load_of(worker_of(link)) < REFILL) {
-                fill(pool, DEPTH);
-                break;
-            }
+        if (load_of(worker_of(link)) < REFILL) {
+            fill(pool, DEPTH);
+            break;
+        }
     } else {
         fill(pool, SUBMIT_DEPTH);
     }

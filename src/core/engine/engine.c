@@ -23,10 +23,10 @@ struct exl_engine {
     exl_node_t node;
     pthread_t thread;
     unsigned refs;
-    bool again;  /* handles changed while the loop ran: run it once more before sleeping */
-    bool ending; /* no references left; goes when the last handle is closed */
-    bool led;    /* a waiting thread runs the loop */
-    bool spins;  /* … and waited so shortly that it may again */
+    bool again;           /* handles changed while the loop ran: run it once more before sleeping */
+    bool ending;          /* no references left; goes when the last handle is closed */
+    bool led;             /* a waiting thread runs the loop */
+    bool spins;           /* … and waited so shortly that it may again */
     int64_t lease_end_ns; /* until then the engine's thread leaves the loop to the next one that leads */
     int sleepers;
     _Atomic uint32_t turn; /* futex: the engine's thread is to run the loop now */
@@ -38,14 +38,14 @@ enum { MAX_WAKES = 64, LEASE_NS = 1000000, QUIET_MS = 2 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* All of these are protected by it. */
-static exl_engine_t *present;  /* the one that new executors join */
-static unsigned living;        /* engines whose thread has not finished: an ending one may overlap its successor */
+static exl_engine_t *present; /* the one that new executors join */
+static unsigned living;       /* engines whose thread has not finished: an ending one may overlap its successor */
 static exl_list_t dues = {&dues, &dues};
 static _Atomic uint32_t *wakes[MAX_WAKES];
 static unsigned nwakes;
 static uint64_t last_id;
 static _Atomic uint32_t ended_word; /* futex: counts engines that have ended */
-static uint32_t generation; /* grows in every child made by fork() while an engine lived */
+static uint32_t generation;         /* grows in every child made by fork() while an engine lived */
 static __thread bool inside;
 
 /* ---- the lock ---- */

@@ -263,7 +263,7 @@ static void grace_cb(uv_timer_t *timer)
 {
     exl_pool_t *pool = timer->data;
     EXL_LIST_FOREACH(&pool->workers, link)
-        exl_worker_kill(EXL_CONTAINER(link, exl_worker_t, link), SIGKILL);
+    exl_worker_kill(EXL_CONTAINER(link, exl_worker_t, link), SIGKILL);
 }
 
 static void close_pool(exl_pool_t *pool)
@@ -487,7 +487,8 @@ size_t exl_pool_pids(exl_pool_t *pool, pid_t *pids, size_t capacity)
 {
     size_t count = 0;
     exl_engine_lock();
-    EXL_LIST_FOREACH(&pool->workers, link) {
+    EXL_LIST_FOREACH(&pool->workers, link)
+    {
         const exl_worker_t *worker = EXL_CONTAINER(link, exl_worker_t, link);
         if (worker->pid && count++ < capacity)
             pids[count - 1] = worker->pid;

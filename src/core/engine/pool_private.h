@@ -8,25 +8,25 @@
 #include "sched/queue.h"
 
 struct exl_pool {
-    exl_due_t due; /* a scheduling pass */
+    exl_due_t due;        /* a scheduling pass */
     exl_engine_t *engine; /* a reference, until closed */
     exl_zygote_t *zygote; /* a reference, until closed */
     uint32_t generation;  /* of the process it was made in */
     unsigned refs;        /* the handle, and the engine until closed */
     bool persistent, closing, closed;
-    bool ended;           /* workers have been told to end; the grace timer runs */
-    bool grace_open;      /* the timer's handle needs closing */
+    bool ended;      /* workers have been told to end; the grace timer runs */
+    bool grace_open; /* the timer's handle needs closing */
     uint32_t max_workers, restart_limit;
     exl_payload_t *setup; /* owned or NULL */
     exl_queue_t queue;
     exl_resources_t resources; /* one process per call */
     exl_list_t waiting;        /* tasks whose arguments are not there yet */
     exl_list_t workers;
-    uint32_t nworkers; /* in the list */
-    uint32_t nending;  /* one process per call: answered, not yet gone */
+    uint32_t nworkers;   /* in the list */
+    uint32_t nending;    /* one process per call: answered, not yet gone */
     exl_worker_t *spare; /* one process per call: forked ahead for the next call, not in `workers` */
-    uint32_t ncopying; /* arguments on their way into memory files */
-    uint32_t nunborn;  /* workers in a row whose zygote went before it forked them */
+    uint32_t ncopying;   /* arguments on their way into memory files */
+    uint32_t nunborn;    /* workers in a row whose zygote went before it forked them */
     uint64_t npending;
     uint64_t last_order;
     uint64_t failed_order; /* persistent: calls up to here have seen a worker fail to start */

@@ -21,8 +21,8 @@
 enum { EXL_CLAIM_SIZE = 4096, EXL_CLAIM_STARTED_BITS = 40 };
 
 typedef struct exl_claim {
-    _Atomic uint64_t word;        /* epoch << EXL_CLAIM_STARTED_BITS | started */
-    _Atomic uint64_t stderr_mark; /* position in the stderr stream where the present call began */
+    _Atomic uint64_t word;           /* epoch << EXL_CLAIM_STARTED_BITS | started */
+    _Atomic uint64_t stderr_mark;    /* position in the stderr stream where the present call began */
     _Atomic uint32_t drain_sequence; /* odd while the reader is at it */
     _Atomic uint64_t drained;        /* bytes read out of the stderr pipe so far */
 } exl_claim_t;

@@ -12,8 +12,8 @@
 #include "node/tee.h"
 
 typedef struct exl_node {
-    uv_loop_t *loop;  /* borrowed */
-    exl_tee_t *tee;   /* owned */
+    uv_loop_t *loop; /* borrowed */
+    exl_tee_t *tee;  /* owned */
     exl_list_t zygotes;
     exl_idmap_t processes; /* id -> exl_worker_t or template exl_zygote_t, by the id's lowest bit */
     uint64_t next_id;

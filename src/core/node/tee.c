@@ -19,9 +19,9 @@ struct exl_tee {
     pthread_t thread;
     pthread_mutex_t lock;
     int epoll_fd, wake_fd, output_fd;
-    bool ending;           /* under lock */
-    exl_list_t closing;    /* under lock: streams to carry over and free */
-    exl_buffer_t output;   /* under lock: read, not yet written */
+    bool ending;         /* under lock */
+    exl_list_t closing;  /* under lock: streams to carry over and free */
+    exl_buffer_t output; /* under lock: read, not yet written */
 };
 
 struct exl_stream {

@@ -296,7 +296,8 @@ exl_failure_t *exl_worker_failure(exl_worker_t *worker)
 {
     char reason[256], tail[EXL_TAIL_SIZE];
     uint64_t mark = worker->claim ? atomic_load(&worker->claim->stderr_mark) : 0;
-    size_t size = worker->stderr_stream && !worker->foreign_tail ? exl_stream_tail(worker->stderr_stream, mark, tail) : 0;
+    size_t size =
+        worker->stderr_stream && !worker->foreign_tail ? exl_stream_tail(worker->stderr_stream, mark, tail) : 0;
     bool lived = worker->pid != 0 && (worker->ready || !worker->persistent);
     describe(worker, reason, sizeof reason);
     if (worker->foreign_tail)

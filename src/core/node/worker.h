@@ -37,29 +37,29 @@ struct exl_worker {
     uint32_t index;       /* executorlib_worker_id */
     pid_t pid;            /* 0 until forked */
     bool persistent, ready, ending, failed, exited, status_known, closed;
-    bool unborn; /* its zygote went before it was forked: nobody's fault here, so it is tried again */
+    bool unborn;    /* its zygote went before it was forked: nobody's fault here, so it is tried again */
     bool flush_due; /* frames queued in this round, sent at its end */
     int wait_status;
-    const char *reason; /* static text: why it could not go on, when the wait status does not say */
-    int reason_code;    /* … and its error code */
+    const char *reason;       /* static text: why it could not go on, when the wait status does not say */
+    int reason_code;          /* … and its error code */
     const char *foreign_tail; /* borrowed, during `gone`: what its zygote wrote to stderr before it failed */
     exl_channel_t channel;
     uv_poll_t poll;
     uv_timer_t deaf; /* runs from the channel's end to the process' */
     unsigned nhandles;
     bool writable_wanted;
-    exl_claim_t *claim;     /* owned; NULL for one process per call */
+    exl_claim_t *claim;          /* owned; NULL for one process per call */
     exl_stream_t *stderr_stream; /* owned */
-    exl_list_t outstanding; /* tasks, in the order of their numbers */
+    exl_list_t outstanding;      /* tasks, in the order of their numbers */
     uint32_t noutstanding;
     uint32_t noutstanding_bytes;
     struct exl_task *reserved; /* borrowed: its arguments are being copied for this worker */
     uint64_t last_number;
     uint64_t first_of_epoch; /* the first number sent in the present epoch */
     uint32_t epoch;
-    uint64_t start_order;    /* calls submitted before this one wait for this start */
-    exl_idmap_t functions;   /* ids of functions that the worker has */
-    struct exl_task *task;   /* borrowed: one process per call */
+    uint64_t start_order;  /* calls submitted before this one wait for this start */
+    exl_idmap_t functions; /* ids of functions that the worker has */
+    struct exl_task *task; /* borrowed: one process per call */
 };
 
 /* Asks `zygote` for a process. */

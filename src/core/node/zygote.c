@@ -114,7 +114,8 @@ static void make_marker(exl_zygote_t *zygote)
 
 int exl_zygote_acquire(exl_node_t *node, const exl_zygote_spec_t *spec, exl_zygote_t **ret_zygote)
 {
-    EXL_LIST_FOREACH(&node->zygotes, link) {
+    EXL_LIST_FOREACH(&node->zygotes, link)
+    {
         exl_zygote_t *zygote = EXL_CONTAINER(link, exl_zygote_t, link);
         if (strcmp(zygote->key, spec->key) == 0 && zygote->refs) {
             zygote->refs++;
@@ -177,7 +178,8 @@ static void process_ended(exl_zygote_t *zygote, const int *wait_status)
     char tail[EXL_TAIL_SIZE + 1] = "";
     if (zygote->stderr_stream)
         tail[exl_stream_tail(zygote->stderr_stream, 0, tail)] = '\0';
-    EXL_LIST_FOREACH_SAFE(&zygote->workers, link) {
+    EXL_LIST_FOREACH_SAFE(&zygote->workers, link)
+    {
         exl_worker_t *worker = EXL_CONTAINER(link, exl_worker_t, zygote_link);
         if (worker->pid) {
             /* Their parent was the zygote, and nobody has waited for them: the pid is still theirs. */
@@ -191,7 +193,7 @@ static void process_ended(exl_zygote_t *zygote, const int *wait_status)
                           online ? "its zygote was killed" : "the zygote, which starts workers, could not start", 0);
     }
     EXL_LIST_FOREACH_SAFE(&zygote->templates, template_link)
-        process_ended(EXL_CONTAINER(template_link, exl_zygote_t, link), NULL);
+    process_ended(EXL_CONTAINER(template_link, exl_zygote_t, link), NULL);
     if (zygote->parent) {
         (void)exl_idmap_remove(&zygote->node->processes, zygote->id);
         exl_list_remove(&zygote->link);
@@ -319,8 +321,7 @@ static int start_process(exl_zygote_t *zygote, exl_error_t *err)
     if (rc < 0) {
         (void)exl_error_set(err, rc, "cannot make a pipe: %s", exl_strerror(rc));
     } else {
-        exl_spawn_t spawn = {
-            .argv = zygote->argv, .envp = zygote->envp, .control_fd = pair[1], .stderr_fd = stderr_fd};
+        exl_spawn_t spawn = {.argv = zygote->argv, .envp = zygote->envp, .control_fd = pair[1], .stderr_fd = stderr_fd};
         rc = exl_spawn(&spawn, &zygote->pid, err);
         (void)close(stderr_fd);
     }
@@ -368,7 +369,7 @@ void exl_zygote_release(exl_zygote_t *zygote)
         zygote_free(zygote);
     } else if (zygote->state != EXL_ZYGOTE_ENDING) {
         EXL_LIST_FOREACH_SAFE(&zygote->templates, link)
-            process_ended(EXL_CONTAINER(link, exl_zygote_t, link), NULL);
+        process_ended(EXL_CONTAINER(link, exl_zygote_t, link), NULL);
         end_process(zygote);
     }
 }
@@ -398,8 +399,7 @@ int exl_zygote_fork(exl_zygote_t *zygote, exl_worker_t *worker, const int *fds, 
     if (rc == 0 && zygote->state == EXL_ZYGOTE_ENDING)
         rc = exl_error_set(err, -EAGAIN, "the zygote is ending");
     if (rc == 0) {
-        exl_frame_t frame = {
-            .type = EXL_FRAME_FORK, .id = worker->id, .arg = preloaded ? EXL_FORK_PRELOADED : 0};
+        exl_frame_t frame = {.type = EXL_FRAME_FORK, .id = worker->id, .arg = preloaded ? EXL_FORK_PRELOADED : 0};
         rc = request(zygote, frame, NULL, fds, nfds);
         if (rc == 0) {
             exl_list_push_back(&zygote->workers, &worker->zygote_link);
@@ -421,13 +421,15 @@ void exl_zygote_kill(exl_zygote_t *zygote, uint64_t worker_id, int signal)
 
 void exl_zygotes_abandon(exl_list_t *zygotes)
 {
-    EXL_LIST_FOREACH(zygotes, link) {
+    EXL_LIST_FOREACH(zygotes, link)
+    {
         exl_zygote_t *zygote = EXL_CONTAINER(link, exl_zygote_t, link);
         if (zygote->control.fd >= 0)
             (void)close(zygote->control.fd);
         if (zygote->pidfd >= 0)
             (void)close(zygote->pidfd);
-        EXL_LIST_FOREACH(&zygote->workers, worker_link) {
+        EXL_LIST_FOREACH(&zygote->workers, worker_link)
+        {
             exl_worker_t *worker = EXL_CONTAINER(worker_link, exl_worker_t, zygote_link);
             if (worker->channel.fd >= 0)
                 (void)close(worker->channel.fd);
@@ -449,7 +451,8 @@ static bool same_bytes(const exl_payload_t *a, const exl_payload_t *b)
 
 static exl_zygote_t *find_template(const exl_zygote_t *zygote, uint64_t key, const exl_payload_t *setup)
 {
-    EXL_LIST_FOREACH(&zygote->templates, link) {
+    EXL_LIST_FOREACH(&zygote->templates, link)
+    {
         exl_zygote_t *template = EXL_CONTAINER(link, exl_zygote_t, link);
         if (template->function_key == key && same_bytes(template->setup, setup))
             return template;
@@ -468,7 +471,8 @@ static bool make_room(exl_zygote_t *zygote)
 {
     if (zygote->ntemplates < MAX_TEMPLATES)
         return true;
-    EXL_LIST_FOREACH(&zygote->templates, link) {
+    EXL_LIST_FOREACH(&zygote->templates, link)
+    {
         exl_zygote_t *template = EXL_CONTAINER(link, exl_zygote_t, link);
         if (!exl_list_empty(&template->workers))
             continue;

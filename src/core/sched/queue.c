@@ -50,8 +50,7 @@ static struct exl_queue_lane *lane_new(exl_queue_t *queue, const exl_queue_item_
         at++;
     memmove(queue->lanes + at + 1, queue->lanes + at, (queue->nlanes - at) * sizeof *queue->lanes);
     queue->nlanes++;
-    queue->lanes[at] =
-        (struct exl_queue_lane){.priority = item->priority, .request = item->request, .items = items};
+    queue->lanes[at] = (struct exl_queue_lane){.priority = item->priority, .request = item->request, .items = items};
     return &queue->lanes[at];
 }
 

@@ -17,9 +17,9 @@ typedef enum exl_blame {
 typedef struct exl_failure {
     _Atomic uint32_t refs;
     exl_blame_t blame;
-    pid_t pid;        /* 0: there was no process */
+    pid_t pid; /* 0: there was no process */
     bool status_known;
-    int wait_status;  /* as from waitpid */
+    int wait_status;   /* as from waitpid */
     uint32_t restarts; /* how often the call had been started again before */
     char *reason;      /* owned; one line */
     char *stderr_tail; /* owned; "" if nothing was written */

@@ -59,25 +59,25 @@ struct exl_task {
     _Atomic uint32_t refs;
     _Atomic uint8_t state;
     uint8_t outcome;
-    bool cloudpickled;      /* the worker will need cloudpickle */
-    bool observed;          /* goes through the delivery queue, see engine/wait.h */
-    struct exl_pool *pool;  /* borrowed; NULL once done */
-    exl_payload_t *call;    /* owned until done */
+    bool cloudpickled;        /* the worker will need cloudpickle */
+    bool observed;            /* goes through the delivery queue, see engine/wait.h */
+    struct exl_pool *pool;    /* borrowed; NULL once done */
+    exl_payload_t *call;      /* owned until done */
     exl_shared_t **functions; /* owned references: functions by value that the call names */
-    exl_payload_t *setup;    /* owned or NULL: environment of a one-process-per-call call */
-    exl_payload_t *options;  /* owned or NULL */
-    uint64_t function_id;    /* of a map: the call's function, one of `functions`; the payload holds arguments only */
+    exl_payload_t *setup;     /* owned or NULL: environment of a one-process-per-call call */
+    exl_payload_t *options;   /* owned or NULL */
+    uint64_t function_id;     /* of a map: the call's function, one of `functions`; the payload holds arguments only */
     uint32_t nfunctions;
-    uint64_t import_key;     /* equal for calls of one function; 0: unknown */
+    uint64_t import_key;            /* equal for calls of one function; 0: unknown */
     exl_dependency_t *dependencies; /* owned until done */
     uint32_t ndependencies, npending;
-    uint32_t holds; /* submissions under way that name this task: its result must not be dropped */
+    uint32_t holds;         /* submissions under way that name this task: its result must not be dropped */
     exl_edge_t *dependents; /* owned list */
     uint32_t restarts;
-    struct exl_worker *worker; /* borrowed; while placed or running */
-    uint64_t number;           /* on that worker */
-    exl_payload_t *result;     /* owned; of RESULT and EXCEPTION */
-    exl_failure_t *failure;    /* owned; of LOST */
+    struct exl_worker *worker;  /* borrowed; while placed or running */
+    uint64_t number;            /* on that worker */
+    exl_payload_t *result;      /* owned; of RESULT and EXCEPTION */
+    exl_failure_t *failure;     /* owned; of LOST */
     struct exl_waiter *waiters; /* borrowed list of threads in exl_task_wait() */
     void *observer;             /* the future to complete through the delivery queue */
     exl_task_t *next_delivery;

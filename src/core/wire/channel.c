@@ -14,7 +14,7 @@
 #include "base/error.h"
 
 struct exl_channel_attachment {
-    uint64_t position; /* of the frame's first byte, counted like exl_channel_t.sent */
+    uint64_t position;      /* of the frame's first byte, counted like exl_channel_t.sent */
     exl_payload_t *payload; /* owned: keeps the memory file open until it has left */
     bool take;
     unsigned nfds;
@@ -98,9 +98,8 @@ int exl_channel_queue(exl_channel_t *channel, exl_frame_t frame, exl_payload_t *
         struct exl_channel_attachment *attachment = attachment_add(channel);
         if (!attachment)
             return -ENOMEM;
-        *attachment = (struct exl_channel_attachment){.position = channel->sent + exl_buffer_size(&channel->out),
-                                                      .take = take_fds,
-                                                      .nfds = nfds};
+        *attachment = (struct exl_channel_attachment){
+            .position = channel->sent + exl_buffer_size(&channel->out), .take = take_fds, .nfds = nfds};
         if (nfds)
             memcpy(attachment->fds, fds, nfds * sizeof *fds);
         if (file >= 0) {

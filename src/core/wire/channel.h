@@ -13,11 +13,11 @@
 #include "wire/frame.h"
 
 typedef struct exl_channel {
-    int fd;           /* owned; -1 when closed */
-    bool ended;       /* the peer has closed */
-    exl_buffer_t in;  /* received, not yet handed out */
-    exl_buffer_t out; /* queued, not yet taken by the kernel */
-    uint64_t sent;    /* bytes that have left `out` since the channel was made */
+    int fd;                                     /* owned; -1 when closed */
+    bool ended;                                 /* the peer has closed */
+    exl_buffer_t in;                            /* received, not yet handed out */
+    exl_buffer_t out;                           /* queued, not yet taken by the kernel */
+    uint64_t sent;                              /* bytes that have left `out` since the channel was made */
     struct exl_channel_attachment *attachments; /* owned ring: descriptors and where in the stream they go */
     unsigned first_attachment, nattachments, attachment_capacity;
     int *fds; /* owned: descriptors received, not yet claimed by a frame */

@@ -10,15 +10,25 @@ static const uint8_t magic[4] = {'E', 'X', 'L', '1'};
 const char *exl_frame_type_to_string(uint8_t type)
 {
     static const char *const names[EXL_FRAME_TYPES] = {
-        [EXL_FRAME_SETUP] = "setup",           [EXL_FRAME_FUNCTION] = "function",      [EXL_FRAME_FORGET] = "forget",
-        [EXL_FRAME_DEPENDENCY] = "dependency", [EXL_FRAME_OPTIONS] = "options",
-        [EXL_FRAME_CALL] = "call",             [EXL_FRAME_END] = "end",
-        [EXL_FRAME_READY] = "ready",           [EXL_FRAME_SETUP_FAILED] = "setup failed",
-        [EXL_FRAME_RESULT] = "result",         [EXL_FRAME_EXCEPTION] = "exception",
-        [EXL_FRAME_IMPORTS] = "imports",       [EXL_FRAME_FORK] = "fork",
-        [EXL_FRAME_TEMPLATE] = "template",     [EXL_FRAME_KILL] = "kill",
-        [EXL_FRAME_ONLINE] = "online",         [EXL_FRAME_FORKED] = "forked",
-        [EXL_FRAME_NOT_FORKED] = "not forked", [EXL_FRAME_EXITED] = "exited",
+        [EXL_FRAME_SETUP] = "setup",
+        [EXL_FRAME_FUNCTION] = "function",
+        [EXL_FRAME_FORGET] = "forget",
+        [EXL_FRAME_DEPENDENCY] = "dependency",
+        [EXL_FRAME_OPTIONS] = "options",
+        [EXL_FRAME_CALL] = "call",
+        [EXL_FRAME_END] = "end",
+        [EXL_FRAME_READY] = "ready",
+        [EXL_FRAME_SETUP_FAILED] = "setup failed",
+        [EXL_FRAME_RESULT] = "result",
+        [EXL_FRAME_EXCEPTION] = "exception",
+        [EXL_FRAME_IMPORTS] = "imports",
+        [EXL_FRAME_FORK] = "fork",
+        [EXL_FRAME_TEMPLATE] = "template",
+        [EXL_FRAME_KILL] = "kill",
+        [EXL_FRAME_ONLINE] = "online",
+        [EXL_FRAME_FORKED] = "forked",
+        [EXL_FRAME_NOT_FORKED] = "not forked",
+        [EXL_FRAME_EXITED] = "exited",
     };
     return type < EXL_FRAME_TYPES && names[type] ? names[type] : "unknown";
 }

@@ -34,9 +34,9 @@ enum exl_frame_flag {
 
 enum exl_frame_type {
     /* engine to worker */
-    EXL_FRAME_SETUP = 1, /* id: worker, arg: its index; descriptor: stdout; payload: environment and initializer */
-    EXL_FRAME_FUNCTION, /* id: a function; payload: its pickle; without: the function of the next call */
-    EXL_FRAME_FORGET,   /* all functions */
+    EXL_FRAME_SETUP = 1,  /* id: worker, arg: its index; descriptor: stdout; payload: environment and initializer */
+    EXL_FRAME_FUNCTION,   /* id: a function; payload: its pickle; without: the function of the next call */
+    EXL_FRAME_FORGET,     /* all functions */
     EXL_FRAME_DEPENDENCY, /* arg: index; payload: a result that the next call takes as argument */
     EXL_FRAME_OPTIONS,    /* payload: options of the next call */
     EXL_FRAME_CALL,       /* id: sequence number, arg: see below, epoch; payload: the call */
