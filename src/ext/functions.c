@@ -131,17 +131,12 @@ static int note_globals(entry_t *entry, PyFunctionObject *function)
     return PyErr_Occurred() ? -1 : 0;
 }
 
-static bool same_annotations(const entry_t *entry, const PyFunctionObject *function)
-{
-    return entry->annotations == function->func_annotations;
-}
-
 /* Whether the function, and all that it names, is what it was. */
 static bool is_current(const entry_t *entry, const PyFunctionObject *function)
 {
     if (entry->globals != function->func_globals || entry->defaults != function->func_defaults ||
         entry->name != function->func_name || entry->qualname != function->func_qualname ||
-        !same_annotations(entry, function) || function->func_kwdefaults || function->func_closure ||
+        entry->annotations != function->func_annotations || function->func_kwdefaults || function->func_closure ||
         (function->func_dict && PyDict_GET_SIZE(function->func_dict)))
         return false;
     for (Py_ssize_t i = 0; i < entry->nnames; i++)

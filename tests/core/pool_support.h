@@ -73,4 +73,8 @@ void gate_pass(const gate_t *gate, size_t count);
 void gate_expect(const gate_t *gate, const char *text);
 pid_t gate_pid(const gate_t *gate);
 
+/* A thread's main function: submits to the pool and waits, 500 times. NULL, or the pool when a call could not be made or
+ * did not end in time. */
+void *exl_test_submit_and_wait(void *pool);
+
 #endif

@@ -131,29 +131,12 @@ static void a_child_delivers_nothing_of_its_parents(void **state)
     gate_close(&gate);
 }
 
-/* Threads submit while others fork: the lock is never inherited locked. */
-static void *submit_and_wait(void *argument)
-{
-    exl_pool_t *pool = argument;
-    exl_segment_t body = {"text", 4};
-    for (int i = 0; i < 500; i++) {
-        exl_call_t call = {.request = {.cores = 1}};
-        exl_task_t *task = NULL;
-        if (exl_payload_create(&body, 1, NULL, 0, NULL, NULL, &call.call) < 0 ||
-            exl_pool_submit(pool, &call, &task, NULL) < 0 || exl_task_wait(task, exl_test_soon_ns()) < 0)
-            return pool;
-        exl_payload_unref(call.call);
-        exl_task_unref(task);
-    }
-    return NULL;
-}
-
 static void forking_while_calls_run(void **state)
 {
     pthread_t thread;
     void *failed;
     exl_pool_t *pool = stub_crew(2);
-    assert_int_equal(pthread_create(&thread, NULL, submit_and_wait, pool), 0);
+    assert_int_equal(pthread_create(&thread, NULL, exl_test_submit_and_wait, pool), 0);
     for (int i = 0; i < 20; i++) {
         pid_t pid = fork();
         if (pid == 0) {

@@ -154,30 +154,13 @@ static void the_engine_may_end_while_a_thread_waits(void **state)
     }
 }
 
-/* Several threads wait, time and again, for calls that end in any order. */
-static void *submit_and_wait(void *argument)
-{
-    exl_pool_t *pool = argument;
-    exl_segment_t body = {"text", 4};
-    for (int i = 0; i < 500; i++) {
-        exl_call_t call = {.request = {.cores = 1}};
-        exl_task_t *task = NULL;
-        if (exl_payload_create(&body, 1, NULL, 0, NULL, NULL, &call.call) < 0 ||
-            exl_pool_submit(pool, &call, &task, NULL) < 0 || exl_task_wait(task, exl_test_soon_ns()) < 0)
-            return pool;
-        exl_payload_unref(call.call);
-        exl_task_unref(task);
-    }
-    return NULL;
-}
-
 static void threads_take_turns(void **state)
 {
     enum { THREADS = 4 };
     pthread_t threads[THREADS];
     exl_pool_t *pool = stub_crew(2);
     for (int i = 0; i < THREADS; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, submit_and_wait, pool), 0);
+        assert_int_equal(pthread_create(&threads[i], NULL, exl_test_submit_and_wait, pool), 0);
     for (int i = 0; i < THREADS; i++) {
         void *failed;
         assert_int_equal(pthread_join(threads[i], &failed), 0);

@@ -8,11 +8,9 @@
 #include <errno.h>
 #include <signal.h>
 
-#include "sched/place.h"
-
 /* DEPTH: calls given to one worker at once. From a submitting thread only SUBMIT_DEPTH, so that a burst of submissions
  * costs few system calls: the engine fills up to DEPTH when answers come, and only below REFILL, many calls in one write. */
-enum { DEPTH = 32, REFILL = 16, SUBMIT_DEPTH = 2, MAX_AHEAD_BYTES = 128 * 1024, MAX_WORKERS = 4096 };
+enum { DEPTH = 32, REFILL = 16, SUBMIT_DEPTH = 2, MAX_AHEAD_BYTES = 128 * 1024 };
 
 static const exl_resources_t unlimited = {0};
 
