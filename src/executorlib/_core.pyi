@@ -18,6 +18,7 @@ class Pool:
         setup: bytes = b"",
         allow_futures: bool = True,
         exclusive_wide: bool = True,
+        imports: Callable[[list[bytes]], bytes] | None = None,
     ) -> None: ...
     closed: bool
     def submit(

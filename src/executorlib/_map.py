@@ -56,12 +56,12 @@ class Pace:
     """How long calls of a function take, as seen by earlier maps; decides how many go in one message.
 
     A call of some ten microseconds costs less than its own message. Once a map has shown that calls of a function are
-    that short, later maps send them in batches: large enough to be cheap, small enough that a batch takes about a
-    millisecond and every worker has one.
+    that short, later maps send them in batches. A batch takes between a tenth of a millisecond, which is what waking
+    one more worker costs, and a millisecond; within that, every worker has one.
     """
 
     SHORT = 1e-3  # seconds: longer calls always go one by one
-    SPAN = 1e-3  # seconds that a batch may take
+    LEAST, MOST = 1e-4, 1e-3  # seconds that a batch may take
 
     __slots__ = ("_seconds",)
 
@@ -72,7 +72,9 @@ class Pace:
         seconds = self._seconds.get(key)
         if seconds is None or seconds > self.SHORT:
             return 1
-        return max(1, min(-(-count // workers), int(self.SPAN / max(seconds, 1e-6))))
+        seconds = max(seconds, 1e-6)
+        share = -(-count // workers)
+        return max(1, int(min(max(share, self.LEAST / seconds), self.MOST / seconds)))
 
     def note(self, key: Any, seconds: float) -> None:
         if len(self._seconds) > 1000:
@@ -86,16 +88,18 @@ def pace_key(function: Any) -> Any:
 
 
 def timed(results: Iterator[Any], pace: Pace, key: Any, count: int, workers: int, started: float) -> Iterator[Any]:
-    """Passes the results on, and notes the pace when all are there."""
+    """Passes the results on, and notes when all are there what the pace was at most."""
     yield from results
     if count:
         pace.note(key, (monotonic() - started) * min(workers, count) / count)
 
 
-def batched_results(batches: Iterator[tuple]) -> Iterator[Any]:
-    """The items of each batch; raises what ended one. Closing this closes `batches`."""
+def batched_results(batches: Iterator[tuple], pace: Pace, key: Any) -> Iterator[Any]:
+    """The items of each batch, whose pace is noted; raises what ended one. Closing this closes `batches`."""
     try:
-        for values, failure in batches:
+        for values, failure, seconds in batches:
+            if values:
+                pace.note(key, seconds / len(values))
             yield from values
             if failure is not None:
                 from executorlib._errors import set_remote_cause

@@ -17,6 +17,7 @@ from executorlib import _core, _errors, _worker
 from executorlib._callable import check_callable, takes_worker_id
 from executorlib._environment import snapshot, zygote
 from executorlib._errors import ResourceError
+from executorlib._imports import libraries_named
 from executorlib._lifetime import adopt, forget
 from executorlib._map import Pace, batched_results, chained, chunks, pace_key, resolve, results, timed
 from executorlib._resources import Request, check, check_limit, first_difference
@@ -83,6 +84,7 @@ class PoolExecutor(BaseExecutor):
             setup=self._lasting_setup(init_function) if persistent else b"",
             allow_futures=allow_futures,
             exclusive_wide=max_cores is None,
+            imports=libraries_named if self._shares_imports(init_function) else None,
         )
         if log_obj_size:
             self._batches = False
@@ -154,10 +156,9 @@ class PoolExecutor(BaseExecutor):
         size = self._pace.batch_size(key, len(calls), workers)
         if size == 1:
             found = results(self._map(fn, tuple(zip(*calls, strict=True)) if calls else ((),)), deadline)
-        else:
-            batches = [calls[start : start + size] for start in range(0, len(calls), size)]
-            found = batched_results(results(self._map(_worker.Batch(fn), (batches,)), deadline))
-        return timed(found, self._pace, key, len(calls), workers, started)
+            return timed(found, self._pace, key, len(calls), workers, started)
+        batches = [calls[start : start + size] for start in range(0, len(calls), size)]
+        return batched_results(results(self._map(_worker.Batch(fn), (batches,)), deadline), self._pace, key)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._pool.shutdown(wait, cancel_futures)
@@ -192,6 +193,14 @@ class PoolExecutor(BaseExecutor):
         if request.cwd is not None:
             os.makedirs(request.cwd, exist_ok=True)
         return request
+
+    def _shares_imports(self, init_function: Callable | None) -> bool:
+        """Whether libraries are imported once, before the workers are forked.
+
+        An initializer may set variables for the sake of an import; one worker has nobody to share with; and with
+        several threads per call, libraries that start them at import could not be forked.
+        """
+        return self._persistent and init_function is None and self._workers != 1 and self._default.threads == 1
 
     def _lasting_setup(self, init_function: Callable | None) -> bytes:
         setup = snapshot().describe(self._zygote, self._default)

@@ -37,7 +37,7 @@ class Chunk:
 class Batch:
     """Applies a function to argument tuples up to the first that fails; what `map` submits for calls known to be short.
 
-    Returns the results, and None or (exception, text of its traceback) of the call that ended it.
+    Returns the results, None or (exception, text of its traceback) of the call that ended it, and the seconds it took.
     """
 
     __module__ = _ALIAS
@@ -46,9 +46,12 @@ class Batch:
         self.function = function
 
     def __call__(self, calls: list[tuple]) -> tuple:
+        from time import perf_counter
+
         function = self.function
         results = []
         append = results.append
+        started = perf_counter()
         try:
             for arguments in calls:
                 result = function(*arguments)
@@ -56,8 +59,8 @@ class Batch:
                     check_picklable(result)
                 append(result)
         except BaseException as exception:
-            return results, dump_exception(exception, None, None)
-        return results, None
+            return results, dump_exception(exception, None, None), perf_counter() - started
+        return results, None, perf_counter() - started
 
 
 # Names of types whose instances can be pickled: others are tried one by one, so that a failure is that call's alone.
@@ -93,32 +96,35 @@ def preload() -> None:
     """Import what unpickles functions by value."""
     import gc
 
+    gc.disable()  # imports make much that stays: looking through it again and again takes a tenth of their time
     try:  # noqa: SIM105 - contextlib would be one more import
         import cloudpickle  # noqa: F401
     except ImportError:
         pass  # the setup may bring a path on which it is
+    gc.enable()
     # What is there now stays for good: collections in workers need not look at it, nor copy its pages.
     gc.collect()
     gc.freeze()
 
 
 def become_template(setup: bytes, modules: bytes) -> bool:
-    """Import, before forks, what a call imported; False if that started threads, which a fork would lose."""
+    """Import, before forks, what calls import; False if that did what a fork does not survive: threads, MPI."""
     import gc
     import os
     from _pickle import loads
 
     apply_setup(loads(setup))
+    gc.disable()
     for name in loads(modules):
         try:
             __import__(name)
         except BaseException:
             continue
-    gc.collect()
+    gc.enable()
     gc.freeze()
     global _template_setup
     _template_setup = setup
-    return len(os.listdir("/proc/self/task")) == 1
+    return len(os.listdir("/proc/self/task")) == 1 and "mpi4py.MPI" not in sys.modules
 
 
 _template_setup: "bytes | None" = None
@@ -349,9 +355,7 @@ def importable_since(nmodules: int) -> bytes:
     import os
     from _pickle import dumps
 
-    libraries = tuple(
-        os.path.join(entry, "") for entry in {*sys.path, *map(os.path.dirname, [os.__file__])} if is_library(entry)
-    )
+    libraries = library_directories()
     if os.environ._data != _environ_at_start:
         return b""
     names = [
@@ -363,6 +367,13 @@ def importable_since(nmodules: int) -> bytes:
 
 
 _environ_at_start: "dict | None" = None
+
+
+def library_directories() -> "tuple[str, ...]":
+    """Of the standard library and of installed packages, with a separator at the end."""
+    import os
+
+    return tuple(os.path.join(entry, "") for entry in {*sys.path, os.path.dirname(os.__file__)} if is_library(entry))
 
 
 def is_library(directory: str) -> bool:

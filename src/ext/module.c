@@ -183,6 +183,8 @@ static int module_exec(PyObject *module)
         {&state->str_qualname, "__qualname__"},
         {&state->str_reduce, "__reduce__"},
         {&state->str_cloudpickle, "cloudpickle.cloudpickle"},
+        {&state->str_shape, "shape"},
+        {&state->str_dtype, "dtype"},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!(*names[i].slot = PyUnicode_InternFromString(names[i].text)))
@@ -198,7 +200,7 @@ static int module_exec(PyObject *module)
             &(state)->stdlib_future, &(state)->stdlib_cancelled_error, &(state)->stdlib_timeout_error,                 \
             &(state)->condition_factory, &(state)->thread_factory, &(state)->by_value_registry,                        \
             &(state)->cloudpickler_factory, &(state)->cloudpickler, &(state)->error_factory, &(state)->remote_cause,   \
-            &(state)->functions, &(state)->delivery_thread, &(state)->worker                                           \
+            &(state)->functions, &(state)->delivery_thread, &(state)->worker, &(state)->ndarray, &(state)->float64     \
     }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "arrays.h"
 #include "buffer.h"
 #include "engine/wait.h"
 #include "functions.h"
@@ -165,6 +166,10 @@ PyObject *exl_reducer_override(PyObject *module, PyObject *object)
     } else if (state->stdlib_future && PyObject_TypeCheck(object, (PyTypeObject *)state->stdlib_future) &&
                !PyObject_TypeCheck(object, state->future_base)) {
         return exl_foreign_future(module, object);
+    } else {
+        PyObject *reduced = exl_array_reduce(state, object);
+        if (reduced || PyErr_Occurred())
+            return reduced;
     }
     return Py_NewRef(Py_NotImplemented);
 }

@@ -18,6 +18,7 @@ typedef struct {
     /* The last setup of one-process-per-call calls: the facade passes the same bytes while nothing changed. */
     PyObject *setup;
     exl_payload_t *setup_payload;
+    PyObject *imports; /* f(pickles) says what the first call imports, or NULL once it was asked */
 } PoolObject;
 
 typedef struct {
@@ -82,15 +83,15 @@ static int create(PoolObject *self, const char *key, PyObject *argv, PyObject *e
 static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"zygote", "persistent",    "max_cores",      "max_workers", "restart_limit",
-                            "setup",  "allow_futures", "exclusive_wide", NULL};
+                            "setup",  "allow_futures", "exclusive_wide", "imports",     NULL};
     PoolObject *self = (PoolObject *)object;
     const char *key = NULL;
-    PyObject *argv = NULL, *envp = NULL, *setup = NULL;
+    PyObject *argv = NULL, *envp = NULL, *setup = NULL, *imports = NULL;
     int persistent = 0, allow_futures = 1, exclusive_wide = 1;
     exl_pool_config_t config = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$(sOO)pIIISpp:Pool", names, &key, &argv, &envp, &persistent,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$(sOO)pIIISppO:Pool", names, &key, &argv, &envp, &persistent,
                                      &config.max_cores, &config.max_workers, &config.restart_limit, &setup,
-                                     &allow_futures, &exclusive_wide))
+                                     &allow_futures, &exclusive_wide, &imports))
         return -1;
     if (self->pool || !key) {
         PyErr_SetString(PyExc_TypeError, key ? "a pool is initialized once" : "a pool needs a zygote");
@@ -98,6 +99,8 @@ static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
     }
     self->persistent = config.persistent = persistent;
     self->allow_futures = allow_futures;
+    if (imports && imports != Py_None)
+        self->imports = Py_NewRef(imports);
     if (setup && PyBytes_GET_SIZE(setup) && exl_payload_of_bytes(setup, &config.setup) < 0)
         return -1;
     int rc = create(self, key, argv, envp, &config);
@@ -115,6 +118,7 @@ static void pool_dealloc(PyObject *object)
     }
     exl_payload_unref(self->setup_payload);
     Py_XDECREF(self->setup);
+    Py_XDECREF(self->imports);
     type->tp_free(object);
     Py_DECREF(type);
 }
@@ -218,6 +222,41 @@ static int name_functions(exl_submission_t *submission, const exl_submission_t *
     return 0;
 }
 
+/* All pickles of a call: its own and those of the functions it names. */
+static PyObject *pickles_of(const exl_submission_t *submission)
+{
+    PyObject *pickles = PyList_New(0);
+    int rc = pickles ? 0 : -1;
+    for (size_t i = 0; rc == 0 && i < submission->nchunks; i++)
+        rc = PyList_Append(pickles, submission->chunks[i]);
+    for (size_t i = 0; rc == 0 && i < submission->nfunctions; i++) {
+        PyObject *pickle = exl_payload_bytes(submission->functions[i]->payload);
+        rc = pickle ? PyList_Append(pickles, pickle) : -1;
+        Py_XDECREF(pickle);
+    }
+    if (rc < 0)
+        Py_CLEAR(pickles);
+    return pickles;
+}
+
+/* What the first call is going to import, so that it is imported once and not by each worker. A hint: nothing is lost
+ * without it. */
+static exl_payload_t *imports_of(PoolObject *self, const exl_submission_t *submission)
+{
+    exl_payload_t *payload = NULL;
+    PyObject *imports = self->imports;
+    self->imports = NULL;
+    PyObject *pickles = pickles_of(submission);
+    PyObject *names = pickles ? PyObject_CallOneArg(imports, pickles) : NULL;
+    if (names && PyBytes_Check(names) && PyBytes_GET_SIZE(names))
+        (void)exl_payload_of_bytes(names, &payload);
+    Py_XDECREF(names);
+    Py_XDECREF(pickles);
+    Py_DECREF(imports);
+    PyErr_Clear();
+    return payload;
+}
+
 /* Pickles `object` and submits it as `call`, with the functions of `shared` (may be NULL). */
 static PyObject *submit(PoolObject *self, exl_state_t *state, const exl_call_t *shape, PyObject *object, bool by_value,
                         const exl_submission_t *shared)
@@ -237,6 +276,8 @@ static PyObject *submit(PoolObject *self, exl_state_t *state, const exl_call_t *
         call.nfunctions = (uint32_t)submission.nfunctions;
         call.producers = submission.producers;
         call.nproducers = submission.nproducers;
+        if (self->imports)
+            call.imports = imports_of(self, &submission);
         int rc = exl_pool_submit(self->pool, &call, &task, NULL);
         if (rc == EXL_ECLOSED)
             PyErr_SetString(PyExc_RuntimeError, "cannot schedule new futures after shutdown");
@@ -245,6 +286,7 @@ static PyObject *submit(PoolObject *self, exl_state_t *state, const exl_call_t *
         else if (!(future = exl_future_new(state, task, submission.size)))
             exl_task_unref(task);
     }
+    exl_payload_unref(call.imports);
     exl_payload_unref(call.call);
     exl_submission_fini(&submission);
     return future;

@@ -23,6 +23,8 @@ typedef struct exl_state {
     PyObject *pickler;       /* a ready pickler, or NULL while it is in use */
     PyObject *buffer_callback;
     PyObject *str_clear_memo, *str_dump, *str_raw, *str_module, *str_qualname, *str_reduce, *str_cloudpickle;
+    PyObject *str_shape, *str_dtype;
+    PyObject *ndarray, *float64;    /* numpy's, once one was pickled */
     PyObject *protocol;             /* int 5 */
     _Atomic(exl_pins_t *) released; /* pins that any thread dropped, for the next one with the GIL */
 

@@ -20,7 +20,7 @@
 #include "wire/channel.h"
 
 /* Imports that take less than this are not worth a template. */
-enum { SLOW_IMPORT_NS = 4000000 };
+enum { SLOW_IMPORT_NS = 1000000 };
 
 /* Unpickled when first used, and kept: calls on one worker share it. */
 typedef struct {
@@ -40,7 +40,7 @@ typedef struct {
     PyObject *options; /* bytes, of the next call, or NULL */
     PyObject *presets; /* dict: what the initializer made, and the worker's id */
     bool initialized;  /* the initializer made some */
-    bool spins;        /* the last wait was short, so the next one may be */
+    exl_spin_t spin;   /* waiting for the next call */
 } worker_t;
 
 static worker_t *present; /* a process is one worker */
@@ -385,19 +385,16 @@ static bool handle(worker_t *worker, exl_message_t *message)
     }
 }
 
-/* Waits for bytes. Waking a sleeping processor takes longer than a short call: after a short wait, the next one is begun
- * awake, for as long as a wake-up takes, giving way to whoever else wants the processor. */
+/* Waits for bytes, at first awake where the last waits were short. */
 static int await_message(worker_t *worker, exl_message_t *message)
 {
     int64_t begun_ns = exl_clock_ns();
     int rc = 0;
-    while (worker->spins && rc == 0 && exl_clock_ns() - begun_ns < EXL_SPIN_NS) {
+    do
         rc = exl_channel_fill_now(&worker->channel);
-        if (rc == 0)
-            (void)sched_yield();
-    }
+    while (rc == 0 && exl_spin_on(&worker->spin, begun_ns));
     rc = rc < 0 ? rc : exl_channel_receive(&worker->channel, message);
-    worker->spins = exl_clock_ns() - begun_ns < EXL_SPIN_NS && exl_may_spin();
+    exl_spin_learn(&worker->spin, exl_clock_ns() - begun_ns);
     return rc;
 }
 
@@ -449,15 +446,13 @@ static void preload(void)
 
 static const exl_fork_hooks_t fork_hooks = {PyOS_BeforeFork, PyOS_AfterFork_Parent, PyOS_AfterFork_Child, preload};
 
-/* In a fresh template: apply the setup that comes over its channel, import the modules. */
-static bool become_template(exl_state_t *state, const exl_role_t *role)
+/* In a fresh template: apply the setup that comes over its channel, import the modules. Forks may have been asked for
+ * already: the channel goes on to the zygote's loop. */
+static bool become_template(exl_state_t *state, const exl_role_t *role, exl_channel_t *control)
 {
-    exl_channel_t channel;
     exl_message_t message;
-    exl_channel_init(&channel, role->channel_fd);
-    int rc = exl_channel_receive(&channel, &message);
-    channel.fd = -1; /* the zygote's loop goes on with it */
-    exl_channel_fini(&channel);
+    exl_channel_init(control, role->channel_fd);
+    int rc = exl_channel_receive(control, &message);
     if (rc <= 0)
         return false;
     PyObject *setup = message.payload ? exl_payload_bytes(message.payload) : NULL;
@@ -494,11 +489,13 @@ PyObject *exl_zygote_main(PyObject *module, PyObject *argument)
     if (!none)
         return NULL;
     Py_DECREF(none);
-    int rc = exl_zygote_serve(control_fd, driver, &fork_hooks, &role);
+    exl_channel_t control;
+    exl_channel_init(&control, control_fd);
+    int rc = exl_zygote_serve(&control, driver, &fork_hooks, &role);
     while (rc == 0 && role.kind == EXL_ROLE_TEMPLATE) {
-        if (!become_template(state, &role))
+        if (!become_template(state, &role, &control))
             _exit(EXIT_SUCCESS);
-        rc = exl_zygote_serve(role.channel_fd, driver, &fork_hooks, &role);
+        rc = exl_zygote_serve(&control, driver, &fork_hooks, &role);
     }
     if (rc < 0)
         return exl_raise(rc, "the zygote cannot go on");

@@ -354,7 +354,7 @@ static int worker_main(const exl_role_t *role)
     return 0;
 }
 
-static int serve(int control_fd, pid_t driver);
+static int serve(exl_channel_t *control, pid_t driver);
 
 static int template_main(exl_role_t *role, pid_t driver)
 {
@@ -365,17 +365,14 @@ static int template_main(exl_role_t *role, pid_t driver)
     if (exl_channel_receive(&channel, &message) != 1)
         return 0;
     exl_message_fini(&message); /* the setup */
-    int fd = channel.fd;
-    channel.fd = -1;
-    exl_channel_fini(&channel);
-    return serve(fd, driver);
+    return serve(&channel, driver);
 }
 
-static int serve(int control_fd, pid_t driver)
+static int serve(exl_channel_t *control, pid_t driver)
 {
     static const exl_fork_hooks_t hooks = {NULL, NULL, NULL, NULL};
     exl_role_t role = {.kind = EXL_ROLE_ENDED};
-    int rc = exl_zygote_serve(control_fd, driver, &hooks, &role);
+    int rc = exl_zygote_serve(control, driver, &hooks, &role);
     if (rc < 0)
         return 71;
     if (role.kind == EXL_ROLE_WORKER)
@@ -390,5 +387,7 @@ int main(int argc, char **argv)
         (void)!write(STDERR_FILENO, "no zygote today\n", 16);
         return 1;
     }
-    return serve(CONTROL_FD, getppid());
+    exl_channel_t control;
+    exl_channel_init(&control, CONTROL_FD);
+    return serve(&control, getppid());
 }

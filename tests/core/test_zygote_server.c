@@ -97,7 +97,9 @@ static int worker_main(const exl_role_t *role)
 static int zygote_main(int control_fd, pid_t driver)
 {
     exl_role_t role = {.kind = EXL_ROLE_ENDED};
-    int rc = exl_zygote_serve(control_fd, driver, &hooks, &role);
+    exl_channel_t control;
+    exl_channel_init(&control, control_fd);
+    int rc = exl_zygote_serve(&control, driver, &hooks, &role);
     if (rc < 0)
         return 100;
     if (role.kind == EXL_ROLE_ENDED)

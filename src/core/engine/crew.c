@@ -98,6 +98,10 @@ static void gone_cb(exl_worker_t *worker)
         else
             exl__pool_return(task);
     }
+    if (worker->unborn) {
+        exl_payload_unref(pool->imports); /* its template is gone: the next one does its own imports */
+        pool->imports = NULL;
+    }
     if (!worker->ready && !worker->failed && !worker->ending && !exl__pool_retries(pool, worker)) {
         exl_failure_t *failure = exl_worker_failure(worker);
         fail_waiting(pool, worker->start_order, EXL_OUTCOME_LOST, NULL, failure);
@@ -124,7 +128,9 @@ static int start_worker(exl_pool_t *pool, bool preloaded)
 {
     exl_error_t err = {""};
     exl_worker_t *worker;
-    int rc = exl_worker_start(pool->zygote, true, preloaded, &events, pool, &worker, &err);
+    exl_zygote_t *zygote =
+        pool->imports && pool->setup ? exl_zygote_prepare(pool->zygote, pool->setup, pool->imports) : pool->zygote;
+    int rc = exl_worker_start(zygote, true, preloaded, &events, pool, &worker, &err);
     if (rc == -EAGAIN)
         return rc; /* the old zygote is not buried yet; a pass follows when it is */
     if (rc < 0) {

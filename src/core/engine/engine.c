@@ -26,7 +26,7 @@ struct exl_engine {
     bool again;           /* handles changed while the loop ran: run it once more before sleeping */
     bool ending;          /* no references left; goes when the last handle is closed */
     bool led;             /* a waiting thread runs the loop */
-    bool spins;           /* … and waited so shortly that it may again */
+    exl_spin_t spin;      /* … which waits as it has learned to */
     int64_t lease_end_ns; /* until then the engine's thread leaves the loop to the next one that leads */
     int sleepers;
     _Atomic uint32_t turn; /* futex: the engine's thread is to run the loop now */
@@ -194,7 +194,7 @@ static void hand_over(exl_engine_t *engine)
     exl_engine_wake(&engine->turn);
 }
 
-static int poll_loop(exl_engine_t *engine, int limit_ms, bool spin)
+static int poll_loop(exl_engine_t *engine, int limit_ms, exl_spin_t *spin)
 {
     struct pollfd loop = {.fd = uv_backend_fd(&engine->loop), .events = POLLIN};
     int timeout_ms = uv_backend_timeout(&engine->loop);
@@ -203,9 +203,9 @@ static int poll_loop(exl_engine_t *engine, int limit_ms, bool spin)
     exl_engine_unlock();
     int rc = 0;
     int64_t begun_ns = exl_clock_ns();
-    while (spin && rc == 0 && exl_clock_ns() - begun_ns < EXL_SPIN_NS)
-        if ((rc = poll(&loop, 1, 0)) == 0)
-            (void)sched_yield();
+    do
+        rc = spin ? poll(&loop, 1, 0) : 0;
+    while (rc == 0 && spin && exl_spin_on(spin, begun_ns));
     if (rc == 0)
         rc = poll(&loop, 1, timeout_ms);
     rc = rc < 0 ? -errno : rc;
@@ -232,8 +232,8 @@ int exl_engine_lead(exl_engine_t *engine, struct exl_task *task, int64_t deadlin
             break;
         }
         int64_t begun_ns = exl_clock_ns();
-        int events = poll_loop(engine, limit_ms, engine->spins);
-        engine->spins = events > 0 && exl_clock_ns() - begun_ns < EXL_SPIN_NS && exl_may_spin();
+        int events = poll_loop(engine, limit_ms, &engine->spin);
+        exl_spin_learn(&engine->spin, events > 0 ? exl_clock_ns() - begun_ns : INT64_MAX);
         if (events == -EINTR)
             rc = EXL_EINTERRUPTED;
         else if (events == 0)
@@ -254,6 +254,16 @@ int exl_engine_lead(exl_engine_t *engine, struct exl_task *task, int64_t deadlin
     else
         engine->lease_end_ns = exl_clock_ns() + LEASE_NS;
     return rc;
+}
+
+void exl_engine_glance(exl_engine_t *engine)
+{
+    if (engine->led || inside)
+        return;
+    inside = true;
+    run_loop(engine);
+    inside = false;
+    engine->lease_end_ns = exl_clock_ns() + LEASE_NS;
 }
 
 /* The engine's thread leaves the loop to whoever leads. True: look again. */
@@ -279,7 +289,7 @@ static void *engine_main(void *argument)
     while (engine->led || !(engine->ending && exl_list_empty(&engine->node.zygotes))) {
         if (stand_back(engine))
             continue;
-        (void)poll_loop(engine, -1, false);
+        (void)poll_loop(engine, -1, NULL);
         if (!engine->led)
             run_loop(engine);
     }

@@ -59,6 +59,10 @@ bool exl_engine_living(void);
 struct exl_task;
 int exl_engine_lead(exl_engine_t *engine, struct exl_task *task, int64_t deadline_ns);
 
+/* Under the lock: looks for events once, in passing. For a thread that submits a call that waits for others: their answers
+ * need not wait for the engine's thread to get a processor. */
+void exl_engine_glance(exl_engine_t *engine);
+
 /* Under the lock: how many threads sleep until somebody else has run the loop. */
 void exl_engine_sleepers(exl_engine_t *engine, int change);
 

@@ -272,7 +272,8 @@ static void close_pool(exl_pool_t *pool)
     pool->closed = true;
     exl_queue_fini(&pool->queue);
     exl_payload_unref(pool->setup);
-    pool->setup = NULL;
+    exl_payload_unref(pool->imports);
+    pool->setup = pool->imports = NULL;
     exl_zygote_release(pool->zygote);
     pool->zygote = NULL;
     exl_engine_release(pool->engine);
@@ -419,8 +420,12 @@ int exl_pool_submit(exl_pool_t *pool, const exl_call_t *call, exl_task_t **ret_t
     int rc = exl_pool_foreign(pool) ? EXL_EFORKED : pool->closing ? EXL_ECLOSED : 0;
     if (rc == 0 && (rc = exl_graph_link(task, call->producers, call->nproducers)) < 0)
         (void)exl_task_update(task, EXL_TASK_FINISH); /* edges that were made find it done */
+    if (rc == 0 && call->imports && pool->persistent && !pool->imports && !pool->nworkers)
+        pool->imports = exl_payload_ref(call->imports);
     if (rc == 0)
         begin(pool, task);
+    if (rc == 0 && task->npending)
+        exl_engine_glance(pool->engine);
     exl_engine_unlock();
     if (rc < 0) {
         exl_task_unref(task);

@@ -25,6 +25,7 @@ typedef struct exl_pool_config {
 /* What is submitted. All pointers are borrowed; payloads are referenced. */
 typedef struct exl_call {
     exl_payload_t *call, *setup, *options;
+    exl_payload_t *imports;         /* modules that the call is going to import, or NULL; the first call's count */
     exl_shared_t *const *functions; /* referenced */
     uint32_t nfunctions;
     uint64_t function_id, import_key; /* see task.h */

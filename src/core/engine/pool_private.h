@@ -17,7 +17,8 @@ struct exl_pool {
     bool ended;      /* workers have been told to end; the grace timer runs */
     bool grace_open; /* the timer's handle needs closing */
     uint32_t max_workers, restart_limit;
-    exl_payload_t *setup; /* owned or NULL */
+    exl_payload_t *setup;   /* owned or NULL */
+    exl_payload_t *imports; /* owned or NULL; persistent: what a template imports before workers are forked from it */
     exl_queue_t queue;
     exl_resources_t resources; /* one process per call */
     exl_list_t waiting;        /* tasks whose arguments are not there yet */

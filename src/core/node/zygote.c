@@ -41,8 +41,8 @@ struct exl_zygote {
     exl_list_t templates;
     unsigned ntemplates;
     /* Of a template only: */
-    exl_zygote_t *parent; /* borrowed */
-    uint64_t id, function_key;
+    exl_zygote_t *parent;      /* borrowed */
+    uint64_t id, function_key; /* 0: made for persistent workers */
     exl_payload_t *setup, *modules;
 };
 
@@ -171,7 +171,8 @@ static void close_handles(exl_zygote_t *zygote)
 static void process_ended(exl_zygote_t *zygote, const int *wait_status)
 {
     bool expected = zygote->state == EXL_ZYGOTE_ENDING;
-    bool online = zygote->state != EXL_ZYGOTE_STARTING;
+    /* A template that gave up says nothing about its zygote: another is asked for the workers. */
+    bool online = zygote->parent || zygote->state != EXL_ZYGOTE_STARTING;
     zygote->state = EXL_ZYGOTE_ENDING;
     if (!expected && !zygote->parent)
         exl_marked_kill(zygote->marker);
@@ -482,18 +483,17 @@ static bool make_room(exl_zygote_t *zygote)
     return false;
 }
 
-void exl_zygote_learn(exl_zygote_t *zygote, uint64_t key, exl_payload_t *setup, exl_payload_t *modules)
+static exl_zygote_t *make_template(exl_zygote_t *zygote, uint64_t key, exl_payload_t *setup, exl_payload_t *modules)
 {
     int pair[2];
-    if (zygote->parent || zygote->state != EXL_ZYGOTE_ONLINE || !key || !setup || find_template(zygote, key, setup) ||
-        !make_room(zygote) || !exl_payload_region(modules))
-        return;
+    if (!make_room(zygote) || !exl_payload_region(modules))
+        return NULL;
     exl_zygote_t *template = zygote_new(zygote->node);
     if (!template)
-        return;
+        return NULL;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
         zygote_free(template);
-        return;
+        return NULL;
     }
     exl_channel_init(&template->control, pair[0]);
     template->parent = zygote;
@@ -508,7 +508,7 @@ void exl_zygote_learn(exl_zygote_t *zygote, uint64_t key, exl_payload_t *setup, 
         (void)close(pair[1]);
         exl_channel_fini(&template->control);
         zygote_free(template);
-        return;
+        return NULL;
     }
     exl_list_push_back(&zygote->templates, &template->link);
     zygote->ntemplates++;
@@ -516,6 +516,29 @@ void exl_zygote_learn(exl_zygote_t *zygote, uint64_t key, exl_payload_t *setup, 
     if (rc < 0)
         (void)close(pair[1]);
     /* Its setup comes over its own channel, before any fork. */
-    if (rc < 0 || request(template, (exl_frame_t){.type = EXL_FRAME_SETUP}, setup, NULL, 0) < 0)
+    if (rc < 0 || request(template, (exl_frame_t){.type = EXL_FRAME_SETUP}, setup, NULL, 0) < 0) {
         process_ended(template, NULL);
+        return NULL;
+    }
+    return template;
+}
+
+void exl_zygote_learn(exl_zygote_t *zygote, uint64_t key, exl_payload_t *setup, exl_payload_t *modules)
+{
+    if (!zygote->parent && zygote->state == EXL_ZYGOTE_ONLINE && key && setup && !find_template(zygote, key, setup))
+        (void)make_template(zygote, key, setup, modules);
+}
+
+exl_zygote_t *exl_zygote_prepare(exl_zygote_t *zygote, exl_payload_t *setup, exl_payload_t *modules)
+{
+    if (zygote->state != EXL_ZYGOTE_STARTING && zygote->state != EXL_ZYGOTE_ONLINE)
+        return zygote;
+    EXL_LIST_FOREACH(&zygote->templates, link)
+    {
+        exl_zygote_t *template = EXL_CONTAINER(link, exl_zygote_t, link);
+        if (template->function_key == 0 && same_bytes(template->setup, setup) && same_bytes(template->modules, modules))
+            return template;
+    }
+    exl_zygote_t *template = make_template(zygote, 0, setup, modules);
+    return template ? template : zygote;
 }

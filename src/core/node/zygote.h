@@ -52,6 +52,10 @@ exl_node_t *exl_zygote_node(exl_zygote_t *zygote);
  * content. `key` is the function's import key. */
 exl_zygote_t *exl_zygote_for(exl_zygote_t *zygote, uint64_t key, const exl_payload_t *setup);
 
+/* A template that has imported `modules` under `setup`, made now if there is none, and perhaps still at it: what is asked of
+ * it waits. `zygote` itself where none can be made. */
+exl_zygote_t *exl_zygote_prepare(exl_zygote_t *zygote, exl_payload_t *setup, exl_payload_t *modules);
+
 /* A call of `key` under `setup` has imported `modules`: make a template that has them. Best effort. */
 void exl_zygote_learn(exl_zygote_t *zygote, uint64_t key, exl_payload_t *setup, exl_payload_t *modules);
 

@@ -15,7 +15,6 @@
 #include "base/error.h"
 #include "base/idmap.h"
 #include "node/descendants.h"
-#include "wire/channel.h"
 
 struct child {
     uint64_t id;
@@ -197,7 +196,6 @@ static bool handle(struct server *server, exl_message_t *request, exl_role_t *ro
     case EXL_FRAME_TEMPLATE:
         if (request->frame.nfds < 1 || !request->payload)
             break;
-        preload(server);
         return fork_child(server, request, role);
     case EXL_FRAME_KILL:
         kill_tree(server, request->frame.id, (int)request->frame.arg);
@@ -228,6 +226,9 @@ static bool driver_lives(const struct server *server)
 
 static int serve(struct server *server, exl_role_t *role)
 {
+    int waiting = handle_messages(server, role);
+    if (waiting != 0)
+        return waiting;
     for (;;) {
         struct pollfd fds[] = {{.fd = server->control.fd, .events = POLLIN},
                                {.fd = server->signal_fd, .events = POLLIN},
@@ -251,11 +252,10 @@ static int serve(struct server *server, exl_role_t *role)
     }
 }
 
-static int server_init(struct server *server, int control_fd, pid_t driver, const exl_fork_hooks_t *hooks)
+static int server_init(struct server *server, const exl_channel_t *control, pid_t driver, const exl_fork_hooks_t *hooks)
 {
     sigset_t set;
-    *server = (struct server){.driver = driver, .hooks = hooks};
-    exl_channel_init(&server->control, control_fd);
+    *server = (struct server){.control = *control, .driver = driver, .hooks = hooks};
     exl_idmap_init(&server->by_id);
     exl_idmap_init(&server->by_pid);
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -270,10 +270,10 @@ static int server_init(struct server *server, int control_fd, pid_t driver, cons
     return driver_lives(server) ? 0 : EXL_ECLOSED;
 }
 
-int exl_zygote_serve(int control_fd, pid_t driver, const exl_fork_hooks_t *hooks, exl_role_t *ret_role)
+int exl_zygote_serve(exl_channel_t *control, pid_t driver, const exl_fork_hooks_t *hooks, exl_role_t *ret_role)
 {
     struct server server;
-    int rc = server_init(&server, control_fd, driver, hooks);
+    int rc = server_init(&server, control, driver, hooks);
     if (rc == 0) {
         report(&server, EXL_FRAME_ONLINE, 0, 0);
         rc = serve(&server, ret_role);

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "task/payload.h"
+#include "wire/channel.h"
 
 /* What the host language does around a fork. All run on the only thread; may be NULL. */
 typedef struct exl_fork_hooks {
@@ -33,7 +34,7 @@ typedef struct exl_role {
     exl_payload_t *payload; /* template: what to set up and import; owned by the caller */
 } exl_role_t;
 
-/* Serves until the end, or returns in a child that has been forked. Takes `control_fd`. */
-int exl_zygote_serve(int control_fd, pid_t driver, const exl_fork_hooks_t *hooks, exl_role_t *ret_role);
+/* Serves until the end, or returns in a child that has been forked. Takes the channel, with what it has received before. */
+int exl_zygote_serve(exl_channel_t *control, pid_t driver, const exl_fork_hooks_t *hooks, exl_role_t *ret_role);
 
 #endif
