@@ -26,8 +26,7 @@ class Pool:
         fn: Callable,
         args: tuple,
         kwargs: dict[str, Any],
-        cores: int = 1,
-        priority: int = 0,
+        needs: tuple[int, ...],
         setup: bytes | None = None,
         options: bytes | None = None,
     ) -> Future: ...
@@ -35,8 +34,7 @@ class Pool:
         self,
         fn: Callable,
         iterables: tuple[Iterable, ...],
-        cores: int = 1,
-        priority: int = 0,
+        needs: tuple[int, ...],
         setup: bytes | None = None,
         options: bytes | None = None,
     ) -> list[Future]: ...

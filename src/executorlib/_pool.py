@@ -129,7 +129,7 @@ class PoolExecutor(BaseExecutor):
             self._checked = check_callable(fn)
         request = self._default if resource_dict is None else self._request(resource_dict)
         setup = None if self._persistent else snapshot().setup(self._zygote, request)
-        return self._pool.submit(fn, args, kwargs, request.cores, request.priority, setup, request.options)
+        return self._pool.submit(fn, args, kwargs, request.needs, setup, request.options)
 
     def map(
         self, fn: Callable, *iterables: Iterable | Future, timeout: float | None = None, chunksize: int = 1
@@ -174,7 +174,7 @@ class PoolExecutor(BaseExecutor):
     def _map(self, fn: Callable, iterables: tuple[Iterable, ...]) -> list[Future]:
         request = self._default
         setup = None if self._persistent else snapshot().setup(self._zygote, request)
-        return self._pool.map(fn, iterables, request.cores, request.priority, setup, request.options)  # type: ignore[return-value]
+        return self._pool.map(fn, iterables, request.needs, setup, request.options)  # type: ignore[return-value]
 
     def _request(self, resource_dict: Mapping[str, Any]) -> Request:
         requested = check(resource_dict)

@@ -94,19 +94,22 @@ class Request:
         threads (int): threads of each rank.
         own_threads (bool): whether the user chose `threads`; then it beats thread variables in the environment.
         cwd (str | None): absolute directory to run in, None for the driver's.
-        priority (int): calls of higher priority start first.
+        ranks (int): MPI ranks that run the call; 1 is a plain process.
+        needs (tuple[int, ...]): for the engine: cores, ranks, GPUs, thousandths of a GPU that is shared, priority (higher
+            starts first), time limit and grace time in milliseconds (0 is none).
         options (bytes | None): what the worker does for this call only, pickled; None for nothing.
     """
 
-    __slots__ = ("cores", "cwd", "options", "own_threads", "priority", "threads")
+    __slots__ = ("cores", "cwd", "needs", "options", "own_threads", "ranks", "threads")
 
     def __init__(self, resources: dict[str, Any]) -> None:
         self.threads = resources.get("threads_per_core", 1)
         self.own_threads = "threads_per_core" in resources
-        self.cores = resources.get("cores", 1) * self.threads
+        self.ranks = resources.get("cores", 1)
+        self.cores = self.ranks * self.threads
         cwd = resources.get("cwd")
         self.cwd = None if cwd is None else os.path.abspath(cwd)
-        self.priority = resources.get("priority", 0)
+        self.needs = (self.cores, self.ranks, 0, 0, resources.get("priority", 0), 0, 0)
         log = resources.get("error_log_file")
         self.options = None if log is None else dumps({"error_log_file": log}, 5)
 

@@ -21,10 +21,12 @@ typedef struct {
     PyObject *imports; /* f(pickles) says what the first call imports, or NULL once it was asked */
 } PoolObject;
 
+/* What a call needs, in the order in which the facade names it (executorlib/_resources.py, Request.needs). */
+enum needs { CORES, RANKS, GPUS, GPU_SHARE, PRIORITY, RUN_TIME_MS, GRACE_MS, NNEEDS };
+
 typedef struct {
-    unsigned int cores;
-    int priority;
-    PyObject *setup, *options;
+    long needs[NNEEDS];
+    PyObject *setup, *options; /* borrowed */
 } request_t;
 
 static exl_state_t *state_of(PyObject *self)
@@ -194,7 +196,13 @@ static bool goes_by_value(exl_state_t *state, PyObject *callable)
 /* What all calls of one request share. */
 static int prepare(PoolObject *self, const request_t *request, exl_call_t *call)
 {
-    *call = (exl_call_t){.request = {.cores = request->cores}, .priority = request->priority};
+    *call = (exl_call_t){
+        .request = {.cores = (uint32_t)request->needs[CORES], .gpus = (uint32_t)request->needs[GPUS]},
+        .ranks = (uint32_t)request->needs[RANKS],
+        .priority = (int32_t)request->needs[PRIORITY],
+        .run_time_ms = (uint32_t)request->needs[RUN_TIME_MS],
+        .grace_ms = (uint32_t)request->needs[GRACE_MS],
+    };
     if (setup_payload_of(self, request->setup, &call->setup) < 0)
         return -1;
     if (!request->options || request->options == Py_None)
@@ -292,38 +300,33 @@ static PyObject *submit(PoolObject *self, exl_state_t *state, const exl_call_t *
     return future;
 }
 
-static int parse_request(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, Py_ssize_t npositional,
-                         request_t *request)
+/* (…, needs, setup=None, options=None), by position. */
+static int parse_request(PyObject *const *args, Py_ssize_t nargs, Py_ssize_t nbefore, request_t *request)
 {
-    static const char *const names[] = {"cores", "priority", "setup", "options"};
-    PyObject *values[4] = {NULL};
-    for (Py_ssize_t i = npositional; i < nargs && i - npositional < 4; i++)
-        values[i - npositional] = args[i];
-    for (Py_ssize_t k = 0; kwnames && k < PyTuple_GET_SIZE(kwnames); k++)
-        for (int i = 0; i < 4; i++)
-            if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, k), names[i]) == 0)
-                values[i] = args[nargs + k];
-    *request = (request_t){.cores = 1, .setup = values[2], .options = values[3]};
-    if (values[0])
-        request->cores = (unsigned int)PyLong_AsUnsignedLong(values[0]);
-    if (values[1])
-        request->priority = (int)PyLong_AsLong(values[1]);
+    PyObject *needs = nargs > nbefore ? args[nbefore] : NULL;
+    *request = (request_t){.setup = nargs > nbefore + 1 ? args[nbefore + 1] : NULL,
+                           .options = nargs > nbefore + 2 ? args[nbefore + 2] : NULL};
+    if (!needs || !PyTuple_Check(needs) || PyTuple_GET_SIZE(needs) != NNEEDS) {
+        PyErr_Format(PyExc_TypeError, "needs must be a tuple of %d integers", NNEEDS);
+        return -1;
+    }
+    for (int i = 0; i < NNEEDS; i++)
+        request->needs[i] = PyLong_AsLong(PyTuple_GET_ITEM(needs, i));
     return PyErr_Occurred() ? -1 : 0;
 }
 
-static PyObject *pool_submit(PyObject *object, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+static PyObject *pool_submit(PyObject *object, PyObject *const *args, Py_ssize_t nargs)
 {
     PoolObject *self = (PoolObject *)object;
     exl_state_t *state = state_of(object);
     request_t request;
     exl_call_t call;
     if (nargs < 3 || !PyTuple_Check(args[1]) || !PyDict_Check(args[2])) {
-        PyErr_SetString(PyExc_TypeError, "submit(fn, args, kwargs, cores=1, priority=0, setup=None, options=None)");
+        PyErr_SetString(PyExc_TypeError, "submit(fn, args, kwargs, needs, setup=None, options=None)");
         return NULL;
     }
     exl_drain_released(state);
-    if (check_open(self) < 0 || parse_request(args, nargs, kwnames, 3, &request) < 0 ||
-        prepare(self, &request, &call) < 0)
+    if (check_open(self) < 0 || parse_request(args, nargs, 3, &request) < 0 || prepare(self, &request, &call) < 0)
         return NULL;
     if (!self->persistent)
         call.import_key = import_key_of(state, args[0]);
@@ -391,19 +394,18 @@ static void cancel_all(PyObject *futures)
     PyErr_Restore(type, value, traceback);
 }
 
-static PyObject *pool_map(PyObject *object, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+static PyObject *pool_map(PyObject *object, PyObject *const *args, Py_ssize_t nargs)
 {
     PoolObject *self = (PoolObject *)object;
     exl_state_t *state = state_of(object);
     request_t request;
     exl_call_t call;
     if (nargs < 2 || !PyTuple_Check(args[1])) {
-        PyErr_SetString(PyExc_TypeError, "map(fn, iterables, cores=1, priority=0, setup=None, options=None)");
+        PyErr_SetString(PyExc_TypeError, "map(fn, iterables, needs, setup=None, options=None)");
         return NULL;
     }
     exl_drain_released(state);
-    if (check_open(self) < 0 || parse_request(args, nargs, kwnames, 2, &request) < 0 ||
-        prepare(self, &request, &call) < 0)
+    if (check_open(self) < 0 || parse_request(args, nargs, 2, &request) < 0 || prepare(self, &request, &call) < 0)
         return NULL;
     if (!self->persistent)
         call.import_key = import_key_of(state, args[0]);
@@ -547,11 +549,11 @@ static PyObject *get_closed(PyObject *object, void *closure)
 }
 
 static PyMethodDef pool_methods[] = {
-    {"submit", (PyCFunction)(void (*)(void))pool_submit, METH_FASTCALL | METH_KEYWORDS,
-     "submit($self, fn, args, kwargs, cores=1, priority=0, setup=None, options=None)\n--\n\n"
+    {"submit", (PyCFunction)(void (*)(void))pool_submit, METH_FASTCALL,
+     "submit($self, fn, args, kwargs, needs, setup=None, options=None)\n--\n\n"
      "Pickles the call and queues it; returns its Future."},
-    {"map", (PyCFunction)(void (*)(void))pool_map, METH_FASTCALL | METH_KEYWORDS,
-     "map($self, fn, iterables, cores=1, priority=0, setup=None, options=None)\n--\n\n"
+    {"map", (PyCFunction)(void (*)(void))pool_map, METH_FASTCALL,
+     "map($self, fn, iterables, needs, setup=None, options=None)\n--\n\n"
      "Submits fn(*items) for each tuple of the zipped iterables; fn is pickled once. Returns a list of futures."},
     {"shutdown", (PyCFunction)(void (*)(void))pool_shutdown, METH_VARARGS | METH_KEYWORDS,
      "shutdown($self, wait=True, cancel_futures=False)\n--\n\nTakes no more calls; idempotent."},

@@ -11,7 +11,7 @@ class FakeFuture(concurrent.futures.Future):
 
 
 class FakePool:
-    """Keeps every submission as `(fn, args, kwargs, cores, priority, setup, options)` with its future."""
+    """Keeps every submission as `(fn, args, kwargs, needs, setup, options)` with its future."""
 
     def __init__(self, **settings):
         self.settings = settings

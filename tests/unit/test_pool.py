@@ -41,7 +41,7 @@ def test_it_is_an_executor(exe):
 def test_submit(exe, pools, block):
     future = exe.submit(pow, 2, exp=3)
     assert future is pools[0].futures[0]
-    fn, args, kwargs, cores, priority, setup, options = pools[0].calls[0]
+    fn, args, kwargs, (cores, _, _, _, priority, _, _), setup, options = pools[0].calls[0]
     assert (fn, args, kwargs, cores, priority, options) == (pow, (2,), {"exp": 3}, 1, 0, None)
     assert (setup is None) == block
     assert len(exe) == 1
@@ -56,14 +56,14 @@ def test_every_keyword_reaches_the_function(exe, pools):
 def test_calls_share_their_setup(per_call, pools):
     per_call.submit(abs, 1)
     per_call.submit(abs, 2, resource_dict={})
-    assert pools[0].calls[0][5] is pools[0].calls[1][5]
+    assert pools[0].calls[0][4] is pools[0].calls[1][4]
 
 
 def test_the_call_is_free_to_ask(per_call, pools, tmp_path):
     resources = {"threads_per_core": 3, "priority": 2, "error_log_file": tmp_path / "log", "cwd": tmp_path / "new"}
     before = dict(resources)
     per_call.submit(abs, 1, resource_dict=resources)
-    _, _, _, cores, priority, setup, options = pools[0].calls[0]
+    _, _, _, (cores, _, _, _, priority, _, _), setup, options = pools[0].calls[0]
     assert resources == before
     assert (cores, priority) == (3, 2)
     assert pickle.loads(options) == {"error_log_file": str(tmp_path / "log")}
@@ -76,7 +76,7 @@ def test_the_request_of_the_call_wins(pools):
     exe = SingleNodeExecutor(max_cores=4, resource_dict={"threads_per_core": 2, "priority": 5})
     exe.submit(abs, 1)
     exe.submit(abs, 1, resource_dict={"threads_per_core": 1})
-    assert [call[3:5] for call in pools[0].calls] == [(2, 5), (1, 5)]
+    assert [(call[3][0], call[3][4]) for call in pools[0].calls] == [(2, 5), (1, 5)]
 
 
 @pytest.mark.parametrize("resources", [{"bad": 1}, {"cores": 0}, {"threads_per_core": 5}, {"cores": 5}, 3], ids=repr)
@@ -90,14 +90,14 @@ def test_a_wrong_request_loses_nothing(per_call, pools, resources):
 
 def test_a_wide_call_is_left_to_the_default_limit(pools):
     SingleNodeExecutor().submit(abs, 1, resource_dict={"threads_per_core": 9})
-    assert pools[0].calls[0][3] == 9
+    assert pools[0].calls[0][3][0] == 9
 
 
 def test_a_block_allocation_takes_what_its_workers_have(pools):
     exe = SingleNodeExecutor(max_workers=1, block_allocation=True, resource_dict={"threads_per_core": 2})
     exe.submit(abs, 1, resource_dict={"threads_per_core": 2, "cores": 1, "priority": 4, "error_log_file": "log"})
-    assert pools[0].calls[0][4] == 4
-    assert pickle.loads(pools[0].calls[0][6]) == {"error_log_file": "log"}
+    assert pools[0].calls[0][3][4] == 4
+    assert pickle.loads(pools[0].calls[0][5]) == {"error_log_file": "log"}
 
 
 @pytest.mark.parametrize("resources", [{"threads_per_core": 2}, {"cwd": "elsewhere"}], ids=repr)
@@ -224,7 +224,7 @@ def test_a_mixin_before_the_executor(pools):
     assert exe.max_workers == 3
     exe.submit(abs, 1)
     exe.map(abs, [1, 2])
-    assert [call[4] for call in pools[0].calls] == [9, 9, 9]
+    assert [call[3][4] for call in pools[0].calls] == [9, 9, 9]
 
 
 def test_a_wrapped_executor(pools):

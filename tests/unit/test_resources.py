@@ -118,14 +118,14 @@ def test_what_one_node_can_give():
 def test_request_of_nothing():
     request = Request({})
     assert (request.cores, request.threads, request.own_threads) == (1, 1, False)
-    assert (request.cwd, request.priority, request.options) == (None, 0, None)
+    assert (request.cwd, request.needs, request.options) == (None, (1, 1, 0, 0, 0, 0, 0), None)
 
 
 def test_request():
     request = Request({"cores": 2, "threads_per_core": 3, "cwd": "here", "priority": 7, "error_log_file": "log"})
     assert (request.cores, request.threads, request.own_threads) == (6, 3, True)
     assert request.cwd == os.path.abspath("here")
-    assert request.priority == 7
+    assert request.needs == (6, 2, 0, 0, 7, 0, 0)
     assert pickle.loads(request.options) == {"error_log_file": "log"}
 
 

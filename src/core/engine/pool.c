@@ -390,6 +390,9 @@ static exl_task_t *task_of_call(const exl_call_t *call)
     task->function_id = call->function_id;
     task->import_key = call->import_key;
     task->item.request = call->request;
+    task->ranks = call->ranks;
+    task->run_time_ms = call->run_time_ms;
+    task->grace_ms = call->grace_ms;
     task->item.priority = call->priority;
     task->cloudpickled = call->cloudpickled;
     return task;

@@ -74,6 +74,8 @@ struct exl_task {
     uint32_t holds;         /* submissions under way that name this task: its result must not be dropped */
     exl_edge_t *dependents; /* owned list */
     uint32_t restarts;
+    uint32_t ranks;                 /* MPI ranks that run the call; 0 or 1: none */
+    uint32_t run_time_ms, grace_ms; /* time limit from its start, or 0; from SIGTERM to SIGKILL when it is ended */
     struct exl_worker *worker;  /* borrowed; while placed or running */
     uint64_t number;            /* on that worker */
     exl_payload_t *result;      /* owned; of RESULT and EXCEPTION */
