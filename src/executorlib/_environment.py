@@ -37,7 +37,7 @@ from _frozen_importlib import _load
 from _frozen_importlib_external import spec_from_file_location
 core = _load(spec_from_file_location("executorlib._core", {core!r}))
 _load(spec_from_file_location("executorlib._worker", {worker!r}))
-core.zygote_main(3)
+core.{main}
 """
 
 _FLAGS = {
@@ -112,7 +112,15 @@ class Snapshot:
 
     def setup(self, zygote: Zygote, request: Request) -> bytes:
         """The pickled setup for a worker of `zygote` that serves `request`; kept for the next one like it."""
-        key = zygote.spec[0], request.cwd, request.threads, request.own_threads, request.cores
+        key = (
+            zygote.spec[0],
+            request.cwd,
+            request.threads,
+            request.own_threads,
+            request.cores,
+            request.ranks,
+            request.oversubscribe,
+        )
         setup = self._setups.get(key)
         if setup is None:
             setup = self._setups[key] = dumps(self.describe(zygote, request), 5)
@@ -133,6 +141,14 @@ class Snapshot:
             setup["cwd"] = cwd
         if self.authkey is not None:
             setup["authkey"] = self.authkey
+        if request.ranks > 1:
+            from executorlib._mpi import INHERITED, launcher
+
+            mpi = launcher()
+            setup["ranks"] = request.ranks
+            setup["launch"] = [*mpi.command(request.ranks, request.oversubscribe), *_command("rank_main()")]
+            setup["launcher"] = mpi.description
+            setup["inherited"] = INHERITED
         return setup
 
     def _absolute(self, entry: str) -> str:
@@ -181,11 +197,12 @@ def _authkey() -> bytes | None:
     return None if current_process is None else bytes(current_process().authkey)
 
 
-def _command() -> list[str]:
+def _command(main: str = "zygote_main(3)") -> list[str]:
+    """The command line of an interpreter that runs `main` of the extension."""
     if not sys.executable:
         raise RuntimeError("workers need an interpreter to start, but sys.executable is not set")
     package = os.path.dirname(os.path.abspath(__file__))
-    boot = _BOOT.format(core=_core.__file__, worker=os.path.join(package, "_worker.py"))
+    boot = _BOOT.format(core=_core.__file__, worker=os.path.join(package, "_worker.py"), main=main)
     site = [] if _needs_site() else ["-S"]
     return [sys.executable, *_interpreter_flags(), *site, "-c", boot]
 

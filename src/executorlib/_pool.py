@@ -84,6 +84,7 @@ class PoolExecutor(BaseExecutor):
             setup=self._lasting_setup(init_function) if persistent else b"",
             allow_futures=allow_futures,
             exclusive_wide=max_cores is None,
+            ranks=self._default.ranks if persistent else 1,
             imports=libraries_named if self._shares_imports(init_function) else None,
         )
         if log_obj_size:
@@ -200,7 +201,7 @@ class PoolExecutor(BaseExecutor):
         An initializer may set variables for the sake of an import; one worker has nobody to share with; and with
         several threads per call, libraries that start them at import could not be forked.
         """
-        return self._persistent and init_function is None and self._workers != 1 and self._default.threads == 1
+        return self._persistent and init_function is None and self._workers != 1 and self._default.needs[:2] == (1, 1)
 
     def _lasting_setup(self, init_function: Callable | None) -> bytes:
         setup = snapshot().describe(self._zygote, self._default)

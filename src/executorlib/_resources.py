@@ -49,12 +49,8 @@ def check_one_node(resources: dict[str, Any]) -> None:
         raise ResourceError("submission_template needs one of the Cluster executors")
     if resources.get("num_nodes", 1) > 1:
         raise ResourceError(f"num_nodes={resources['num_nodes']}, but SingleNodeExecutor has one node")
-    if resources.get("cores", 1) > 1:
-        raise unavailable("more than one core (MPI rank) per call, cores > 1,")
     if resources.get("gpus_per_core"):
         raise unavailable("gpus_per_core")
-    if resources.get("openmpi_oversubscribe"):
-        raise unavailable("openmpi_oversubscribe")
     if resources.get("exclusive"):
         raise unavailable("exclusive")
     for key in ("run_time_max", "cache_directory", "cache_key"):
@@ -95,17 +91,19 @@ class Request:
         own_threads (bool): whether the user chose `threads`; then it beats thread variables in the environment.
         cwd (str | None): absolute directory to run in, None for the driver's.
         ranks (int): MPI ranks that run the call; 1 is a plain process.
+        oversubscribe (bool): whether there may be more ranks than cores.
         needs (tuple[int, ...]): for the engine: cores, ranks, GPUs, thousandths of a GPU that is shared, priority (higher
             starts first), time limit and grace time in milliseconds (0 is none).
         options (bytes | None): what the worker does for this call only, pickled; None for nothing.
     """
 
-    __slots__ = ("cores", "cwd", "needs", "options", "own_threads", "ranks", "threads")
+    __slots__ = ("cores", "cwd", "needs", "options", "oversubscribe", "own_threads", "ranks", "threads")
 
     def __init__(self, resources: dict[str, Any]) -> None:
         self.threads = resources.get("threads_per_core", 1)
         self.own_threads = "threads_per_core" in resources
         self.ranks = resources.get("cores", 1)
+        self.oversubscribe = resources.get("openmpi_oversubscribe", False)
         self.cores = self.ranks * self.threads
         cwd = resources.get("cwd")
         self.cwd = None if cwd is None else os.path.abspath(cwd)

@@ -147,6 +147,51 @@ def set_up(setup: bytes, index: int) -> "dict[str, Any]":
     return {"executorlib_worker_id": index, **presets}
 
 
+# ---- MPI ranks ----
+
+
+def plan_ranks(setup: bytes) -> "tuple[int, list[bytes]]":
+    """In the head of a rank group: become what the driver was; returns how many ranks, and the command that starts them."""
+    import os
+    from _pickle import loads
+
+    description = loads(setup)
+    apply_setup(description)
+    for name in list(os.environ):
+        if name.startswith(description["inherited"]):
+            del os.environ[name]
+    return description["ranks"], [os.fsencode(argument) for argument in description["launch"]]
+
+
+def set_up_rank(setup: bytes, index: int) -> "dict[str, Any]":
+    """Start MPI in the place where the driver is, and see that all ranks are there; returns the initializer's presets."""
+    from _pickle import loads
+
+    description = loads(setup)
+    apply_setup(description)
+    # mpi4py asks it where a library that pip has installed may be; it is not there in an interpreter that skipped it.
+    import site  # noqa: F401
+
+    from mpi4py import MPI
+
+    size = MPI.COMM_WORLD.Get_size()
+    if size != description["ranks"]:
+        library = MPI.Get_library_version().splitlines()[0]
+        raise RuntimeError(
+            f"{description['launcher']} started {description['ranks']} MPI ranks, but mpi4py, which uses {library}, sees {size}"
+        )
+    _core._enter_worker(description.get("cores", 0))
+    init = description.get("init")
+    presets = call_initializer(loads(init), index) if init else {}
+    return {"executorlib_worker_id": index, **presets}
+
+
+def mpi_rank() -> int:
+    from mpi4py import MPI
+
+    return MPI.COMM_WORLD.Get_rank()
+
+
 def apply_setup(description: "dict[str, Any]") -> None:
     import os
 

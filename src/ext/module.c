@@ -140,6 +140,9 @@ static PyMethodDef module_methods[] = {
     {"select_item", (PyCFunction)(void (*)(void))select_item, METH_FASTCALL,
      "value[item], or None if the value is None."},
     {"zygote_main", exl_zygote_main, METH_O, "Serves as a zygote on this descriptor; returns only in the end."},
+    {"rank_main", exl_rank_main, METH_NOARGS, "Serves as a rank of an MPI group."},
+    {"_gather", (PyCFunction)(void (*)(void))exl_gather_results, METH_FASTCALL,
+     "The list of what pickles hold: _gather(pickle, its buffers, …)."},
     {"_enter_worker", enter_worker, METH_O, "Marks this process as a worker whose calls have so many cores."},
     {"_dependency", exl_dependency, METH_O, "In a worker: the value of an argument that another call computed."},
     {"_function", exl_function, METH_O, "In a worker: a function that the driver sent by value."},
@@ -157,7 +160,7 @@ static PyMethodDef module_methods[] = {
 static int add_alias(PyObject *module)
 {
     static const char alias[] = "_executorlib_core";
-    static const char *const pickled[] = {"_dependency", "_function", "_value", "select_item"};
+    static const char *const pickled[] = {"_dependency", "_function", "_gather", "_value", "select_item"};
     PyObject *name = PyUnicode_FromString(alias);
     int rc = name ? PyDict_SetItem(PyImport_GetModuleDict(), name, module) : -1;
     for (size_t i = 0; rc == 0 && i < sizeof pickled / sizeof *pickled; i++) {

@@ -475,6 +475,26 @@ PyObject *exl_payload_loads(exl_state_t *state, exl_payload_t *payload)
     return object;
 }
 
+/* What the results of several ranks unpickle through: see node/gather.h. */
+PyObject *exl_gather_results(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    exl_state_t *state = exl_state_of(module);
+    PyObject *names = nargs % 2 == 0 ? Py_BuildValue("(s)", "buffers") : NULL;
+    PyObject *list = names ? PyList_New(nargs / 2) : NULL;
+    if (nargs % 2)
+        PyErr_SetString(PyExc_TypeError, "_gather(pickle, buffers, …)");
+    for (Py_ssize_t i = 0; list && i < nargs / 2; i++) {
+        PyObject *const arguments[] = {args[2 * i], args[2 * i + 1]};
+        PyObject *result = PyObject_Vectorcall(state->loads, arguments, 1, names);
+        if (result)
+            PyList_SET_ITEM(list, i, result);
+        else
+            Py_CLEAR(list);
+    }
+    Py_XDECREF(names);
+    return list;
+}
+
 PyObject *exl_payload_bytes(exl_payload_t *payload)
 {
     exl_payload_view_t view;

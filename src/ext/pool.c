@@ -85,15 +85,16 @@ static int create(PoolObject *self, const char *key, PyObject *argv, PyObject *e
 static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"zygote", "persistent",    "max_cores",      "max_workers", "restart_limit",
-                            "setup",  "allow_futures", "exclusive_wide", "imports",     NULL};
+                            "setup",  "allow_futures", "exclusive_wide", "imports",     "ranks",
+                            NULL};
     PoolObject *self = (PoolObject *)object;
     const char *key = NULL;
     PyObject *argv = NULL, *envp = NULL, *setup = NULL, *imports = NULL;
     int persistent = 0, allow_futures = 1, exclusive_wide = 1;
     exl_pool_config_t config = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$(sOO)pIIISppO:Pool", names, &key, &argv, &envp, &persistent,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$(sOO)pIIISppOI:Pool", names, &key, &argv, &envp, &persistent,
                                      &config.max_cores, &config.max_workers, &config.restart_limit, &setup,
-                                     &allow_futures, &exclusive_wide, &imports))
+                                     &allow_futures, &exclusive_wide, &imports, &config.ranks))
         return -1;
     if (self->pool || !key) {
         PyErr_SetString(PyExc_TypeError, key ? "a pool is initialized once" : "a pool needs a zygote");

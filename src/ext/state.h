@@ -69,6 +69,8 @@ int exl_pool_init(PyObject *module);
 
 /* worker_loop.c */
 PyObject *exl_zygote_main(PyObject *module, PyObject *argument);
+PyObject *exl_rank_main(PyObject *module, PyObject *unused);
+PyObject *exl_gather_results(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *exl_dependency(PyObject *module, PyObject *index);
 PyObject *exl_function(PyObject *module, PyObject *id);
 

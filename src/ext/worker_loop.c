@@ -2,11 +2,15 @@
  *
  * A worker reads frames, and between two reads does what a call needs: unpickle, call, pickle. What is done once per
  * process or only when something goes wrong is Python's (executorlib/_worker.py). */
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -14,6 +18,8 @@
 #include "base/idmap.h"
 #include "base/spin.h"
 #include "node/claim.h"
+#include "node/head.h"
+#include "node/rank_group.h"
 #include "node/zygote_server.h"
 #include "pickling.h"
 #include "task/memory_file.h"
@@ -40,6 +46,7 @@ typedef struct {
     PyObject *options; /* bytes, of the next call, or NULL */
     PyObject *presets; /* dict: what the initializer made, and the worker's id */
     bool initialized;  /* the initializer made some */
+    bool rank;         /* one of an MPI group */
     exl_spin_t spin;   /* waiting for the next call */
 } worker_t;
 
@@ -88,13 +95,13 @@ static PyObject *fetch_raised(void)
     return value;
 }
 
-/* Sends the raised exception; `call` (may be NULL) goes into the error log. */
-static void send_exception(worker_t *worker, uint8_t type, uint64_t number, PyObject *call)
+/* The raised exception as a payload; `call` (may be NULL) goes into the error log. */
+static exl_payload_t *dump_raised(exl_state_t *state, PyObject *call, PyObject *options)
 {
     exl_payload_t *payload = NULL;
     PyObject *raised = fetch_raised();
-    PyObject *bytes = PyObject_CallMethod(worker->state->worker, "dump_exception", "OOO", raised ? raised : Py_None,
-                                          call ? call : Py_None, worker->options ? worker->options : Py_None);
+    PyObject *bytes = PyObject_CallMethod(state->worker, "dump_exception", "OOO", raised ? raised : Py_None,
+                                          call ? call : Py_None, options ? options : Py_None);
     leave_if_forked();
     if (bytes && PyBytes_Check(bytes))
         (void)exl_payload_of_bytes(bytes, &payload);
@@ -105,6 +112,12 @@ static void send_exception(worker_t *worker, uint8_t type, uint64_t number, PyOb
         (void)fprintf(stderr, "executorlib: an exception could not be passed on\n");
         _exit(EXIT_FAILURE);
     }
+    return payload;
+}
+
+static void send_exception(worker_t *worker, uint8_t type, uint64_t number, PyObject *call)
+{
+    exl_payload_t *payload = dump_raised(worker->state, call, worker->options);
     send_frame(worker, type, number, payload);
     exl_payload_unref(payload);
 }
@@ -329,11 +342,23 @@ static bool keep_function(worker_t *worker, exl_message_t *message)
     return true;
 }
 
+static bool send_rank(worker_t *worker)
+{
+    PyObject *rank = PyObject_CallMethod(worker->state->worker, "mpi_rank", NULL);
+    unsigned long number = rank ? PyLong_AsUnsignedLong(rank) : 0;
+    Py_XDECREF(rank);
+    if (PyErr_Occurred())
+        return false;
+    send_frame(worker, EXL_FRAME_READY, number, NULL);
+    return true;
+}
+
 static bool set_up(worker_t *worker, const exl_message_t *message)
 {
     PyObject *setup = message->payload ? exl_payload_bytes(message->payload) : PyBytes_FromString("");
-    PyObject *presets =
-        setup ? PyObject_CallMethod(worker->state->worker, "set_up", "OI", setup, message->frame.arg) : NULL;
+    PyObject *presets = setup ? PyObject_CallMethod(worker->state->worker, worker->rank ? "set_up_rank" : "set_up",
+                                                    "OI", setup, message->frame.arg)
+                              : NULL;
     Py_XDECREF(setup);
     leave_if_forked();
     flush_output();
@@ -343,6 +368,8 @@ static bool set_up(worker_t *worker, const exl_message_t *message)
     }
     worker->presets = presets;
     worker->initialized = PyDict_GET_SIZE(presets) > 1;
+    if (worker->rank)
+        return send_rank(worker);
     if (worker->claim)
         send_frame(worker, EXL_FRAME_READY, message->frame.id, NULL);
     return true;
@@ -376,10 +403,11 @@ static bool handle(worker_t *worker, exl_message_t *message)
         if (worker->claim)
             exl_claim_mark_stderr(worker->claim, STDERR_FILENO);
         /* Begun, so it will not be taken back and given to another: the file of its arguments is ours. */
-        exl_payload_own_file(message->payload);
+        if (!worker->rank) /* … unless other ranks read it too */
+            exl_payload_own_file(message->payload);
         run_call(worker, message);
         drop_inputs(worker);
-        return worker->claim != NULL;
+        return worker->claim || worker->rank;
     default:
         return false;
     }
@@ -398,6 +426,28 @@ static int await_message(worker_t *worker, exl_message_t *message)
     return rc;
 }
 
+/* True when the worker has been told to end, false when its channel has ended. */
+static bool serve(worker_t *worker)
+{
+    present = worker;
+    (void)pthread_atfork(NULL, NULL, after_fork_in_child);
+    exl_memory_files_keep();
+    for (;;) {
+        exl_message_t message;
+        int rc = exl_channel_next(&worker->channel, &message);
+        if (rc == 0) {
+            Py_BEGIN_ALLOW_THREADS rc = await_message(worker, &message);
+            Py_END_ALLOW_THREADS
+        }
+        if (rc <= 0)
+            return false;
+        bool serving = handle(worker, &message);
+        exl_message_fini(&message);
+        if (!serving)
+            return true;
+    }
+}
+
 static void serve_calls(exl_state_t *state, const exl_role_t *role)
 {
     worker_t worker = {.state = state};
@@ -405,21 +455,7 @@ static void serve_calls(exl_state_t *state, const exl_role_t *role)
     exl_channel_init(&worker.channel, role->channel_fd);
     if (role->claim_fd >= 0 && exl_claim_open(role->claim_fd, &worker.claim) < 0)
         _exit(EXIT_FAILURE);
-    present = &worker;
-    (void)pthread_atfork(NULL, NULL, after_fork_in_child);
-    exl_memory_files_keep();
-    for (bool serving = true; serving;) {
-        exl_message_t message;
-        int rc = exl_channel_next(&worker.channel, &message);
-        if (rc == 0) {
-            Py_BEGIN_ALLOW_THREADS rc = await_message(&worker, &message);
-            Py_END_ALLOW_THREADS
-        }
-        if (rc <= 0)
-            break;
-        serving = handle(&worker, &message);
-        exl_message_fini(&message);
-    }
+    (void)serve(&worker);
 }
 
 /* Ends as an interpreter ends: threads joined, exit handlers run, files flushed. */
@@ -442,6 +478,29 @@ static void preload(void)
     if (!none)
         PyErr_Print();
     Py_XDECREF(none);
+}
+
+/* In the head of a rank group: become what the driver was, and say how ranks are started. */
+static int plan_ranks(exl_payload_t *setup, exl_launch_plan_t *ret_plan)
+{
+    PyObject *bytes = exl_payload_bytes(setup);
+    PyObject *plan = bytes ? PyObject_CallMethod(zygote_state->worker, "plan_ranks", "O", bytes) : NULL;
+    PyObject *list = NULL;
+    unsigned int nranks = 0;
+    char **argv = NULL;
+    if (plan && PyArg_ParseTuple(plan, "IO!", &nranks, &PyList_Type, &list) && nranks > 0)
+        argv = PyMem_RawCalloc((size_t)PyList_GET_SIZE(list) + 1, sizeof *argv);
+    for (Py_ssize_t i = 0; argv && i < PyList_GET_SIZE(list); i++)
+        argv[i] = PyBytes_AsString(PyList_GET_ITEM(list, i));
+    Py_XDECREF(bytes);
+    if (argv && !PyErr_Occurred()) {
+        *ret_plan = (exl_launch_plan_t){.argv = argv, .envp = environ, .nranks = nranks}; /* the list is kept */
+        return 0;
+    }
+    PyMem_RawFree(argv);
+    Py_XDECREF(plan);
+    ret_plan->exception = dump_raised(zygote_state, NULL, NULL);
+    return 1;
 }
 
 static const exl_fork_hooks_t fork_hooks = {PyOS_BeforeFork, PyOS_AfterFork_Parent, PyOS_AfterFork_Child, preload};
@@ -470,6 +529,16 @@ static bool become_template(exl_state_t *state, const exl_role_t *role, exl_chan
     return ready;
 }
 
+/* Not imported, which would bring the whole package: the start-up script has loaded it from its file. */
+static int find_worker_module(exl_state_t *state)
+{
+    state->worker = Py_XNewRef(PyDict_GetItemString(PyImport_GetModuleDict(), "executorlib._worker"));
+    if (state->worker)
+        return 0;
+    PyErr_SetString(PyExc_RuntimeError, "executorlib._worker has not been loaded");
+    return -1;
+}
+
 PyObject *exl_zygote_main(PyObject *module, PyObject *argument)
 {
     exl_state_t *state = exl_state_of(module);
@@ -478,12 +547,8 @@ PyObject *exl_zygote_main(PyObject *module, PyObject *argument)
     exl_role_t role;
     if (PyErr_Occurred())
         return NULL;
-    /* Not imported, which would bring the whole package: the start-up script has loaded it from its file. */
-    state->worker = Py_XNewRef(PyDict_GetItemString(PyImport_GetModuleDict(), "executorlib._worker"));
-    if (!state->worker) {
-        PyErr_SetString(PyExc_RuntimeError, "executorlib._worker has not been loaded");
+    if (find_worker_module(state) < 0)
         return NULL;
-    }
     zygote_state = state;
     PyObject *none = PyObject_CallMethod(state->worker, "prepare", NULL);
     if (!none)
@@ -503,5 +568,61 @@ PyObject *exl_zygote_main(PyObject *module, PyObject *argument)
         serve_calls(state, &role);
         finish(state);
     }
-    _exit(EXIT_SUCCESS);
+    _exit(role.kind == EXL_ROLE_HEAD ? exl_head_serve(&role, plan_ranks) : EXIT_SUCCESS);
+}
+
+/* ---- an MPI rank ---- */
+
+static int unhex(const char *digits, uint8_t *bytes, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        unsigned value;
+        if (sscanf(digits + 2 * i, "%2x", &value) != 1)
+            return -1;
+        bytes[i] = (uint8_t)value;
+    }
+    return 0;
+}
+
+/* Connects to the group's head and says the secret, which nobody who comes later finds in the environment. */
+static int join_group(exl_channel_t *channel)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    uint8_t secret[32];
+    const char *value = getenv(EXL_RANKS_VARIABLE);
+    const char *colon = value ? strrchr(value, ':') : NULL;
+    if (!colon || strlen(colon + 1) != 2 * sizeof secret || unhex(colon + 1, secret, sizeof secret) < 0 ||
+        (size_t)(colon - value) >= sizeof address.sun_path)
+        return EXL_EPROTOCOL;
+    memcpy(address.sun_path, value, (size_t)(colon - value));
+    (void)unsetenv(EXL_RANKS_VARIABLE);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+        return -errno;
+    exl_channel_init(channel, fd);
+    exl_segment_t body = {secret, sizeof secret};
+    exl_payload_t *hello;
+    int rc = exl_payload_create(&body, 1, NULL, 0, NULL, NULL, &hello);
+    if (rc < 0)
+        return rc;
+    rc = exl_channel_queue(channel, (exl_frame_t){.type = EXL_FRAME_HELLO}, hello, NULL, 0, false);
+    exl_payload_unref(hello);
+    return rc < 0 ? rc : exl_channel_flush(channel);
+}
+
+/* Returns when the group ends in good order, so that the interpreter ends, and with it MPI. */
+PyObject *exl_rank_main(PyObject *module, PyObject *unused)
+{
+    (void)unused;
+    exl_state_t *state = exl_state_of(module);
+    worker_t worker = {.state = state, .rank = true};
+    exl_idmap_init(&worker.functions);
+    if (find_worker_module(state) < 0)
+        return NULL;
+    int rc = join_group(&worker.channel);
+    if (rc < 0)
+        return exl_raise(rc, "an MPI rank cannot connect to the head of its group");
+    if (!serve(&worker))
+        _exit(EXIT_FAILURE); /* the others may be gone: MPI would wait for them */
+    Py_RETURN_NONE;
 }

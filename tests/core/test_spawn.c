@@ -171,7 +171,7 @@ static void tells_of_bad_descriptors(void **state)
     char *argv[] = {program, NULL};
     pid_t pid = 0;
     exl_error_t err = {""};
-    exl_spawn_t spawn = {.argv = argv, .envp = environ, .control_fd = -1, .stderr_fd = STDERR_FILENO};
+    exl_spawn_t spawn = {.argv = argv, .envp = environ, .control_fd = 1023, .stderr_fd = STDERR_FILENO};
     assert_true(exl_spawn(&spawn, &pid, &err) < 0);
     assert_string_not_equal(err.text, "");
 }

@@ -73,9 +73,7 @@ def test_wrong_values(resources):
 @pytest.mark.parametrize(
     "resources",
     [
-        {"cores": 2},
         {"gpus_per_core": 1},
-        {"openmpi_oversubscribe": True},
         {"exclusive": True},
         {"run_time_max": 10},
         {"cache_key": "a"},

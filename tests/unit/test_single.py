@@ -127,7 +127,6 @@ def test_wrong_arguments(pools, arguments, error):
         {"plot_dependency_graph": True},
         {"plot_dependency_graph_filename": "graph.png"},
         {"export_workflow_filename": "workflow.json"},
-        {"openmpi_oversubscribe": True},
     ],
     ids=repr,
 )

@@ -130,7 +130,8 @@ static int start_worker(exl_pool_t *pool, bool preloaded)
     exl_worker_t *worker;
     exl_zygote_t *zygote =
         pool->imports && pool->setup ? exl_zygote_prepare(pool->zygote, pool->setup, pool->imports) : pool->zygote;
-    int rc = exl_worker_start(zygote, true, preloaded, &events, pool, &worker, &err);
+    unsigned kind = pool->ranks > 1 ? EXL_WORKER_HEAD : preloaded ? EXL_WORKER_PRELOADED : 0;
+    int rc = exl_worker_start(zygote, kind | EXL_WORKER_PERSISTENT, &events, pool, &worker, &err);
     if (rc == -EAGAIN)
         return rc; /* the old zygote is not buried yet; a pass follows when it is */
     if (rc < 0) {

@@ -329,6 +329,7 @@ static exl_pool_t *pool_new(const exl_pool_config_t *config)
     pool->refs = 2;
     pool->persistent = config->persistent;
     pool->max_workers = config->max_workers;
+    pool->ranks = config->ranks;
     pool->restart_limit = config->restart_limit;
     pool->setup = config->setup ? exl_payload_ref(config->setup) : NULL;
     if (!config->persistent)

@@ -17,6 +17,7 @@ struct exl_pool {
     bool ended;      /* workers have been told to end; the grace timer runs */
     bool grace_open; /* the timer's handle needs closing */
     uint32_t max_workers, restart_limit;
+    uint32_t ranks;       /* persistent: MPI ranks of each worker; 0 or 1: none */
     exl_payload_t *setup;   /* owned or NULL */
     exl_payload_t *imports; /* owned or NULL; persistent: what a template imports before workers are forked from it */
     exl_queue_t queue;

@@ -95,25 +95,31 @@ void exl__solo_drop_spare(exl_pool_t *pool)
     exl_worker_end(spare);
 }
 
+static unsigned kind_for(const exl_task_t *task)
+{
+    return task->ranks > 1 ? EXL_WORKER_HEAD : task->cloudpickled ? EXL_WORKER_PRELOADED : 0;
+}
+
 /* A process from `zygote`: the spare one if it comes from there. */
 static int get_worker(exl_pool_t *pool, exl_zygote_t *zygote, const exl_task_t *task, exl_worker_t **ret_worker,
                       exl_error_t *err)
 {
     exl_worker_t *spare = pool->spare;
-    if (spare && spare->zygote == zygote && !spare->channel.ended) {
+    bool fits = spare && spare->zygote == zygote && !spare->channel.ended && spare->head == (task->ranks > 1);
+    if (fits) {
         pool->spare = NULL;
         *ret_worker = spare;
         return 0;
     }
     exl__solo_drop_spare(pool);
-    return exl_worker_start(zygote, false, task->cloudpickled, &events, pool, ret_worker, err);
+    return exl_worker_start(zygote, kind_for(task), &events, pool, ret_worker, err);
 }
 
 static void make_spare(exl_pool_t *pool, exl_zygote_t *zygote, const exl_task_t *task)
 {
     exl_worker_t *spare;
     if (!pool->spare && !(pool->closing && pool->queue.count == 0) &&
-        exl_worker_start(zygote, false, task->cloudpickled, &events, pool, &spare, NULL) == 0)
+        exl_worker_start(zygote, kind_for(task), &events, pool, &spare, NULL) == 0)
         pool->spare = spare;
 }
 
@@ -122,7 +128,7 @@ static void start(exl_pool_t *pool, exl_task_t *task)
 {
     exl_error_t err = {""};
     exl_worker_t *worker;
-    exl_zygote_t *zygote = exl_zygote_for(pool->zygote, task->import_key, task->setup);
+    exl_zygote_t *zygote = task->ranks > 1 ? pool->zygote : exl_zygote_for(pool->zygote, task->import_key, task->setup);
     int rc = get_worker(pool, zygote, task, &worker, &err);
     if (rc == -EAGAIN) {
         give_back(pool, task);
@@ -136,7 +142,7 @@ static void start(exl_pool_t *pool, exl_task_t *task)
     adopt(pool, worker);
     rc = exl_worker_set_up(worker, task->setup);
     if (rc == 0)
-        rc = exl__pool_send(worker, task, 1, zygote == pool->zygote && task->import_key);
+        rc = exl__pool_send(worker, task, 1, zygote == pool->zygote && task->import_key && task->ranks <= 1);
     if (rc < 0) {
         pool->nending++;
         exl_worker_end(worker);

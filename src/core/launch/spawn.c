@@ -25,7 +25,7 @@ static int set_attributes(posix_spawnattr_t *attributes)
 static int set_descriptors(posix_spawn_file_actions_t *actions, int stderr_fd, int control_fd)
 {
     int rc = posix_spawn_file_actions_adddup2(actions, stderr_fd, STDERR_FILENO);
-    if (rc == 0)
+    if (rc == 0 && control_fd >= 0)
         rc = posix_spawn_file_actions_adddup2(actions, control_fd, EXL_SPAWN_CONTROL_FD);
     if (rc == 0)
         rc = posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
@@ -38,8 +38,8 @@ int exl_spawn(const exl_spawn_t *spawn, pid_t *ret_pid, exl_error_t *err)
     posix_spawn_file_actions_t actions;
     /* Out of the way of 0 to 3, so that no dup2 overwrites a source before it is used. */
     int stderr_fd = fcntl(spawn->stderr_fd, F_DUPFD_CLOEXEC, EXL_SPAWN_CONTROL_FD + 1);
-    int control_fd = fcntl(spawn->control_fd, F_DUPFD_CLOEXEC, EXL_SPAWN_CONTROL_FD + 1);
-    int rc = stderr_fd < 0 || control_fd < 0 ? EMFILE : 0;
+    int control_fd = spawn->control_fd < 0 ? -1 : fcntl(spawn->control_fd, F_DUPFD_CLOEXEC, EXL_SPAWN_CONTROL_FD + 1);
+    int rc = stderr_fd < 0 || (control_fd < 0) != (spawn->control_fd < 0) ? EMFILE : 0;
     (void)posix_spawnattr_init(&attributes);
     (void)posix_spawn_file_actions_init(&actions);
     if (rc == 0)

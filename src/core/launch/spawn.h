@@ -9,7 +9,7 @@
 typedef struct exl_spawn {
     char *const *argv; /* argv[0] is looked up in PATH when it has no slash */
     char *const *envp;
-    int control_fd; /* becomes descriptor 3 */
+    int control_fd; /* becomes descriptor 3; -1: none */
     int stderr_fd;  /* becomes descriptor 2 */
 } exl_spawn_t;
 

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "node/zygote_server.h"
 #include "task/memory_file.h"
 #include "wire/frame.h"
 
@@ -65,6 +66,15 @@ static void take_over(exl_payload_t *payload)
         exl_payload_close_file(payload);
 }
 
+static void keep_reason(exl_worker_t *worker, const exl_payload_t *payload)
+{
+    exl_payload_view_t view;
+    if (!payload || !exl_payload_region(payload) || exl_payload_view(payload, &view) < 0)
+        return;
+    (void)snprintf(worker->told, sizeof worker->told, "%.*s", (int)view.body_size, (const char *)view.body);
+    worker->reason = worker->told;
+}
+
 static void dispatch(exl_worker_t *worker, exl_message_t *message)
 {
     take_over(message->payload);
@@ -83,6 +93,9 @@ static void dispatch(exl_worker_t *worker, exl_message_t *message)
         if (message->payload)
             worker->events->answer(worker, message->frame.id, message->frame.type == EXL_FRAME_EXCEPTION,
                                    message->payload);
+        break;
+    case EXL_FRAME_REASON:
+        keep_reason(worker, message->payload);
         break;
     case EXL_FRAME_IMPORTS:
         if (message->payload)
@@ -184,15 +197,20 @@ static void start_failed(exl_worker_t *worker, const int *fds, unsigned nfds)
     free(worker);
 }
 
-int exl_worker_start(exl_zygote_t *zygote, bool persistent, bool preloaded, const exl_worker_events_t *events,
-                     void *owner, exl_worker_t **ret_worker, exl_error_t *err)
+int exl_worker_start(exl_zygote_t *zygote, unsigned kind, const exl_worker_events_t *events, void *owner,
+                     exl_worker_t **ret_worker, exl_error_t *err)
 {
+    bool persistent = kind & EXL_WORKER_PERSISTENT;
     exl_node_t *node = exl_zygote_node(zygote);
     exl_worker_t *worker = calloc(1, sizeof *worker);
     if (!worker)
         return exl_error_set(err, -ENOMEM, "out of memory");
-    *worker = (exl_worker_t){
-        .id = exl_node_worker_id(node), .owner = owner, .events = events, .zygote = zygote, .persistent = persistent};
+    *worker = (exl_worker_t){.id = exl_node_worker_id(node),
+                             .owner = owner,
+                             .events = events,
+                             .zygote = zygote,
+                             .persistent = persistent,
+                             .head = kind & EXL_WORKER_HEAD};
     exl_list_init(&worker->link);
     exl_list_init(&worker->zygote_link);
     exl_list_init(&worker->outstanding);
@@ -213,7 +231,9 @@ int exl_worker_start(exl_zygote_t *zygote, bool persistent, bool preloaded, cons
         start_failed(worker, fds, 3);
         return exl_error_set(err, rc, "cannot prepare a worker: %s", exl_strerror(rc));
     }
-    rc = exl_zygote_fork(zygote, worker, fds, persistent ? 3 : 2, preloaded, err);
+    uint32_t arg =
+        (kind & EXL_WORKER_PRELOADED ? EXL_FORK_PRELOADED : 0) | (kind & EXL_WORKER_HEAD ? EXL_FORK_HEAD : 0);
+    rc = exl_zygote_fork(zygote, worker, fds, persistent ? 3 : 2, arg, err);
     if (rc < 0) {
         close_worker(worker);
         return rc;
@@ -298,7 +318,7 @@ exl_failure_t *exl_worker_failure(exl_worker_t *worker)
     uint64_t mark = worker->claim ? atomic_load(&worker->claim->stderr_mark) : 0;
     size_t size =
         worker->stderr_stream && !worker->foreign_tail ? exl_stream_tail(worker->stderr_stream, mark, tail) : 0;
-    bool lived = worker->pid != 0 && (worker->ready || !worker->persistent);
+    bool lived = worker->pid != 0 && (worker->ready || !(worker->persistent || worker->head));
     describe(worker, reason, sizeof reason);
     if (worker->foreign_tail)
         size = (size_t)snprintf(tail, sizeof tail, "%s", worker->foreign_tail);

@@ -36,11 +36,12 @@ struct exl_worker {
     exl_zygote_t *zygote; /* borrowed; its executor holds a reference */
     uint32_t index;       /* executorlib_worker_id */
     pid_t pid;            /* 0 until forked */
-    bool persistent, ready, ending, failed, exited, status_known, closed;
+    bool persistent, head, ready, ending, failed, exited, status_known, closed;
     bool unborn;    /* its zygote went before it was forked: nobody's fault here, so it is tried again */
     bool flush_due; /* frames queued in this round, sent at its end */
     int wait_status;
-    const char *reason;       /* static text: why it could not go on, when the wait status does not say */
+    const char *reason;       /* static text, or `told`: why it could not go on, when the wait status does not say */
+    char told[160];           /* what it said itself before it ended */
     int reason_code;          /* … and its error code */
     const char *foreign_tail; /* borrowed, during `gone`: what its zygote wrote to stderr before it failed */
     exl_channel_t channel;
@@ -62,9 +63,15 @@ struct exl_worker {
     struct exl_task *task; /* borrowed: one process per call */
 };
 
-/* Asks `zygote` for a process. */
-int exl_worker_start(exl_zygote_t *zygote, bool persistent, bool preloaded, const exl_worker_events_t *events,
-                     void *owner, exl_worker_t **ret_worker, exl_error_t *err);
+enum exl_worker_kind {
+    EXL_WORKER_PERSISTENT = 1, /* serves call after call */
+    EXL_WORKER_PRELOADED = 2,  /* needs what unpickles functions by value */
+    EXL_WORKER_HEAD = 4        /* stands for a group of MPI ranks (head.h) */
+};
+
+/* Asks `zygote` for a process; `kind` is a set of the above. */
+int exl_worker_start(exl_zygote_t *zygote, unsigned kind, const exl_worker_events_t *events, void *owner,
+                     exl_worker_t **ret_worker, exl_error_t *err);
 
 /* Queues the setup (may be NULL), with this process' stdout as it is now. */
 int exl_worker_set_up(exl_worker_t *worker, exl_payload_t *setup);

@@ -393,14 +393,14 @@ void exl_zygote_start(exl_zygote_t *zygote)
         (void)start_process(zygote, NULL);
 }
 
-int exl_zygote_fork(exl_zygote_t *zygote, exl_worker_t *worker, const int *fds, unsigned nfds, bool preloaded,
+int exl_zygote_fork(exl_zygote_t *zygote, exl_worker_t *worker, const int *fds, unsigned nfds, uint32_t arg,
                     exl_error_t *err)
 {
     int rc = zygote->state == EXL_ZYGOTE_OFFLINE ? start_process(zygote, err) : 0;
     if (rc == 0 && zygote->state == EXL_ZYGOTE_ENDING)
         rc = exl_error_set(err, -EAGAIN, "the zygote is ending");
     if (rc == 0) {
-        exl_frame_t frame = {.type = EXL_FRAME_FORK, .id = worker->id, .arg = preloaded ? EXL_FORK_PRELOADED : 0};
+        exl_frame_t frame = {.type = EXL_FRAME_FORK, .id = worker->id, .arg = arg};
         rc = request(zygote, frame, NULL, fds, nfds);
         if (rc == 0) {
             exl_list_push_back(&zygote->workers, &worker->zygote_link);

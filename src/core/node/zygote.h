@@ -38,8 +38,8 @@ void exl_zygote_release(exl_zygote_t *zygote);
 /* Starts the process ahead of the first fork. A failure is told by the fork, which tries again. */
 void exl_zygote_start(exl_zygote_t *zygote);
 
-/* Asks for a worker; descriptors are taken. An error means that no process could be started. */
-int exl_zygote_fork(exl_zygote_t *zygote, struct exl_worker *worker, const int *fds, unsigned nfds, bool preloaded,
+/* Asks for a worker, `arg` being that of EXL_FRAME_FORK; descriptors are taken. An error means that no process could be started. */
+int exl_zygote_fork(exl_zygote_t *zygote, struct exl_worker *worker, const int *fds, unsigned nfds, uint32_t arg,
                     exl_error_t *err);
 void exl_zygote_kill(exl_zygote_t *zygote, uint64_t worker_id, int signal);
 

@@ -19,11 +19,13 @@ typedef struct exl_fork_hooks {
     void (*preload)(void); /* once, before the first fork that asks for it: what is preloaded makes each fork slower */
 } exl_fork_hooks_t;
 
-enum exl_fork_argument { EXL_FORK_PRELOADED = 1 }; /* in the argument of EXL_FRAME_FORK */
+/* In the argument of EXL_FRAME_FORK. */
+enum exl_fork_argument { EXL_FORK_PRELOADED = 1, EXL_FORK_HEAD = 2 };
 
 typedef enum exl_role_kind {
     EXL_ROLE_ENDED,   /* still the zygote: the driver has gone or closed; nothing of ours is alive any more */
     EXL_ROLE_WORKER,  /* a forked child, with a call's channel */
+    EXL_ROLE_HEAD,    /* the same, which is to start MPI ranks and stand for them */
     EXL_ROLE_TEMPLATE /* a forked child that is to import modules and then serve as a zygote itself */
 } exl_role_kind_t;
 

@@ -24,6 +24,8 @@ const char *exl_frame_type_to_string(uint8_t type)
         [EXL_FRAME_IMPORTS] = "imports",
         [EXL_FRAME_FORK] = "fork",
         [EXL_FRAME_TEMPLATE] = "template",
+        [EXL_FRAME_REASON] = "reason",
+        [EXL_FRAME_HELLO] = "hello",
         [EXL_FRAME_KILL] = "kill",
         [EXL_FRAME_ONLINE] = "online",
         [EXL_FRAME_FORKED] = "forked",

@@ -33,7 +33,7 @@ enum exl_frame_flag {
 };
 
 enum exl_frame_type {
-    /* engine to worker */
+    /* engine to worker; a group's head passes them on to its MPI ranks */
     EXL_FRAME_SETUP = 1,  /* id: worker, arg: its index; descriptor: stdout; payload: environment and initializer */
     EXL_FRAME_FUNCTION,   /* id: a function; payload: its pickle; without: the function of the next call */
     EXL_FRAME_FORGET,     /* all functions */
@@ -46,9 +46,12 @@ enum exl_frame_type {
     EXL_FRAME_SETUP_FAILED, /* payload: its exception */
     EXL_FRAME_RESULT,       /* id: sequence number; payload: what the function returned */
     EXL_FRAME_EXCEPTION,    /* id: sequence number; payload: what it raised */
+    EXL_FRAME_REASON,       /* payload: text: why it is about to end; what its exit status does not say */
     EXL_FRAME_IMPORTS,      /* payload: modules that the call imported and a template may import before it */
+    /* MPI rank to the head of its group */
+    EXL_FRAME_HELLO, /* payload: the secret */
     /* engine to zygote */
-    EXL_FRAME_FORK,     /* id: worker; descriptors: channel, stderr and, for persistent workers, claim page */
+    EXL_FRAME_FORK,     /* id: worker, arg: see zygote_server.h; descriptors: channel, stderr and, for persistent workers, claim page */
     EXL_FRAME_TEMPLATE, /* id: template; descriptor: its control channel; payload: setup and modules */
     EXL_FRAME_KILL,     /* id: worker, arg: signal for it and everything it started */
     /* zygote to engine */

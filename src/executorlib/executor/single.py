@@ -33,7 +33,8 @@ class SingleNodeExecutor(PoolExecutor):
             (its affinity, its share of the machine, its Slurm job); a call that needs more still runs, alone.
         resource_dict (Mapping | None): what every call needs. It is not changed. Keys, all optional:
 
-            - cores (int): MPI ranks, 1 by default. More are not available in this release.
+            - cores (int): MPI ranks, 1 by default. With more, the function runs in each of them, started by the mpiexec of
+              the MPI that mpi4py uses, and the result is the list of what they return, in the order of ranks.
             - threads_per_core (int): threads of each rank, 1 by default. The variables by which OpenMP, OpenBLAS,
               MKL, NumExpr, Accelerate and Numba choose a number of threads are set to it. Left out, those that
               the environment sets already stay.
@@ -43,7 +44,8 @@ class SingleNodeExecutor(PoolExecutor):
               relative to `cwd`.
             - priority (int): among calls that wait, those of higher priority start first; 0 by default.
             - num_nodes (int): 1.
-            - exclusive, openmpi_oversubscribe (bool): False; not available otherwise in this release.
+            - openmpi_oversubscribe (bool): whether there may be more ranks than cores, False by default.
+            - exclusive (bool): False; not available otherwise in this release.
             - run_time_max (int), cache_key (str), cache_directory (path): not available in this release.
         hostname_localhost (bool | None): has no effect: nothing on one node is reached by a host name.
         block_allocation (bool): whether workers stay and serve one call after the other; False by default.
@@ -61,7 +63,7 @@ class SingleNodeExecutor(PoolExecutor):
         wait (bool): True; only Cluster executors can leave calls behind.
         restart_limit (int): how often a call whose worker died is tried again on a new one, with block allocation;
             0 by default.
-        openmpi_oversubscribe (bool): not available in this release.
+        openmpi_oversubscribe (bool): the default of that key in `resource_dict`.
 
     Raises:
         ResourceError: a ValueError and TypeError, for a resource or limit that is unknown, of the wrong type, out
@@ -112,12 +114,13 @@ class SingleNodeExecutor(PoolExecutor):
             ("plot_dependency_graph", plot_dependency_graph),
             ("plot_dependency_graph_filename", plot_dependency_graph_filename is not None),
             ("export_workflow_filename", export_workflow_filename is not None),
-            ("openmpi_oversubscribe", openmpi_oversubscribe),
         ):
             if value:
                 raise unavailable(name)
         if block_allocation:
             max_workers = _worker_count(max_workers, max_cores, resources.get("cores", 1))
+        if openmpi_oversubscribe:
+            resources.setdefault("openmpi_oversubscribe", True)
         info = {
             **{key: value for key, value in resources.items() if key not in _NOT_IN_INFO},
             "cores": resources.get("cores", 1),

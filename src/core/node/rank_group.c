@@ -1,0 +1,471 @@
+/* rank_group.c: see rank_group.h. */
+#include "node/rank_group.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "launch/spawn.h"
+#include "node/descendants.h"
+
+enum { SECRET_BYTES = 32, START_LIMIT_S = 300, NEWS_GRACE_MS = 300, END_LIMIT_MS = 5000 };
+
+struct rank {
+    exl_channel_t channel;
+    pid_t pid;
+    bool ready;
+    uint32_t number; /* MPI's, once ready */
+};
+
+struct exl_rank_group {
+    uint32_t size, connected, nready;
+    struct rank *ranks; /* owned; in the order of connection until all are ready, then by rank */
+    struct pollfd *fds; /* owned; those of wait_once() */
+    char directory[64], address[64 + 64 + 2 * SECRET_BYTES];
+    char session[128], segments[128]; /* variables that tell Open MPI where to keep its files */
+    char **environment;               /* owned; the strings are not */
+    uint8_t secret[SECRET_BYTES];
+    int listener, signal_fd;
+    pid_t launcher; /* 0: not started, or waited for */
+};
+
+/* ---- the door ---- */
+
+/* In memory where possible: MPI keeps its shared memory there too. */
+static const char *runtime_directory(void)
+{
+    return access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : "/tmp";
+}
+
+static struct sockaddr_un socket_address(const exl_rank_group_t *group)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/ranks", group->directory);
+    return address;
+}
+
+static void close_door(exl_rank_group_t *group)
+{
+    if (group->listener < 0)
+        return;
+    struct sockaddr_un address = socket_address(group);
+    (void)close(group->listener);
+    (void)unlink(address.sun_path);
+    group->listener = -1;
+}
+
+static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *position)
+{
+    (void)status;
+    (void)type;
+    (void)position;
+    (void)remove(path);
+    return 0;
+}
+
+static void remove_directory(exl_rank_group_t *group)
+{
+    enum { OPEN_DIRECTORIES = 16 };
+    if (group->directory[0])
+        (void)nftw(group->directory, remove_entry, OPEN_DIRECTORIES, FTW_DEPTH | FTW_PHYS);
+}
+
+/* MPICH's shared memory outlives ranks that are killed; its name is in their maps. Others keep theirs in our directory. */
+static void unlink_segments(const exl_rank_group_t *group)
+{
+    char path[64], line[512];
+    for (uint32_t i = 0; i < group->connected; i++) {
+        (void)snprintf(path, sizeof path, "/proc/%d/maps", (int)group->ranks[i].pid);
+        FILE *maps = fopen(path, "re");
+        while (maps && fgets(line, sizeof line, maps)) {
+            char *name = strstr(line, "/dev/shm/mpich_shm_");
+            if (!name)
+                continue;
+            name[strcspn(name, " \n")] = '\0';
+            (void)unlink(name);
+        }
+        if (maps)
+            (void)fclose(maps);
+    }
+}
+
+static int open_door(exl_rank_group_t *group)
+{
+    (void)snprintf(group->directory, sizeof group->directory, "%s/executorlib-XXXXXX", runtime_directory());
+    if (getrandom(group->secret, sizeof group->secret, 0) != sizeof group->secret || !mkdtemp(group->directory)) {
+        group->directory[0] = '\0';
+        return -errno;
+    }
+    struct sockaddr_un address = socket_address(group);
+    group->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (group->listener < 0 || bind(group->listener, (struct sockaddr *)&address, sizeof address) < 0 ||
+        listen(group->listener, (int)group->size) < 0)
+        return -errno;
+    int length = snprintf(group->address, sizeof group->address, EXL_RANKS_VARIABLE "=%s:", address.sun_path);
+    for (size_t i = 0; i < sizeof group->secret; i++)
+        length += snprintf(group->address + length, sizeof group->address - (size_t)length, "%02x", group->secret[i]);
+    return 0;
+}
+
+static bool knows_secret(const exl_rank_group_t *group, const exl_message_t *message)
+{
+    exl_payload_view_t view;
+    if (message->frame.type != EXL_FRAME_HELLO || !message->payload || !exl_payload_region(message->payload) ||
+        exl_payload_view(message->payload, &view) < 0 || view.body_size != sizeof group->secret)
+        return false;
+    uint8_t difference = 0; /* in constant time: who guesses learns nothing from how long it took */
+    for (size_t i = 0; i < sizeof group->secret; i++)
+        difference |= (uint8_t)(view.body[i] ^ group->secret[i]);
+    return difference == 0;
+}
+
+/* Takes one connection, if it is a rank's. */
+static int admit(exl_rank_group_t *group)
+{
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    int fd = accept4(group->listener, NULL, NULL, SOCK_CLOEXEC);
+    if (fd < 0)
+        return errno == EINTR || errno == ECONNABORTED ? 0 : -errno;
+    exl_channel_t channel;
+    exl_message_t message;
+    exl_channel_init(&channel, fd);
+    bool mine = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == geteuid();
+    if (mine && exl_channel_receive(&channel, &message) == 1) {
+        mine = knows_secret(group, &message);
+        exl_message_fini(&message);
+    } else {
+        mine = false;
+    }
+    if (!mine || group->connected == group->size) {
+        exl_channel_fini(&channel);
+        return 0;
+    }
+    group->ranks[group->connected++] = (struct rank){.channel = channel, .pid = peer.pid};
+    return 0;
+}
+
+static void group_free(exl_rank_group_t *group)
+{
+    for (uint32_t i = 0; i < group->connected; i++)
+        exl_channel_fini(&group->ranks[i].channel);
+    close_door(group);
+    remove_directory(group);
+    if (group->signal_fd >= 0)
+        (void)close(group->signal_fd);
+    free(group->environment);
+    free(group->ranks);
+    free(group->fds);
+    free(group);
+}
+
+/* ---- life ---- */
+
+static int watch_children(exl_rank_group_t *group)
+{
+    sigset_t set;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGCHLD);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    group->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return group->signal_fd < 0 ? -errno : 0;
+}
+
+int exl_rank_group_create(uint32_t nranks, exl_rank_group_t **ret_group, exl_error_t *err)
+{
+    exl_rank_group_t *group = calloc(1, sizeof *group);
+    if (group) {
+        group->ranks = calloc(nranks, sizeof *group->ranks);
+        group->fds = calloc((size_t)nranks + 2, sizeof *group->fds);
+    }
+    if (!group || !group->ranks || !group->fds) {
+        if (group) {
+            free(group->ranks);
+            free(group->fds);
+        }
+        free(group);
+        return exl_error_set(err, -ENOMEM, "out of memory");
+    }
+    group->size = nranks;
+    group->listener = group->signal_fd = -1;
+    int rc = open_door(group);
+    if (rc == 0)
+        rc = watch_children(group);
+    if (rc < 0) {
+        group_free(group);
+        return exl_error_set(err, rc, "cannot open a socket for MPI ranks: %s", exl_strerror(rc));
+    }
+    *ret_group = group;
+    return 0;
+}
+
+static bool is_set(char *const *environment, const char *variable)
+{
+    size_t length = strcspn(variable, "=") + 1;
+    for (; *environment; environment++)
+        if (strncmp(*environment, variable, length) == 0)
+            return true;
+    return false;
+}
+
+static int make_environment(exl_rank_group_t *group, char *const *base)
+{
+    size_t count = 0;
+    while (base[count])
+        count++;
+    (void)snprintf(group->session, sizeof group->session, "OMPI_MCA_orte_tmpdir_base=%s", group->directory);
+    (void)snprintf(group->segments, sizeof group->segments, "OMPI_MCA_btl_vader_backing_directory=%s",
+                   group->directory);
+    char *added[] = {group->address, group->session, group->segments};
+    group->environment = calloc(count + sizeof added / sizeof *added + 1, sizeof *group->environment);
+    if (!group->environment)
+        return -ENOMEM;
+    memcpy(group->environment, base, count * sizeof *base);
+    for (size_t i = 0; i < sizeof added / sizeof *added; i++)
+        if (!is_set(base, added[i]))
+            group->environment[count++] = added[i];
+    return 0;
+}
+
+uint32_t exl_rank_group_size(const exl_rank_group_t *group)
+{
+    return group->size;
+}
+
+/* ---- the launcher ---- */
+
+static const char *describe_status(int status, char *text, size_t size)
+{
+    if (WIFSIGNALED(status))
+        (void)snprintf(text, size, "was killed by signal %d", WTERMSIG(status));
+    else
+        (void)snprintf(text, size, "exited with status %d", WEXITSTATUS(status));
+    return text;
+}
+
+/* Reaps what has ended. EXL_ECLOSED with its text once the launcher has. */
+static int reap(exl_rank_group_t *group, exl_error_t *err)
+{
+    struct signalfd_siginfo info;
+    char text[64];
+    int status, rc = 0;
+    while (read(group->signal_fd, &info, sizeof info) > 0) {
+    }
+    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
+        if (pid == group->launcher) {
+            group->launcher = 0;
+            rc = exl_error_set(err, EXL_ECLOSED, "the MPI launcher %s", describe_status(status, text, sizeof text));
+        }
+    return rc;
+}
+
+void exl_rank_group_kill(exl_rank_group_t *group)
+{
+    close_door(group);
+    unlink_segments(group);
+    for (;;) {
+        exl_descendants_signal(getpid(), SIGKILL);
+        if (waitpid(-1, NULL, 0) < 0 && errno == ECHILD)
+            break;
+    }
+    group_free(group);
+}
+
+void exl_rank_group_end(exl_rank_group_t *group)
+{
+    (void)exl_rank_group_send(group, (exl_frame_t){.type = EXL_FRAME_END}, NULL);
+    /* The channels stay open: a rank whose channel ends before it is told to would take that for the end of its group. */
+    int64_t deadline_ns = exl_clock_ns() + END_LIMIT_MS * EXL_NS_PER_MS;
+    for (;;) {
+        exl_error_t ignored;
+        struct pollfd child = {.fd = group->signal_fd, .events = POLLIN};
+        (void)reap(group, &ignored);
+        if (waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD)
+            break;
+        int64_t left_ns = deadline_ns - exl_clock_ns();
+        if (left_ns <= 0) {
+            exl_rank_group_kill(group); /* a rank waits in MPI_Finalize for what no other is going to do */
+            return;
+        }
+        (void)poll(&child, 1, (int)(left_ns / EXL_NS_PER_MS) + 1);
+    }
+    group_free(group);
+}
+
+static int rank_gone(exl_rank_group_t *group, uint32_t rank, exl_error_t *err)
+{
+    struct pollfd news = {.fd = group->signal_fd, .events = POLLIN};
+    exl_error_t launcher = {""};
+    /* The launcher is about to say on stderr how the rank ended, and to end itself. */
+    if (poll(&news, 1, NEWS_GRACE_MS) > 0)
+        (void)reap(group, &launcher);
+    if (group->nready == group->size)
+        return exl_error_set(err, EXL_ECLOSED, "MPI rank %u of %u, process %d, ended", rank, group->size,
+                             (int)group->ranks[rank].pid);
+    return exl_error_set(err, EXL_ECLOSED, "an MPI rank, process %d, ended while it was starting%s%s",
+                         (int)group->ranks[rank].pid, launcher.text[0] ? "; " : "", launcher.text);
+}
+
+/* ---- waiting ---- */
+
+/* A whole message that has arrived already, of any rank. */
+static int take_message(exl_rank_group_t *group, uint32_t *ret_rank, exl_message_t *ret_message, exl_error_t *err)
+{
+    for (uint32_t i = 0; i < group->connected; i++) {
+        int rc = exl_channel_next(&group->ranks[i].channel, ret_message);
+        if (rc < 0)
+            return exl_error_set(err, rc, "what MPI rank %u sent is not ours", i);
+        *ret_rank = i;
+        if (rc > 0)
+            return 1;
+    }
+    return 0;
+}
+
+static int read_rank(exl_rank_group_t *group, uint32_t rank, exl_error_t *err)
+{
+    int rc = exl_channel_fill(&group->ranks[rank].channel);
+    return rc < 0 ? rank_gone(group, rank, err) : 0;
+}
+
+/* Waits once, for any of: a connection, bytes of a rank, the end of a child. */
+static int wait_once(exl_rank_group_t *group, int timeout_ms, exl_error_t *err)
+{
+    struct pollfd *fds = group->fds;
+    nfds_t count = 0;
+    for (; count < group->connected; count++)
+        fds[count] = (struct pollfd){.fd = group->ranks[count].channel.fd, .events = POLLIN};
+    uint32_t nranks = group->connected;
+    fds[count++] = (struct pollfd){.fd = group->signal_fd, .events = POLLIN};
+    fds[count++] = (struct pollfd){.fd = group->listener, .events = POLLIN}; /* -1 is left out by poll() */
+    int rc = poll(fds, count, timeout_ms);
+    if (rc == 0)
+        return exl_error_set(err, -ETIMEDOUT, "%u of %u MPI ranks were there after %d s", group->nready, group->size,
+                             START_LIMIT_S);
+    if (rc < 0)
+        return errno == EINTR ? 0 : -errno;
+    /* The launcher first: its ranks go because it went. */
+    rc = fds[nranks].revents ? reap(group, err) : 0;
+    for (uint32_t i = 0; rc == 0 && i < nranks; i++)
+        if (fds[i].revents)
+            rc = read_rank(group, i, err);
+    if (rc == 0 && fds[nranks + 1].revents)
+        rc = admit(group);
+    return rc;
+}
+
+/* ---- starting ---- */
+
+static int by_rank(exl_rank_group_t *group, exl_error_t *err)
+{
+    struct rank *sorted = calloc(group->size, sizeof *sorted);
+    int rc = sorted ? 0 : -ENOMEM;
+    for (uint32_t i = 0; rc == 0 && i < group->size; i++) {
+        uint32_t number = group->ranks[i].number;
+        if (number >= group->size || sorted[number].pid)
+            rc = EXL_EPROTOCOL;
+        else
+            sorted[number] = group->ranks[i];
+    }
+    if (rc < 0) {
+        free(sorted);
+        return exl_error_set(err, rc, "the MPI ranks do not number from 0 to %u", group->size - 1);
+    }
+    free(group->ranks);
+    group->ranks = sorted;
+    return 0;
+}
+
+/* 0: all are ready. 1: one could not set itself up. */
+static int await_ready(exl_rank_group_t *group, exl_payload_t **ret_exception, exl_error_t *err)
+{
+    uint32_t from;
+    exl_message_t message;
+    while (group->nready < group->size) {
+        int rc = take_message(group, &from, &message, err);
+        if (rc == 0)
+            rc = wait_once(group, START_LIMIT_S * 1000, err);
+        else if (rc > 0 && message.frame.type == EXL_FRAME_SETUP_FAILED && message.payload) {
+            *ret_exception = message.payload;
+            return 1;
+        } else if (rc > 0 && message.frame.type == EXL_FRAME_READY && !group->ranks[from].ready) {
+            group->ranks[from].ready = true;
+            group->ranks[from].number = (uint32_t)message.frame.id;
+            group->nready++;
+            exl_message_fini(&message);
+            continue;
+        } else if (rc > 0) {
+            exl_message_fini(&message);
+            rc = exl_error_set(err, EXL_EPROTOCOL, "an MPI rank sent something else than that it is ready");
+        }
+        if (rc < 0)
+            return rc;
+    }
+    return by_rank(group, err);
+}
+
+int exl_rank_group_launch(exl_rank_group_t *group, char *const *argv, char *const *envp, exl_payload_t *setup,
+                          uint32_t index, exl_payload_t **ret_exception, exl_error_t *err)
+{
+    if (make_environment(group, envp) < 0)
+        return exl_error_set(err, -ENOMEM, "out of memory");
+    exl_spawn_t spawn = {.argv = argv, .envp = group->environment, .control_fd = -1, .stderr_fd = STDERR_FILENO};
+    int rc = exl_spawn(&spawn, &group->launcher, err);
+    while (rc == 0 && group->connected < group->size)
+        rc = wait_once(group, START_LIMIT_S * 1000, err);
+    close_door(group);
+    if (rc == 0)
+        rc = exl_rank_group_send(group, (exl_frame_t){.type = EXL_FRAME_SETUP, .arg = index}, setup);
+    return rc < 0 ? rc : await_ready(group, ret_exception, err);
+}
+
+int exl_rank_group_send(exl_rank_group_t *group, exl_frame_t frame, exl_payload_t *payload)
+{
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < group->connected; i++)
+        rc = exl_channel_queue(&group->ranks[i].channel, frame, payload, NULL, 0, false);
+    /* A rank that has gone is heard when its answer is awaited. */
+    for (uint32_t i = 0; rc == 0 && i < group->connected; i++)
+        (void)exl_channel_flush(&group->ranks[i].channel);
+    return rc;
+}
+
+int exl_rank_group_answer(exl_rank_group_t *group, int timeout_ms, uint32_t *ret_rank, exl_rank_answer_t *ret_answer,
+                          exl_error_t *err)
+{
+    int64_t deadline_ns = timeout_ms < 0 ? INT64_MAX : exl_clock_ns() + timeout_ms * EXL_NS_PER_MS;
+    for (;;) {
+        exl_message_t message;
+        int rc = take_message(group, ret_rank, &message, err);
+        if (rc < 0)
+            return rc;
+        if (rc > 0) {
+            bool raised = message.frame.type == EXL_FRAME_EXCEPTION;
+            if ((raised || message.frame.type == EXL_FRAME_RESULT) && message.payload) {
+                *ret_answer = (exl_rank_answer_t){.raised = raised, .payload = message.payload};
+                return 1;
+            }
+            exl_message_fini(&message);
+            return exl_error_set(err, EXL_EPROTOCOL, "MPI rank %u sent something else than an answer", *ret_rank);
+        }
+        int64_t left_ns = deadline_ns - exl_clock_ns();
+        if (left_ns <= 0)
+            return 0;
+        rc = wait_once(group, timeout_ms < 0 ? -1 : (int)(left_ns / EXL_NS_PER_MS) + 1, err);
+        if (rc < 0 && rc != -ETIMEDOUT)
+            return rc;
+    }
+}

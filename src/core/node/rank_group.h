@@ -1,0 +1,54 @@
+/* rank_group.h: the MPI ranks that run one call together, as the process sees them that started them.
+ *
+ *   mpiexec -n N python …          each rank connects to a socket in a directory that only this user can enter,
+ *     rank 0 ─┐                    and says a secret that it was given once; its user is asked of the kernel
+ *     rank 1 ─┼── one channel each: setup, calls, answers
+ *     rank 2 ─┘
+ *
+ * Payloads never travel through MPI, and nothing here makes an MPI call: an idle group sleeps in recvmsg(), and a rank
+ * that fails is heard while the others wait in a collective. One group per process; everything that the process started
+ * belongs to it. All functions block; the process has one thread. */
+#ifndef EXL_NODE_RANK_GROUP_H
+#define EXL_NODE_RANK_GROUP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "task/payload.h"
+#include "wire/channel.h"
+
+/* The variable through which a rank learns where to connect: "<path of the socket>:<secret in hexadecimal digits>". */
+#define EXL_RANKS_VARIABLE "EXECUTORLIB_RANKS"
+
+typedef struct exl_rank_group exl_rank_group_t;
+
+typedef struct exl_rank_answer {
+    bool raised;
+    exl_payload_t *payload; /* owned */
+} exl_rank_answer_t;
+
+/* Opens the door for `nranks` ranks. */
+int exl_rank_group_create(uint32_t nranks, exl_rank_group_t **ret_group, exl_error_t *err);
+uint32_t exl_rank_group_size(const exl_rank_group_t *group);
+
+/* Starts the launcher with `envp` and what the ranks need to know beside it. It starts the ranks; waits until all have connected, then sends each the setup and waits until
+ * all are ready. 0; 1: a rank could not set itself up, `ret_exception` says why; else an error with its text. */
+int exl_rank_group_launch(exl_rank_group_t *group, char *const *argv, char *const *envp, exl_payload_t *setup,
+                          uint32_t index, exl_payload_t **ret_exception, exl_error_t *err);
+
+/* Sends a frame to every rank. */
+int exl_rank_group_send(exl_rank_group_t *group, exl_frame_t frame, exl_payload_t *payload);
+
+/* Waits for the next answer of any rank to the call that was sent last. `timeout_ms` < 0: without limit. 1: there is one;
+ * 0: none in time; negative: a rank or the launcher has gone. The payload is the caller's. */
+int exl_rank_group_answer(exl_rank_group_t *group, int timeout_ms, uint32_t *ret_rank, exl_rank_answer_t *ret_answer,
+                          exl_error_t *err);
+
+/* Lets the ranks finish, and waits until everything is gone. */
+void exl_rank_group_end(exl_rank_group_t *group);
+
+/* Kills everything that this process started. */
+void exl_rank_group_kill(exl_rank_group_t *group);
+
+#endif

@@ -1,0 +1,177 @@
+"""Which launcher starts MPI ranks: one of the MPI that mpi4py uses, or the ranks would each believe to be alone.
+
+    mpi4py  -- a probe imports it, without starting MPI -->  library, its file
+    file    -- next to it, next to the interpreter, PATH -->  mpiexec of the same family
+
+Looked up once per environment; nothing of it runs in a worker.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from executorlib import _core
+
+_VARIABLE = "EXECUTORLIB_MPIEXEC"
+_LIMIT = 60  # seconds for a program that only says its version
+
+_PROBE = """\
+import sys
+sys.path[:] = {path!r}
+import mpi4py
+mpi4py.rc.initialize = False
+from mpi4py import MPI
+file = next((line.split()[-1] for line in open("/proc/self/maps") if "/libmpi" in line), "")
+print("executorlib", MPI.get_vendor()[0], MPI.Get_library_version().split("\\n")[0].split(",")[0].strip("\\0 "), file, sep="\\t")
+"""
+
+# What a job that this process itself runs in says to its ranks: none of it is meant for ours.
+INHERITED = ("PMI_", "PMIX_", "PMI2_", "OMPI_COMM_WORLD_", "OMPI_UNIVERSE_", "MPI_LOCAL", "HYDI_", "HYDRA_", "PRTE_")
+
+# Families whose launchers speak the same protocol to their ranks.
+_HYDRA = frozenset({"MPICH", "Intel MPI", "MVAPICH", "MVAPICH2", "Cray MPI"})
+
+
+class Launcher:
+    """The program that starts ranks.
+
+    Attributes:
+        path (str): of mpiexec.
+        family (str): "Open MPI" or "MPICH".
+        description (str): the family and the path, for error messages.
+        library (str): what mpi4py says of its library.
+    """
+
+    __slots__ = ("description", "family", "library", "path")
+
+    def __init__(self, path: str, family: str, library: str) -> None:
+        self.path = path
+        self.family = family
+        self.library = library
+        self.description = f"{path} of {family}"
+
+    def command(self, ranks: int, oversubscribe: bool) -> list[str]:
+        """The command line up to the program that each rank runs."""
+        options = ["-n", str(ranks)]
+        if self.family == "Open MPI":
+            # Bound ranks of two calls would share the first cores; with hardware threads as slots, all cores count.
+            slots = "--oversubscribe" if oversubscribe else "--use-hwthread-cpus"
+            return [self.path, "--bind-to", "none", slots, *options]
+        if ranks > _core.cpu_count() and not oversubscribe:
+            raise RuntimeError(
+                f"{ranks} MPI ranks, but there are {_core.cpu_count()} cores; openmpi_oversubscribe=True starts them anyway"
+            )
+        return [self.path, "-launcher", "fork", *options]
+
+
+_launchers: dict[tuple, Launcher] = {}
+
+
+def launcher() -> Launcher:
+    """The launcher for mpi4py as this process would import it now.
+
+    Raises:
+        ImportError: without mpi4py, or if it cannot load its library.
+        FileNotFoundError: if there is no launcher.
+        RuntimeError: if there is one, but not of mpi4py's MPI; the text names both.
+    """
+    names = ("PATH", "LD_LIBRARY_PATH", "MPI4PY_MPIABI", "MPI4PY_LIBMPI", _VARIABLE)
+    key = (sys.executable, tuple(sys.path), *map(os.environ.get, names))
+    known = _launchers.get(key)
+    if known is None:
+        known = _launchers[key] = _find(*_probe())
+    return known
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(INHERITED)}
+
+
+def _probe() -> tuple[str, str, str]:
+    """Family, version and file of the library that mpi4py uses."""
+    probe = subprocess.run(
+        [sys.executable, "-c", _PROBE.format(path=sys.path)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=_LIMIT,
+        env=_environment(),
+        check=False,
+    )
+    for line in probe.stdout.splitlines():
+        if line.startswith("executorlib\t"):
+            _, vendor, version, file = line.split("\t")
+            return vendor, version, file
+    reason = (probe.stderr.strip().splitlines() or [f"exit status {probe.returncode}"])[-1]
+    if "No module named 'mpi4py'" in reason:
+        raise ModuleNotFoundError(
+            "a call with cores > 1 runs as MPI ranks, which needs mpi4py: pip install 'executorlib[mpi]'", name="mpi4py"
+        )
+    raise ImportError(f"a call with cores > 1 runs as MPI ranks, but mpi4py cannot be imported: {reason}")
+
+
+def _find(vendor: str, version: str, file: str) -> Launcher:
+    wanted = "MPICH" if vendor in _HYDRA else vendor
+    library = f"{version} ({file})" if file else version
+    others = []
+    for path in _candidates(file):
+        family = _family(path)
+        if family == wanted:
+            return Launcher(path, family, library)
+        others.append(f"{path} of {family}")
+    if others:
+        raise RuntimeError(
+            f"mpi4py uses {library}, but the MPI launcher found is {', '.join(others)}: ranks would each believe to be "
+            f"alone. Install the launcher of mpi4py's MPI, or an mpi4py for this one; {_VARIABLE} may name a launcher"
+        )
+    raise FileNotFoundError(
+        f"a call with cores > 1 runs as MPI ranks, but there is no mpiexec: looked next to {file or 'the MPI library'}, next "
+        f"to {sys.executable}, and in PATH; pip install mpich, or set {_VARIABLE}"
+    )
+
+
+def _candidates(file: str) -> Iterator[str]:
+    """Launchers in the order in which they are to be tried, each once."""
+    chosen = os.environ.get(_VARIABLE)
+    if chosen:
+        found = shutil.which(chosen)
+        if found is None:
+            raise FileNotFoundError(f"{_VARIABLE} is {chosen!r}, which is not a program")
+        yield found
+        return
+    prefix = os.path.dirname(os.path.dirname(file)) if file else ""
+    places = [os.path.join(prefix, "bin")] if prefix else []
+    places += [os.path.join(sys.prefix, "bin"), os.path.dirname(sys.executable)]
+    seen = set()
+    for place in (*places, None):
+        for name in ("mpiexec", "mpiexec.hydra", "mpiexec.openmpi", "mpiexec.mpich", "mpirun"):
+            path = shutil.which(name, path=place)
+            if path and os.path.realpath(path) not in seen:
+                seen.add(os.path.realpath(path))
+                yield path
+
+
+def _family(path: str) -> str:
+    try:
+        said = subprocess.run(
+            [path, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_LIMIT,
+            env=_environment(),
+            check=False,
+        ).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"an unknown MPI ({error})"
+    if "OpenRTE" in said or "Open MPI" in said or "PRRTE" in said or "prte" in said.lower():
+        return "Open MPI"
+    if "HYDRA" in said or "Intel(R) MPI" in said or "MPICH" in said:
+        return "MPICH"
+    return "an unknown MPI"
