@@ -74,7 +74,14 @@ class PoolExecutor(BaseExecutor):
         default_cores = _core.cpu_count() if max_workers is None and max_cores is None else 0
         self._pace = Pace()
         # A batch has no place for presets, a log per call, or a second try of one call.
-        self._batches = persistent and init_function is None and not restart_limit and self._default.options is None
+        # MPI ranks each return one.
+        self._batches = (
+            persistent
+            and init_function is None
+            and not restart_limit
+            and self._default.options is None
+            and self._default.ranks == 1
+        )
         self._pool = _core.Pool(
             zygote=self._zygote.spec,
             persistent=persistent,
@@ -142,7 +149,7 @@ class PoolExecutor(BaseExecutor):
         if type(self).submit is not PoolExecutor.submit:
             return Executor.map(self, fn, *sequences, timeout=timeout)
         check_callable(fn)
-        if chunksize == 1:
+        if chunksize == 1 or self._default.ranks > 1:
             return self._paced_map(fn, sequences, deadline)
         return chained(results(self._map(_worker.Chunk(fn), (chunks(sequences, chunksize),)), deadline))
 

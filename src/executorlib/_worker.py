@@ -108,7 +108,7 @@ def preload() -> None:
 
 
 def become_template(setup: bytes, modules: bytes) -> bool:
-    """Import, before forks, what calls import; False if that did what a fork does not survive: threads, MPI."""
+    """Import, before forks, what calls import; False if it did what forks cannot share: threads, processes, MPI."""
     import gc
     import os
     from _pickle import loads
@@ -124,7 +124,17 @@ def become_template(setup: bytes, modules: bytes) -> bool:
     gc.freeze()
     global _template_setup
     _template_setup = setup
-    return len(os.listdir("/proc/self/task")) == 1 and "mpi4py.MPI" not in sys.modules
+    return len(os.listdir("/proc/self/task")) == 1 and "mpi4py.MPI" not in sys.modules and not has_children()
+
+
+def has_children() -> bool:
+    import os
+
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 _template_setup: "bytes | None" = None

@@ -22,6 +22,17 @@ static bool is_numpy_type(PyObject **slot, PyTypeObject *type, const char *name)
     return *slot != NULL;
 }
 
+/* The user's own way to pickle a class comes before NumPy's, and so before ours. */
+static bool has_reducer(PyTypeObject *type)
+{
+    PyObject *copyreg = PyDict_GetItemString(PyImport_GetModuleDict(), "copyreg");
+    PyObject *table = copyreg ? PyObject_GetAttrString(copyreg, "dispatch_table") : NULL;
+    bool has = table && PyDict_Check(table) && PyDict_Contains(table, (PyObject *)type) != 0;
+    Py_XDECREF(table);
+    PyErr_Clear();
+    return has;
+}
+
 static bool holds_objects(PyObject *dtype)
 {
     PyObject *answer = PyObject_GetAttrString(dtype, "hasobject");
@@ -59,9 +70,8 @@ static PyObject *reduce_array(exl_state_t *state, PyObject *array)
 PyObject *exl_array_reduce(exl_state_t *state, PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
-    if (is_numpy_type(&state->ndarray, type, "ndarray"))
-        return reduce_array(state, object);
-    if (is_numpy_type(&state->float64, type, "float64"))
-        return Py_BuildValue("O(d)", state->float64, PyFloat_AsDouble(object));
-    return NULL;
+    bool array = is_numpy_type(&state->ndarray, type, "ndarray");
+    if ((!array && !is_numpy_type(&state->float64, type, "float64")) || has_reducer(type))
+        return NULL;
+    return array ? reduce_array(state, object) : Py_BuildValue("O(d)", state->float64, PyFloat_AsDouble(object));
 }

@@ -89,6 +89,7 @@ exl_task_t *stub_submit(exl_pool_t *pool, stub_call_t call)
     exl_call_t full = {.call = exl_test_payload(call.text),
                        .setup = payload_or_null(call.setup),
                        .options = payload_or_null(call.options),
+                       .imports = payload_or_null(call.imports),
                        .functions = call.functions,
                        .nfunctions = call.nfunctions,
                        .function_id = call.nfunctions ? call.functions[call.nfunctions - 1]->id : 0,
@@ -104,6 +105,7 @@ exl_task_t *stub_submit(exl_pool_t *pool, stub_call_t call)
     exl_payload_unref(full.call);
     exl_payload_unref(full.setup);
     exl_payload_unref(full.options);
+    exl_payload_unref(full.imports);
     return task;
 }
 

@@ -14,7 +14,7 @@ int pool_test_end(void **state);
 
 /* Arguments of a call of the stub, zero where not needed. */
 typedef struct stub_call {
-    const char *text, *setup, *options;
+    const char *text, *setup, *options, *imports;
     exl_shared_t *const *functions;
     uint32_t nfunctions; /* the last one is the call's own */
     uint64_t import_key;

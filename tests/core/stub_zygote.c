@@ -12,7 +12,10 @@
  *   twice            answers twice
  *
  * The setup's text is run likewise before the worker says that it is ready; "raise" there makes the setup fail. What
- * follows "end: " in it is run when the worker is told to end. */
+ * follows "end: " in it is run when the worker is told to end. What a template is to import is run before it is online.
+ *
+ * With the argument "fail" the zygote ends at once; with "linger SAY WAIT" it only writes its pid to SAY and ends when there
+ * is a byte from WAIT, whatever happens to its channel. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -59,7 +62,12 @@ static char *text_of(exl_payload_t *payload)
         return strdup("");
     if (exl_payload_map(payload) < 0 || exl_payload_view(payload, &view) < 0)
         die("payload");
-    return strndup((const char *)view.body, view.body_size);
+    char *text = malloc(view.body_size + 1);
+    if (!text)
+        die("text");
+    memcpy(text, view.body, view.body_size);
+    text[view.body_size] = '\0';
+    return text;
 }
 
 static void answer(stub_t *stub, uint8_t type, uint64_t id)
@@ -358,13 +366,17 @@ static int serve(exl_channel_t *control, pid_t driver);
 
 static int template_main(exl_role_t *role, pid_t driver)
 {
+    static stub_t importing;
     exl_channel_t channel;
     exl_message_t message;
     exl_channel_init(&channel, role->channel_fd);
+    char *modules = text_of(role->payload);
     exl_payload_unref(role->payload);
     if (exl_channel_receive(&channel, &message) != 1)
         return 0;
     exl_message_fini(&message); /* the setup */
+    run(&importing, modules);
+    free(modules);
     return serve(&channel, driver);
 }
 
@@ -380,9 +392,23 @@ static int serve(exl_channel_t *control, pid_t driver)
     return role.kind == EXL_ROLE_TEMPLATE ? template_main(&role, driver) : 0;
 }
 
+static int linger(const char *argument)
+{
+    int said, waited;
+    pid_t pid = getpid();
+    char byte;
+    if (sscanf(argument, "linger %d %d", &said, &waited) != 2)
+        return 72;
+    (void)!write(said, &pid, sizeof pid);
+    (void)!read(waited, &byte, 1);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     enum { CONTROL_FD = 3 };
+    if (argc > 1 && strncmp(argv[1], "linger", 6) == 0)
+        return linger(argv[1]);
     if (argc > 1 && strcmp(argv[1], "fail") == 0) {
         (void)!write(STDERR_FILENO, "no zygote today\n", 16);
         return 1;

@@ -669,6 +669,29 @@ static void a_zygote_killed_while_idle_is_replaced(void **state)
 #function " (per call)", function, pool_test_begin, pool_test_end, &per_call                                   \
     }
 
+/* Its end closes handles whose descriptors may by then be somebody else's. */
+static void a_zygote_that_is_long_in_ending_disturbs_no_other(void **state)
+{
+    gate_t said = gate_open(), gate = gate_open();
+    char argument[32];
+    (void)snprintf(argument, sizeof argument, "linger %d %d", said.in, gate.out);
+    exl_pool_t *keeper = stub_pool((stub_pool_t){.key = "keeper"}); /* of the engine */
+    exl_pool_t *pool = stub_pool((stub_pool_t){.key = "ending", .argument = argument});
+    pid_t ending = gate_pid(&said);
+    finish(pool);
+    pool = new_pool(state, 1);
+    assert_true(number_from(submit(pool, "pid")) > 0);
+    gate_pass(&gate, 1);
+    while (kill(ending, 0) == 0)
+        (void)sched_yield();
+    expect_exit(submit(pool, "exit 4"), 4);
+    expect_result(submit(pool, "text"), "text");
+    finish(pool);
+    finish(keeper);
+    gate_close(&said);
+    gate_close(&gate);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -703,6 +726,7 @@ int main(void)
         BOTH(calls_that_had_not_begun_survive_the_zygote),
         BOTH(a_call_is_restarted_on_a_new_zygote),
         BOTH(a_zygote_killed_while_idle_is_replaced),
+        BOTH(a_zygote_that_is_long_in_ending_disturbs_no_other),
     };
     return EXL_RUN(tests);
 }

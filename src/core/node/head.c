@@ -58,8 +58,7 @@ static bool start_group(head_t *head, const exl_launch_plan_t *plan, const exl_m
         rc = exl_rank_group_launch(head->group, plan->argv, plan->envp, setup->payload, setup->frame.arg, &exception,
                                    &err);
     if (rc == 0) {
-        if (head->claim)
-            send_up(head, EXL_FRAME_READY, setup->frame.id, NULL);
+        send_up(head, EXL_FRAME_READY, setup->frame.id, NULL);
         return true;
     }
     if (rc > 0)
@@ -212,6 +211,26 @@ static void head_fini(head_t *head)
     exl_channel_fini(&head->channel);
 }
 
+/* The engine's next message; negative when there is none any more, or the group is lost while it has nothing to do. */
+static int next_message(head_t *head, exl_message_t *ret_message)
+{
+    exl_error_t err = {""};
+    for (;;) {
+        int rc = exl_channel_next(&head->channel, ret_message);
+        if (rc != 0)
+            return rc;
+        rc = head->group ? exl_rank_group_wait(head->group, head->channel.fd, &err) : 0;
+        if (rc < 0) {
+            send_reason(head, &err);
+            lose_group(head);
+            return rc;
+        }
+        rc = exl_channel_fill(&head->channel);
+        if (rc < 0)
+            return rc;
+    }
+}
+
 int exl_head_serve(const exl_role_t *role, exl_plan_cb plan)
 {
     head_t head = {0};
@@ -221,7 +240,7 @@ int exl_head_serve(const exl_role_t *role, exl_plan_cb plan)
         return EXIT_FAILURE;
     for (bool serving = true; serving;) {
         exl_message_t message;
-        if (exl_channel_receive(&head.channel, &message) <= 0)
+        if (next_message(&head, &message) <= 0)
             break;
         asked_to_end = message.frame.type == EXL_FRAME_END || (message.frame.type == EXL_FRAME_CALL && !head.claim);
         serving = handle(&head, &message, plan);

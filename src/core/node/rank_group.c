@@ -21,7 +21,14 @@
 #include "launch/spawn.h"
 #include "node/descendants.h"
 
-enum { SECRET_BYTES = 32, START_LIMIT_S = 300, NEWS_GRACE_MS = 300, END_LIMIT_MS = 5000 };
+enum {
+    SECRET_BYTES = 32,
+    START_LIMIT_S = 300,
+    NEWS_GRACE_MS = 300,
+    END_LIMIT_MS = 5000,
+    MAX_SEGMENTS = 4,
+    SEGMENT_NAME = 64
+};
 
 struct rank {
     exl_channel_t channel;
@@ -37,9 +44,12 @@ struct exl_rank_group {
     char directory[64], address[64 + 64 + 2 * SECRET_BYTES];
     char session[128], segments[128]; /* variables that tell Open MPI where to keep its files */
     char **environment;               /* owned; the strings are not */
+    char segment_names[MAX_SEGMENTS][SEGMENT_NAME];
+    unsigned nsegments;
     uint8_t secret[SECRET_BYTES];
     int listener, signal_fd;
-    pid_t launcher; /* 0: not started, or waited for */
+    pid_t launcher;  /* 0: not started, or waited for */
+    bool terminated; /* by SIGTERM, like everything that was started: whoever sent it also ends what does not heed it */
 };
 
 /* ---- the door ---- */
@@ -83,23 +93,31 @@ static void remove_directory(exl_rank_group_t *group)
         (void)nftw(group->directory, remove_entry, OPEN_DIRECTORIES, FTW_DEPTH | FTW_PHYS);
 }
 
-/* MPICH's shared memory outlives ranks that are killed; its name is in their maps. Others keep theirs in our directory. */
-static void unlink_segments(const exl_rank_group_t *group)
+/* MPICH's shared memory outlives ranks that are killed. Its name is in their maps, to be noted while they live. Others keep
+ * theirs in our directory. */
+static void note_segments(exl_rank_group_t *group)
 {
     char path[64], line[512];
-    for (uint32_t i = 0; i < group->connected; i++) {
-        (void)snprintf(path, sizeof path, "/proc/%d/maps", (int)group->ranks[i].pid);
-        FILE *maps = fopen(path, "re");
-        while (maps && fgets(line, sizeof line, maps)) {
-            char *name = strstr(line, "/dev/shm/mpich_shm_");
-            if (!name)
-                continue;
-            name[strcspn(name, " \n")] = '\0';
-            (void)unlink(name);
+    (void)snprintf(path, sizeof path, "/proc/%d/maps", (int)group->ranks[0].pid);
+    FILE *maps = fopen(path, "re");
+    while (maps && group->nsegments < MAX_SEGMENTS && fgets(line, sizeof line, maps)) {
+        char *name = strstr(line, "/dev/shm/mpich_shm_"), *last = group->segment_names[group->nsegments];
+        if (!name || strcspn(name, " \n") >= SEGMENT_NAME)
+            continue;
+        name[strcspn(name, " \n")] = '\0';
+        if (group->nsegments == 0 || strcmp(name, group->segment_names[group->nsegments - 1]) != 0) {
+            (void)snprintf(last, SEGMENT_NAME, "%s", name);
+            group->nsegments++;
         }
-        if (maps)
-            (void)fclose(maps);
     }
+    if (maps)
+        (void)fclose(maps);
+}
+
+static void unlink_segments(const exl_rank_group_t *group)
+{
+    for (unsigned i = 0; i < group->nsegments; i++)
+        (void)unlink(group->segment_names[i]);
 }
 
 static int open_door(exl_rank_group_t *group)
@@ -179,6 +197,7 @@ static int watch_children(exl_rank_group_t *group)
     sigset_t set;
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGCHLD);
+    (void)sigaddset(&set, SIGTERM);
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
     group->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return group->signal_fd < 0 ? -errno : 0;
@@ -189,7 +208,7 @@ int exl_rank_group_create(uint32_t nranks, exl_rank_group_t **ret_group, exl_err
     exl_rank_group_t *group = calloc(1, sizeof *group);
     if (group) {
         group->ranks = calloc(nranks, sizeof *group->ranks);
-        group->fds = calloc((size_t)nranks + 2, sizeof *group->fds);
+        group->fds = calloc((size_t)nranks + 3, sizeof *group->fds);
     }
     if (!group || !group->ranks || !group->fds) {
         if (group) {
@@ -262,8 +281,10 @@ static int reap(exl_rank_group_t *group, exl_error_t *err)
     struct signalfd_siginfo info;
     char text[64];
     int status, rc = 0;
-    while (read(group->signal_fd, &info, sizeof info) > 0) {
-    }
+    while (read(group->signal_fd, &info, sizeof info) > 0)
+        group->terminated |= info.ssi_signo == SIGTERM;
+    if (group->terminated)
+        rc = exl_error_set(err, EXL_ECLOSED, "it was told to end by SIGTERM");
     for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
         if (pid == group->launcher) {
             group->launcher = 0;
@@ -277,7 +298,8 @@ void exl_rank_group_kill(exl_rank_group_t *group)
     close_door(group);
     unlink_segments(group);
     for (;;) {
-        exl_descendants_signal(getpid(), SIGKILL);
+        if (!group->terminated)
+            exl_descendants_signal(getpid(), SIGKILL);
         if (waitpid(-1, NULL, 0) < 0 && errno == ECHILD)
             break;
     }
@@ -341,8 +363,8 @@ static int read_rank(exl_rank_group_t *group, uint32_t rank, exl_error_t *err)
     return rc < 0 ? rank_gone(group, rank, err) : 0;
 }
 
-/* Waits once, for any of: a connection, bytes of a rank, the end of a child. */
-static int wait_once(exl_rank_group_t *group, int timeout_ms, exl_error_t *err)
+/* Waits once, for any of: a connection, bytes of a rank, the end of a child, bytes on `other`, which may be -1. 1: those. */
+static int wait_once(exl_rank_group_t *group, int other, int timeout_ms, exl_error_t *err)
 {
     struct pollfd *fds = group->fds;
     nfds_t count = 0;
@@ -351,6 +373,7 @@ static int wait_once(exl_rank_group_t *group, int timeout_ms, exl_error_t *err)
     uint32_t nranks = group->connected;
     fds[count++] = (struct pollfd){.fd = group->signal_fd, .events = POLLIN};
     fds[count++] = (struct pollfd){.fd = group->listener, .events = POLLIN}; /* -1 is left out by poll() */
+    fds[count++] = (struct pollfd){.fd = other, .events = POLLIN};
     int rc = poll(fds, count, timeout_ms);
     if (rc == 0)
         return exl_error_set(err, -ETIMEDOUT, "%u of %u MPI ranks were there after %d s", group->nready, group->size,
@@ -364,7 +387,7 @@ static int wait_once(exl_rank_group_t *group, int timeout_ms, exl_error_t *err)
             rc = read_rank(group, i, err);
     if (rc == 0 && fds[nranks + 1].revents)
         rc = admit(group);
-    return rc;
+    return rc == 0 && fds[nranks + 2].revents ? 1 : rc;
 }
 
 /* ---- starting ---- */
@@ -397,7 +420,7 @@ static int await_ready(exl_rank_group_t *group, exl_payload_t **ret_exception, e
     while (group->nready < group->size) {
         int rc = take_message(group, &from, &message, err);
         if (rc == 0)
-            rc = wait_once(group, START_LIMIT_S * 1000, err);
+            rc = wait_once(group, -1, START_LIMIT_S * 1000, err);
         else if (rc > 0 && message.frame.type == EXL_FRAME_SETUP_FAILED && message.payload) {
             *ret_exception = message.payload;
             return 1;
@@ -414,7 +437,10 @@ static int await_ready(exl_rank_group_t *group, exl_payload_t **ret_exception, e
         if (rc < 0)
             return rc;
     }
-    return by_rank(group, err);
+    int rc = by_rank(group, err);
+    if (rc == 0)
+        note_segments(group);
+    return rc;
 }
 
 int exl_rank_group_launch(exl_rank_group_t *group, char *const *argv, char *const *envp, exl_payload_t *setup,
@@ -425,11 +451,20 @@ int exl_rank_group_launch(exl_rank_group_t *group, char *const *argv, char *cons
     exl_spawn_t spawn = {.argv = argv, .envp = group->environment, .control_fd = -1, .stderr_fd = STDERR_FILENO};
     int rc = exl_spawn(&spawn, &group->launcher, err);
     while (rc == 0 && group->connected < group->size)
-        rc = wait_once(group, START_LIMIT_S * 1000, err);
+        rc = wait_once(group, -1, START_LIMIT_S * 1000, err);
     close_door(group);
     if (rc == 0)
         rc = exl_rank_group_send(group, (exl_frame_t){.type = EXL_FRAME_SETUP, .arg = index}, setup);
     return rc < 0 ? rc : await_ready(group, ret_exception, err);
+}
+
+int exl_rank_group_wait(exl_rank_group_t *group, int fd, exl_error_t *err)
+{
+    for (;;) {
+        int rc = wait_once(group, fd, -1, err);
+        if (rc != 0)
+            return rc < 0 ? rc : 0;
+    }
 }
 
 int exl_rank_group_send(exl_rank_group_t *group, exl_frame_t frame, exl_payload_t *payload)
@@ -464,7 +499,7 @@ int exl_rank_group_answer(exl_rank_group_t *group, int timeout_ms, uint32_t *ret
         int64_t left_ns = deadline_ns - exl_clock_ns();
         if (left_ns <= 0)
             return 0;
-        rc = wait_once(group, timeout_ms < 0 ? -1 : (int)(left_ns / EXL_NS_PER_MS) + 1, err);
+        rc = wait_once(group, -1, timeout_ms < 0 ? -1 : (int)(left_ns / EXL_NS_PER_MS) + 1, err);
         if (rc < 0 && rc != -ETIMEDOUT)
             return rc;
     }

@@ -37,6 +37,9 @@ uint32_t exl_rank_group_size(const exl_rank_group_t *group);
 int exl_rank_group_launch(exl_rank_group_t *group, char *const *argv, char *const *envp, exl_payload_t *setup,
                           uint32_t index, exl_payload_t **ret_exception, exl_error_t *err);
 
+/* Waits until `fd` has something to read. 0, or negative: a rank or the launcher has gone, or SIGTERM has come. */
+int exl_rank_group_wait(exl_rank_group_t *group, int fd, exl_error_t *err);
+
 /* Sends a frame to every rank. */
 int exl_rank_group_send(exl_rank_group_t *group, exl_frame_t frame, exl_payload_t *payload);
 
@@ -48,7 +51,7 @@ int exl_rank_group_answer(exl_rank_group_t *group, int timeout_ms, uint32_t *ret
 /* Lets the ranks finish, and waits until everything is gone. */
 void exl_rank_group_end(exl_rank_group_t *group);
 
-/* Kills everything that this process started. */
+/* Kills everything that this process started; after SIGTERM, which all of it has got, waits for its end instead. */
 void exl_rank_group_kill(exl_rank_group_t *group);
 
 #endif

@@ -269,14 +269,14 @@ static void control_cb(uv_poll_t *handle, int status, int events)
         rc = exl_channel_fill(&zygote->control);
         exl_message_t message;
         int next = 0;
-        while (zygote->control.fd >= 0 && (next = exl_channel_next(&zygote->control, &message)) > 0) {
+        while (zygote->state != EXL_ZYGOTE_ENDING && (next = exl_channel_next(&zygote->control, &message)) > 0) {
             dispatch(zygote, &message);
             exl_message_fini(&message);
         }
         if (next < 0)
             rc = next;
     }
-    if (rc >= 0 || zygote->control.fd < 0)
+    if (rc >= 0 || zygote->state == EXL_ZYGOTE_ENDING)
         return;
     /* The end of the channel without the end of the process means that it is dying or stuck. */
     (void)uv_poll_stop(&zygote->control_poll);
@@ -348,12 +348,13 @@ static int start_process(exl_zygote_t *zygote, exl_error_t *err)
     return rc;
 }
 
-/* Ends by closing the channel: the zygote then kills whatever is left and goes. */
+/* Ends the channel: the zygote then kills whatever is left and goes. The descriptor stays until the handle is closed, which
+ * takes its number out of libuv's epoll, whoever has it by then. */
 static void end_process(exl_zygote_t *zygote)
 {
     zygote->state = EXL_ZYGOTE_ENDING;
     (void)uv_poll_stop(&zygote->control_poll);
-    exl_channel_fini(&zygote->control);
+    (void)shutdown(zygote->control.fd, SHUT_RDWR);
     uv_update_time(zygote->node->loop); /* which is as old as the engine's last wake-up */
     (void)uv_timer_start(&zygote->grace, grace_cb, END_GRACE_MS, 0);
     zygote->node->changed(zygote->node->owner);
@@ -415,6 +416,11 @@ int exl_zygote_fork(exl_zygote_t *zygote, exl_worker_t *worker, const int *fds, 
 
 void exl_zygote_kill(exl_zygote_t *zygote, uint64_t worker_id, int signal)
 {
+    /* A template that imports hears nothing. Its workers have no process yet: to end one is to end their wait for it. */
+    if (zygote->parent && zygote->state == EXL_ZYGOTE_STARTING) {
+        worker_id = zygote->id;
+        zygote = zygote->parent;
+    }
     if (zygote->state == EXL_ZYGOTE_STARTING || zygote->state == EXL_ZYGOTE_ONLINE)
         (void)request(zygote, (exl_frame_t){.type = EXL_FRAME_KILL, .id = worker_id, .arg = (uint32_t)signal}, NULL,
                       NULL, 0);
