@@ -17,6 +17,7 @@ from executorlib import _core, _errors, _worker
 from executorlib._callable import check_callable, takes_worker_id
 from executorlib._environment import snapshot, zygote
 from executorlib._errors import ResourceError
+from executorlib._gpus import Inventory, check_enough, inventory
 from executorlib._imports import libraries_named
 from executorlib._lifetime import adopt, forget
 from executorlib._map import Pace, batched_results, chained, chunks, pace_key, resolve, results, timed
@@ -69,6 +70,7 @@ class PoolExecutor(BaseExecutor):
         self._max_cores = max_cores
         self._info = info
         self._checked: object = _UNCHECKED
+        self._gpus: Inventory | None = None
         self._zygote = zygote()
         self._default = self._request(resources)
         default_cores = _core.cpu_count() if max_workers is None and max_cores is None else 0
@@ -93,7 +95,10 @@ class PoolExecutor(BaseExecutor):
             exclusive_wide=max_cores is None,
             ranks=self._default.ranks if persistent else 1,
             imports=libraries_named if self._shares_imports(init_function) else None,
+            needs=self._default.needs,
         )
+        if self._gpus is not None:
+            self._pool.set_gpus(self._gpus.variable, self._gpus.names)
         if log_obj_size:
             self._batches = False
             from executorlib._sizes import SizeLoggingPool
@@ -114,6 +119,8 @@ class PoolExecutor(BaseExecutor):
         count = check_limit("max_workers", max_workers)
         if count is None:
             raise ResourceError("max_workers must be an integer, not None")
+        if self._default.gpus:
+            self._check_gpus(self._default, count)
         if not self._pool.closed:
             self._pool.resize(count)
             self._workers = self._max_workers = count
@@ -198,17 +205,33 @@ class PoolExecutor(BaseExecutor):
         if not self._persistent and self._max_cores is not None and request.cores > self._max_cores:
             raise ResourceError(f"a call needs {request.cores} cores, but max_cores is {self._max_cores}")
         self._accepts(resources)
+        if request.gpus:
+            self._check_gpus(request, self._workers or 1 if self._persistent else 1)
         if request.cwd is not None:
             os.makedirs(request.cwd, exist_ok=True)
         return request
 
+    def _check_gpus(self, request: Request, holders: int) -> None:
+        """Refuse a request for more GPUs than there are for so many at once.
+
+        They are looked for when some are first asked for: that can take a second.
+        """
+        if self._gpus is None:
+            self._gpus = inventory()
+            pool = getattr(self, "_pool", None)
+            if pool is not None:
+                pool.set_gpus(self._gpus.variable, self._gpus.names)
+        check_enough(self._gpus, request.gpus, request.gpu_share, holders)
+
     def _shares_imports(self, init_function: Callable | None) -> bool:
         """Whether libraries are imported once, before the workers are forked.
 
-        An initializer may set variables for the sake of an import; one worker has nobody to share with; and with
-        several threads per call, libraries that start them at import could not be forked.
+        An initializer may set variables for the sake of an import; one worker has nobody to share with; with
+        several threads per call, libraries that start them at import could not be forked; and a library may look for
+        GPUs, or count processors, at its import.
         """
-        return self._persistent and init_function is None and self._workers != 1 and self._default.needs[:2] == (1, 1)
+        alike = init_function is None and not self._default.gpus and not self._default.pin
+        return self._persistent and alike and self._workers != 1 and self._default.needs[:2] == (1, 1)
 
     def _lasting_setup(self, init_function: Callable | None) -> bytes:
         setup = snapshot().describe(self._zygote, self._default)

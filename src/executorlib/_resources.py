@@ -49,8 +49,6 @@ def check_one_node(resources: dict[str, Any]) -> None:
         raise ResourceError("submission_template needs one of the Cluster executors")
     if resources.get("num_nodes", 1) > 1:
         raise ResourceError(f"num_nodes={resources['num_nodes']}, but SingleNodeExecutor has one node")
-    if resources.get("gpus_per_core"):
-        raise unavailable("gpus_per_core")
     if resources.get("exclusive"):
         raise unavailable("exclusive")
     for key in ("run_time_max", "cache_directory", "cache_key"):
@@ -89,15 +87,22 @@ class Request:
         cores (int): cores it occupies: ranks times threads.
         threads (int): threads of each rank.
         own_threads (bool): whether the user chose `threads`; then it beats thread variables in the environment.
+        gpus (int): GPUs of all ranks, or shares of GPUs.
+        gpu_share (int): thousandths of a GPU that each share is; 0 for whole GPUs.
+        pin (bool): whether it gets processors of its own.
         cwd (str | None): absolute directory to run in, None for the driver's.
         ranks (int): MPI ranks that run the call; 1 is a plain process.
         oversubscribe (bool): whether there may be more ranks than cores.
-        needs (tuple[int, ...]): for the engine: cores, ranks, GPUs, thousandths of a GPU that is shared, priority (higher
-            starts first), time limit and grace time in milliseconds (0 is none).
+        needs (tuple[int, ...]): for the engine: cores, ranks, GPUs, thousandths of each GPU that is shared (0 is whole
+            GPUs; each share counts as a GPU), priority (higher starts first), time limit and grace time in milliseconds
+            (0 is none), whether it is pinned.
         options (bytes | None): what the worker does for this call only, pickled; None for nothing.
     """
 
-    __slots__ = ("cores", "cwd", "needs", "options", "oversubscribe", "own_threads", "ranks", "threads")
+    __slots__ = (
+        "cores", "cwd", "gpu_share", "gpus", "needs", "options", "oversubscribe", "own_threads", "pin", "ranks",
+        "threads",
+    )  # fmt: skip
 
     def __init__(self, resources: dict[str, Any]) -> None:
         self.threads = resources.get("threads_per_core", 1)
@@ -107,7 +112,12 @@ class Request:
         self.cores = self.ranks * self.threads
         cwd = resources.get("cwd")
         self.cwd = None if cwd is None else os.path.abspath(cwd)
-        self.needs = (self.cores, self.ranks, 0, 0, resources.get("priority", 0), 0, 0)
+        gpus = resources.get("gpus_per_core", 0)
+        # Each rank has the same: whole GPUs, or one share.
+        self.gpus, self.gpu_share = (self.ranks, _share(gpus)) if isinstance(gpus, float) else (self.ranks * gpus, 0)
+        priority = resources.get("priority", 0)
+        self.pin = resources.get("pin", False)
+        self.needs = (self.cores, self.ranks, self.gpus, self.gpu_share, priority, 0, 0, int(self.pin))
         log = resources.get("error_log_file")
         self.options = None if log is None else dumps({"error_log_file": log}, 5)
 
@@ -134,6 +144,19 @@ def _count_or_zero(key: str, value: Any) -> int:
     if count < 0:
         raise ResourceError(f"{key} must not be negative, but is {count}")
     return count
+
+
+def _gpus(key: str, value: Any) -> int | float:
+    if isinstance(value, float) and not value.is_integer():
+        if 0 < value < 1:
+            return value
+        raise ResourceError(f"{key} must be an integer, or between 0 and 1 to share a GPU, not {value!r}")
+    return _count_or_zero(key, int(value) if isinstance(value, float) else value)
+
+
+def _share(part: float) -> int:
+    """Thousandths, rounded down: three thirds make one GPU."""
+    return max(1, int(part * 1000))
 
 
 def _flag(key: str, value: Any) -> bool:
@@ -164,7 +187,7 @@ def _texts(key: str, value: Any) -> list[str]:
 _CONVERTERS: dict[str, Callable[[str, Any], Any]] = {
     "cores": _count,
     "threads_per_core": _count,
-    "gpus_per_core": _count_or_zero,
+    "gpus_per_core": _gpus,
     "cwd": _path,
     "openmpi_oversubscribe": _flag,
     "cache_key": _text,
@@ -174,6 +197,7 @@ _CONVERTERS: dict[str, Callable[[str, Any], Any]] = {
     "error_log_file": _path,
     "run_time_max": _count,
     "priority": _integer,
+    "pin": _flag,
     "slurm_cmd_args": _texts,
     "submission_template": _text,
 }
@@ -186,6 +210,7 @@ _DEFAULTS = {
     "openmpi_oversubscribe": False,
     "num_nodes": 1,
     "exclusive": False,
+    "pin": False,
     "slurm_cmd_args": [],
 }
 

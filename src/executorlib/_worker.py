@@ -143,6 +143,54 @@ _template_setup: "bytes | None" = None
 # ---- at the start of a worker ----
 
 
+def own_part(items: "list[str]", rank: int, ranks: int) -> "list[str]":
+    """What of a list that is shared by `ranks` processes alike belongs to number `rank`; all of it if there is but one."""
+    if ranks < 2:
+        return items
+    each = len(items) // ranks
+    return items[rank * each : (rank + 1) * each]
+
+
+def assign_devices(devices: "list[str]", rank: int, ranks: int) -> "list[str]":
+    """The GPUs of one rank: its part of those of the call, each once even if it has several shares of it."""
+    return list(dict.fromkeys(own_part(devices, rank, ranks)))
+
+
+def take_devices(text: bytes, rank: int, ranks: int) -> None:
+    """Let this process see its own GPUs only: the text has the variable that names them, then their names."""
+    import os
+
+    variable, *devices = os.fsdecode(text).split("\n")
+    _assigned[variable] = ",".join(assign_devices(devices, rank, ranks))
+    # An executor in this process is to look at that variable.
+    _assigned["EXECUTORLIB_GPUS"] = None
+    change_environment(_assigned)
+
+
+def take_cpus(text: bytes, rank: int, ranks: int) -> None:
+    """Bind this process, while it has one thread, and all that it starts to its own processors."""
+    import os
+
+    try:
+        os.sched_setaffinity(0, [int(cpu) for cpu in own_part(text.decode().split("\n"), rank, ranks)])
+    except OSError:
+        pass  # they were taken from this program after it started: anywhere is better than nowhere
+
+
+# What the engine has decided for this process; the driver's environment, which comes later, does not change it.
+_assigned: "dict[str, str | None]" = {}
+
+
+def change_environment(changes: "dict[str, str | None]") -> None:
+    import os
+
+    for name, value in changes.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
 def set_up(setup: bytes, index: int) -> "dict[str, Any]":
     """Become what the driver was when it took the setup; returns the initializer's presets."""
     from _pickle import loads
@@ -205,11 +253,8 @@ def mpi_rank() -> int:
 def apply_setup(description: "dict[str, Any]") -> None:
     import os
 
-    for name, value in description.get("environ", {}).items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+    change_environment(description.get("environ", {}))
+    change_environment(_assigned)
     # Before any library that reads them is imported; what the user has set stays.
     threads = description.get("threads")
     if threads:

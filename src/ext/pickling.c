@@ -10,8 +10,8 @@
 #include "task/task.h"
 
 /* What a pinned payload keeps alive. Released by any thread, freed by the next one that holds the GIL. */
-struct exl_pins {
-    exl_pins_t *next;
+struct exl_kept {
+    exl_kept_t *next;
     exl_state_t *state;
     size_t nviews, nchunks;
     Py_buffer *views;
@@ -325,7 +325,7 @@ int exl_submission_dump(exl_submission_t *submission, PyObject *object)
 
 /* ---- payloads ---- */
 
-static void pins_free(exl_pins_t *pins)
+static void pins_free(exl_kept_t *pins)
 {
     for (size_t i = 0; i < pins->nviews; i++)
         PyBuffer_Release(&pins->views[i]);
@@ -339,7 +339,7 @@ static void pins_free(exl_pins_t *pins)
 /* Any thread, without the GIL. */
 static void pins_release(void *owner)
 {
-    exl_pins_t *pins = owner;
+    exl_kept_t *pins = owner;
     exl_state_t *state = pins->state;
     pins->next = atomic_load(&state->released);
     while (!atomic_compare_exchange_weak(&state->released, &pins->next, pins)) {
@@ -350,17 +350,17 @@ void exl_drain_released(exl_state_t *state)
 {
     if (!atomic_load_explicit(&state->released, memory_order_relaxed))
         return;
-    exl_pins_t *pins = atomic_exchange(&state->released, NULL);
+    exl_kept_t *pins = atomic_exchange(&state->released, NULL);
     while (pins) {
-        exl_pins_t *next = pins->next;
+        exl_kept_t *next = pins->next;
         pins_free(pins);
         pins = next;
     }
 }
 
-static exl_pins_t *pins_of(exl_submission_t *submission)
+static exl_kept_t *pins_of(exl_submission_t *submission)
 {
-    exl_pins_t *pins = PyMem_RawCalloc(1, sizeof *pins);
+    exl_kept_t *pins = PyMem_RawCalloc(1, sizeof *pins);
     if (pins) {
         pins->state = submission->state;
         pins->views = PyMem_RawCalloc(submission->nbuffers + 1, sizeof *pins->views);
@@ -390,7 +390,7 @@ static exl_pins_t *pins_of(exl_submission_t *submission)
 
 static int pinned_payload(exl_submission_t *submission, exl_payload_t **ret_payload)
 {
-    exl_pins_t *pins = pins_of(submission);
+    exl_kept_t *pins = pins_of(submission);
     exl_segment_t *segments = pins ? PyMem_RawMalloc((pins->nchunks + pins->nviews + 1) * sizeof *segments) : NULL;
     if (!segments) {
         if (pins) {

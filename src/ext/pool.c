@@ -22,7 +22,7 @@ typedef struct {
 } PoolObject;
 
 /* What a call needs, in the order in which the facade names it (executorlib/_resources.py, Request.needs). */
-enum needs { CORES, RANKS, GPUS, GPU_SHARE, PRIORITY, RUN_TIME_MS, GRACE_MS, NNEEDS };
+enum needs { CORES, RANKS, GPUS, GPU_SHARE, PRIORITY, RUN_TIME_MS, GRACE_MS, PIN, NNEEDS };
 
 typedef struct {
     long needs[NNEEDS];
@@ -40,6 +40,25 @@ static int check_open(const PoolObject *self)
         return 0;
     PyErr_SetString(PyExc_RuntimeError, "cannot schedule new futures after shutdown");
     return -1;
+}
+
+static int parse_needs(PyObject *tuple, long needs[NNEEDS])
+{
+    if (!tuple || !PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != NNEEDS) {
+        PyErr_Format(PyExc_TypeError, "needs must be a tuple of %d integers", NNEEDS);
+        return -1;
+    }
+    for (int i = 0; i < NNEEDS; i++)
+        needs[i] = PyLong_AsLong(PyTuple_GET_ITEM(tuple, i));
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static exl_request_t resources_of(const long needs[NNEEDS])
+{
+    return (exl_request_t){.cores = (uint32_t)needs[CORES],
+                           .gpus = (uint32_t)needs[GPUS],
+                           .gpu_share = (uint32_t)needs[GPU_SHARE],
+                           .pin = needs[PIN] != 0};
 }
 
 /* ---- arguments of the constructor ---- */
@@ -86,16 +105,19 @@ static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"zygote", "persistent",    "max_cores",      "max_workers", "restart_limit",
                             "setup",  "allow_futures", "exclusive_wide", "imports",     "ranks",
-                            NULL};
+                            "needs",  NULL};
     PoolObject *self = (PoolObject *)object;
     const char *key = NULL;
-    PyObject *argv = NULL, *envp = NULL, *setup = NULL, *imports = NULL;
+    PyObject *argv = NULL, *envp = NULL, *setup = NULL, *imports = NULL, *needs = NULL;
+    long each[NNEEDS] = {0};
     int persistent = 0, allow_futures = 1, exclusive_wide = 1;
     exl_pool_config_t config = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$(sOO)pIIISppOI:Pool", names, &key, &argv, &envp, &persistent,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$(sOO)pIIISppOIO:Pool", names, &key, &argv, &envp, &persistent,
                                      &config.max_cores, &config.max_workers, &config.restart_limit, &setup,
-                                     &allow_futures, &exclusive_wide, &imports, &config.ranks))
+                                     &allow_futures, &exclusive_wide, &imports, &config.ranks, &needs) ||
+        (needs && parse_needs(needs, each) < 0))
         return -1;
+    config.each = resources_of(each);
     if (self->pool || !key) {
         PyErr_SetString(PyExc_TypeError, key ? "a pool is initialized once" : "a pool needs a zygote");
         return -1;
@@ -198,7 +220,7 @@ static bool goes_by_value(exl_state_t *state, PyObject *callable)
 static int prepare(PoolObject *self, const request_t *request, exl_call_t *call)
 {
     *call = (exl_call_t){
-        .request = {.cores = (uint32_t)request->needs[CORES], .gpus = (uint32_t)request->needs[GPUS]},
+        .request = resources_of(request->needs),
         .ranks = (uint32_t)request->needs[RANKS],
         .priority = (int32_t)request->needs[PRIORITY],
         .run_time_ms = (uint32_t)request->needs[RUN_TIME_MS],
@@ -307,13 +329,7 @@ static int parse_request(PyObject *const *args, Py_ssize_t nargs, Py_ssize_t nbe
     PyObject *needs = nargs > nbefore ? args[nbefore] : NULL;
     *request = (request_t){.setup = nargs > nbefore + 1 ? args[nbefore + 1] : NULL,
                            .options = nargs > nbefore + 2 ? args[nbefore + 2] : NULL};
-    if (!needs || !PyTuple_Check(needs) || PyTuple_GET_SIZE(needs) != NNEEDS) {
-        PyErr_Format(PyExc_TypeError, "needs must be a tuple of %d integers", NNEEDS);
-        return -1;
-    }
-    for (int i = 0; i < NNEEDS; i++)
-        request->needs[i] = PyLong_AsLong(PyTuple_GET_ITEM(needs, i));
-    return PyErr_Occurred() ? -1 : 0;
+    return parse_needs(needs, request->needs);
 }
 
 static PyObject *pool_submit(PyObject *object, PyObject *const *args, Py_ssize_t nargs)
@@ -510,6 +526,23 @@ static PyObject *pool_resize(PyObject *object, PyObject *number)
     Py_RETURN_NONE;
 }
 
+static PyObject *pool_set_gpus(PyObject *object, PyObject *args)
+{
+    PoolObject *self = (PoolObject *)object;
+    const char *variable;
+    PyObject *list;
+    if (!PyArg_ParseTuple(args, "sO!:set_gpus", &variable, &PyList_Type, &list) || check_open(self) < 0)
+        return NULL;
+    const char **names = strings_of(list);
+    if (!names)
+        return NULL;
+    int rc = exl_pool_set_gpus(self->pool, variable, names, (uint32_t)PyList_GET_SIZE(list));
+    PyMem_Free(names);
+    if (rc < 0)
+        return exl_raise(rc, NULL);
+    Py_RETURN_NONE;
+}
+
 static PyObject *pool_pids(PyObject *object, PyObject *unused)
 {
     (void)unused;
@@ -559,6 +592,9 @@ static PyMethodDef pool_methods[] = {
     {"shutdown", (PyCFunction)(void (*)(void))pool_shutdown, METH_VARARGS | METH_KEYWORDS,
      "shutdown($self, wait=True, cancel_futures=False)\n--\n\nTakes no more calls; idempotent."},
     {"resize", pool_resize, METH_O, "Sets the number of persistent workers."},
+    {"set_gpus", pool_set_gpus, METH_VARARGS,
+     "set_gpus($self, variable, names)\n--\n\n"
+     "Tells which GPUs there are, and the variable by which a process is told its own; once."},
     {"pids", pool_pids, METH_NOARGS, "Process ids of the live workers."},
     {NULL, NULL, 0, NULL},
 };

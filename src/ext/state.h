@@ -13,7 +13,7 @@
 
 #include "task/payload.h"
 
-typedef struct exl_pins exl_pins_t;
+typedef struct exl_kept exl_kept_t;
 
 typedef struct exl_state {
     PyTypeObject *buffer_type, *writer_type;
@@ -26,7 +26,7 @@ typedef struct exl_state {
     PyObject *str_shape, *str_dtype;
     PyObject *ndarray, *float64;    /* numpy's, once one was pickled */
     PyObject *protocol;             /* int 5 */
-    _Atomic(exl_pins_t *) released; /* pins that any thread dropped, for the next one with the GIL */
+    _Atomic(exl_kept_t *) released; /* pins that any thread dropped, for the next one with the GIL */
 
     /* Driver: */
     PyTypeObject *future_base, *future_type, *pool_type;

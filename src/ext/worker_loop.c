@@ -375,10 +375,28 @@ static bool set_up(worker_t *worker, const exl_message_t *message)
     return true;
 }
 
+/* GPUs or processors, told before the setup: `method` takes the text, this process' rank, and the number of ranks. */
+static bool take(worker_t *worker, const exl_message_t *message, const char *method)
+{
+    PyObject *text = message->payload ? exl_payload_bytes(message->payload) : PyBytes_FromString("");
+    PyObject *none = text ? PyObject_CallMethod(worker->state->worker, method, "OII", text, message->frame.arg,
+                                                message->frame.epoch)
+                          : NULL;
+    Py_XDECREF(text);
+    if (!none)
+        send_exception(worker, EXL_FRAME_SETUP_FAILED, message->frame.id, NULL);
+    Py_XDECREF(none);
+    return none != NULL;
+}
+
 /* Returns false when the worker is to end. */
 static bool handle(worker_t *worker, exl_message_t *message)
 {
     switch (message->frame.type) {
+    case EXL_FRAME_DEVICES:
+        return take(worker, message, "take_devices");
+    case EXL_FRAME_PINS:
+        return take(worker, message, "take_cpus");
     case EXL_FRAME_SETUP:
         if (message->frame.nfds > 0)
             (void)dup2(message->fds[0], STDOUT_FILENO);

@@ -47,6 +47,19 @@ int pool_test_end(void **state)
     return exl_test_end(state);
 }
 
+static void set_gpus(exl_pool_t *pool, const char *letters)
+{
+    char text[32][2] = {{0}};
+    const char *names[32];
+    uint32_t count = (uint32_t)strlen(letters);
+    assert_true(count <= 32);
+    for (uint32_t i = 0; i < count; i++) {
+        text[i][0] = letters[i];
+        names[i] = text[i];
+    }
+    assert_int_equal(exl_pool_set_gpus(pool, "GPUS", names, count), 0);
+}
+
 exl_pool_t *stub_pool(stub_pool_t config)
 {
     const char *argv[] = {config.program ? config.program : STUB_ZYGOTE, config.argument, NULL};
@@ -57,12 +70,15 @@ exl_pool_t *stub_pool(stub_pool_t config)
         .max_cores = config.max_cores,
         .max_workers = config.max_workers,
         .restart_limit = config.restart_limit,
+        .each = config.each,
         .setup = setup};
     exl_pool_t *pool = NULL;
     exl_error_t err = {""};
     if (exl_pool_create(&full, &pool, &err) != 0)
         fail_msg("no pool: %s", err.text);
     exl_payload_unref(setup);
+    if (config.gpus)
+        set_gpus(pool, config.gpus);
     unfinished++;
     return pool;
 }
@@ -94,7 +110,10 @@ exl_task_t *stub_submit(exl_pool_t *pool, stub_call_t call)
                        .nfunctions = call.nfunctions,
                        .function_id = call.nfunctions ? call.functions[call.nfunctions - 1]->id : 0,
                        .import_key = call.import_key,
-                       .request = {.cores = call.cores ? call.cores : 1},
+                       .request = {.cores = call.cores ? call.cores : 1,
+                                   .gpus = call.gpus,
+                                   .gpu_share = call.gpu_share,
+                                   .pin = call.pin},
                        .priority = call.priority,
                        .producers = call.producers,
                        .nproducers = call.nproducers};
@@ -139,6 +158,16 @@ void expect_result(exl_task_t *task, const char *text)
     expect_outcome(task, EXL_OUTCOME_RESULT);
     exl_test_assert_body(task->result, text);
     exl_task_unref(task);
+}
+
+void expect_each_once(exl_task_t *const tasks[2], const char *one, const char *other)
+{
+    exl_payload_view_t view;
+    expect_outcome(tasks[0], EXL_OUTCOME_RESULT);
+    assert_int_equal(exl_payload_view(tasks[0]->result, &view), 0);
+    bool in_order = view.body_size == strlen(one) && memcmp(view.body, one, view.body_size) == 0;
+    expect_result(tasks[0], in_order ? one : other);
+    expect_result(tasks[1], in_order ? other : one);
 }
 
 void expect_exception(exl_task_t *task, const char *text)

@@ -18,7 +18,8 @@ typedef struct stub_call {
     exl_shared_t *const *functions;
     uint32_t nfunctions; /* the last one is the call's own */
     uint64_t import_key;
-    uint32_t cores;
+    uint32_t cores, gpus, gpu_share;
+    bool pin;
     int32_t priority;
     exl_task_t *const *producers;
     uint32_t nproducers;
@@ -28,6 +29,8 @@ typedef struct stub_call {
 typedef struct stub_pool {
     bool persistent;
     uint32_t max_cores, max_workers, restart_limit;
+    exl_request_t each;
+    const char *gpus; /* names, one letter each */
     const char *setup, *key;
     const char *program; /* instead of the stub */
     const char *argument;
@@ -47,6 +50,9 @@ void expect_lost(exl_task_t *task, exl_blame_t blame, const char *in_reason);
 void expect_exit(exl_task_t *task, int status);
 void expect_killed(exl_task_t *task, int signal);
 void expect_cancelled(exl_task_t *task);
+
+/* Of two tasks, in either order. */
+void expect_each_once(exl_task_t *const tasks[2], const char *one, const char *other);
 
 /* Wait for the end only. */
 void await(exl_task_t *task);

@@ -5,8 +5,9 @@
  *
  *   exit N | signal N | raise TEXT | pause | close | garbage | exec
  *   say FD TEXT      writes TEXT to FD           wait FD         waits for a byte from FD
+ *   linger FD        waits for a byte from FD before it exits
  *   stderr TEXT      writes TEXT to stderr       daemon FD       starts a daemon, writes its pid to FD
- *   pid | parent | index | count | function | functions | options | setup | size
+ *   pid | parent | index | count | function | functions | options | setup | size | devices | cpus
  *   join             the arguments from other calls, joined by "+"
  *   big N            N bytes
  *   twice            answers twice
@@ -40,12 +41,13 @@ typedef struct stub {
     } functions[MAX_FUNCTIONS];
     uint32_t nfunctions;
     const char *function; /* of the next call, one of them */
-    char *options, *setup, *call;
+    char *options, *setup, *call, *devices, *cpus;
     char *big; /* what the answer in `text` stands for, if set */
     size_t call_size, big_size;
     uint32_t ndependencies, index;
     unsigned count;
     bool raised;
+    int linger; /* a descriptor, or 0 */
     char text[TEXT_SIZE]; /* the answer */
 } stub_t;
 
@@ -155,6 +157,8 @@ static bool run_act(stub_t *stub, const char *name, const char *rest)
         (void)!write(number, after + 1, strlen(after + 1));
     else if (strcmp(name, "wait") == 0)
         (void)!read(number, &byte, 1);
+    else if (strcmp(name, "linger") == 0)
+        stub->linger = number;
     else if (strcmp(name, "stderr") == 0)
         (void)!write(STDERR_FILENO, rest, strlen(rest));
     else if (strcmp(name, "daemon") == 0)
@@ -189,6 +193,10 @@ static bool run_say(stub_t *stub, const char *name, const char *rest)
         (void)snprintf(text, TEXT_SIZE, "%s", stub->options ? stub->options : "none");
     else if (strcmp(name, "setup") == 0)
         (void)snprintf(text, TEXT_SIZE, "%s", stub->setup ? stub->setup : "none");
+    else if (strcmp(name, "devices") == 0)
+        (void)snprintf(text, TEXT_SIZE, "%s", stub->devices ? stub->devices : "none");
+    else if (strcmp(name, "cpus") == 0)
+        (void)snprintf(text, TEXT_SIZE, "%s", stub->cpus ? stub->cpus : "none");
     else if (strcmp(name, "join") == 0)
         join(stub);
     else if (strcmp(name, "big") == 0)
@@ -310,6 +318,12 @@ static bool handle(stub_t *stub, exl_message_t *message)
 {
     uint32_t at = message->frame.arg;
     switch (message->frame.type) {
+    case EXL_FRAME_DEVICES:
+    case EXL_FRAME_PINS:
+        if (stub->setup)
+            die("too late");
+        *(message->frame.type == EXL_FRAME_DEVICES ? &stub->devices : &stub->cpus) = text_of(message->payload);
+        return true;
     case EXL_FRAME_SETUP:
         set_up(stub, message);
         return !stub->raised;
@@ -354,9 +368,14 @@ static int worker_main(const exl_role_t *role)
         more = handle(&stub, &message);
         exl_message_fini(&message);
     }
+    char byte;
+    if (stub.linger)
+        (void)!read(stub.linger, &byte, 1);
     forget_call(&stub);
     forget_functions(&stub);
     free(stub.setup);
+    free(stub.devices);
+    free(stub.cpus);
     exl_claim_close(stub.claim);
     exl_channel_fini(&stub.channel);
     return 0;

@@ -387,6 +387,42 @@ static void ending_after_a_long_idle_time_is_not_cut_short(void **state)
     gate_close(&said);
 }
 
+static void workers_keep_their_gpus(void **state)
+{
+    gate_t gate = gate_open(), said = gate_open();
+    exl_pool_t *pool =
+        stub_pool((stub_pool_t){.persistent = true, .max_workers = 2, .each = {.cores = 1, .gpus = 1}, .gpus = "ab"});
+    char text[64];
+    (void)snprintf(text, sizeof text, "say %d .; wait %d; devices", said.in, gate.out);
+    exl_task_t *tasks[] = {submit(pool, "%s", text), submit(pool, "%s", text)};
+    gate_expect(&said, "..");
+    gate_pass(&gate, 2);
+    expect_each_once(tasks, "GPUS\na", "GPUS\nb");
+    for (int i = 0; i < 10; i++) {
+        expect_exit(submit(pool, "exit 4"), 4);
+        expect_result(submit(pool, "that worker is replaced"), "that worker is replaced");
+    }
+    tasks[0] = submit(pool, "say %d .; wait %d", said.in, gate.out);
+    tasks[1] = submit(pool, "say %d .; wait %d", said.in, gate.out);
+    gate_expect(&said, ".."); /* two workers have found a GPU again */
+    gate_pass(&gate, 2);
+    await(tasks[0]);
+    await(tasks[1]);
+    exl_task_unref(tasks[0]);
+    exl_task_unref(tasks[1]);
+    finish(pool);
+    gate_close(&gate);
+    gate_close(&said);
+}
+
+static void a_worker_that_can_never_have_its_gpus_fails_the_calls(void **state)
+{
+    exl_pool_t *pool =
+        stub_pool((stub_pool_t){.persistent = true, .max_workers = 1, .each = {.cores = 1, .gpus = 2}, .gpus = "a"});
+    expect_lost(submit(pool, "text"), EXL_BLAME_WORKER, "more GPUs");
+    finish(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -410,6 +446,8 @@ int main(void)
         POOL_TEST(no_workers_at_all_for_a_while),
         POOL_TEST(a_worker_that_does_not_end_is_killed),
         POOL_TEST(ending_after_a_long_idle_time_is_not_cut_short),
+        POOL_TEST(workers_keep_their_gpus),
+        POOL_TEST(a_worker_that_can_never_have_its_gpus_fails_the_calls),
     };
     return EXL_RUN(tests);
 }

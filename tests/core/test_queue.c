@@ -46,13 +46,13 @@ static uint64_t start(void)
 {
     exl_queue_item_t *item = exl_queue_pop(&queue, &resources);
     if (item)
-        exl_resources_take(&resources, item->request);
+        exl_resources_take(&resources, item->request, NULL);
     return item ? item->order : 0;
 }
 
 static void give(size_t order)
 {
-    exl_resources_give(&resources, items[order].request);
+    exl_resources_give(&resources, items[order].request, NULL);
 }
 
 static void assert_pops(const uint64_t *orders)
@@ -163,6 +163,82 @@ static void a_wide_call_is_passed_only_so_often(void **state)
     assert_int_equal(start(), 3 + PATIENCE);
 }
 
+static exl_queue_item_t *push_with_gpus(size_t order, uint32_t gpus, uint32_t share)
+{
+    exl_queue_item_t *item = &items[order];
+    *item = (exl_queue_item_t){.order = order, .request = {.cores = 1, .gpus = gpus, .gpu_share = share}};
+    assert_int_equal(exl_queue_push(&queue, item), 0);
+    return item;
+}
+
+static exl_holding_t holdings[MOST];
+
+static uint64_t start_with_gpus(void)
+{
+    exl_queue_item_t *item = exl_queue_pop(&queue, &resources);
+    if (item)
+        assert_int_equal(exl_resources_take(&resources, item->request, &holdings[item->order]), 0);
+    return item ? item->order : 0;
+}
+
+static void give_with_gpus(size_t order)
+{
+    exl_resources_give(&resources, items[order].request, &holdings[order]);
+    exl_resources_give_gpus(&resources, items[order].request, &holdings[order]);
+}
+
+static void who_waits_for_a_gpu_holds_up_nobody_without(void **state)
+{
+    const char *const names[] = {"a"};
+    exl_gpus_t gpus;
+    assert_int_equal(exl_gpus_init(&gpus, names, 1), 0);
+    resources.gpus = &gpus;
+    resources.cores = 2;
+    (void)push_with_gpus(1, 1, 0);
+    exl_queue_item_t *blocked = push_with_gpus(2, 1, 0);
+    for (size_t i = 3; i < 30; i++)
+        (void)push(i, 1, 0);
+    assert_int_equal(start_with_gpus(), 1);
+    for (uint64_t i = 3; i < 30; i++) {
+        assert_int_equal(start_with_gpus(), i);
+        assert_int_equal(start_with_gpus(), 0);
+        give_with_gpus(i);
+    }
+    assert_int_equal(blocked->passed, 0);
+    give_with_gpus(1);
+    assert_int_equal(start_with_gpus(), 2);
+    give_with_gpus(2);
+    exl_gpus_fini(&gpus);
+}
+
+static void a_call_for_many_gpus_is_passed_only_so_often(void **state)
+{
+    const char *const names[] = {"a", "b"};
+    exl_gpus_t gpus;
+    assert_int_equal(exl_gpus_init(&gpus, names, 2), 0);
+    resources.gpus = &gpus;
+    (void)push_with_gpus(1, 1, 500);
+    (void)push_with_gpus(2, 2, 0);
+    for (size_t i = 3; i < 20; i++)
+        (void)push_with_gpus(i, 1, 0);
+    (void)push(20, 1, 0);
+    assert_int_equal(start_with_gpus(), 1);
+    assert_int_equal(start_with_gpus(), 3);
+    assert_int_equal(start_with_gpus(), 20);
+    for (uint64_t i = 4; i < 3 + PATIENCE; i++) {
+        give_with_gpus(i - 1);
+        assert_int_equal(start_with_gpus(), i);
+    }
+    give_with_gpus(2 + PATIENCE);
+    assert_int_equal(start_with_gpus(), 0); /* the GPU is kept free now */
+    give_with_gpus(1);
+    assert_int_equal(start_with_gpus(), 2);
+    give_with_gpus(2);
+    assert_int_equal(start_with_gpus(), 3 + PATIENCE);
+    give_with_gpus(3 + PATIENCE);
+    exl_gpus_fini(&gpus);
+}
+
 static void being_passed_is_not_forgotten_by_a_return(void **state)
 {
     resources.cores = 2;
@@ -221,13 +297,13 @@ static void nobody_starves(void **state)
             assert_int_equal(exl_queue_push(&queue, &calls[submitted++]), 0);
         }
         for (exl_queue_item_t *item; nrunning < WINDOW && (item = exl_queue_pop(&queue, &resources));) {
-            exl_resources_take(&resources, item->request);
+            exl_resources_take(&resources, item->request, NULL);
             assert_true(item->passed <= PATIENCE);
             running[nrunning++] = item;
         }
         assert_true(nrunning > 0);
         size_t at = (size_t)rand_r(&seed) % nrunning;
-        exl_resources_give(&resources, running[at]->request);
+        exl_resources_give(&resources, running[at]->request, NULL);
         running[at] = running[--nrunning];
         ended++;
     }
@@ -257,6 +333,8 @@ int main(void)
         QUEUE_TEST(pop_before_takes_all_that_are_older),
         QUEUE_TEST(a_narrow_call_fills_the_gap_before_a_wide_one),
         QUEUE_TEST(a_wide_call_is_passed_only_so_often),
+        QUEUE_TEST(who_waits_for_a_gpu_holds_up_nobody_without),
+        QUEUE_TEST(a_call_for_many_gpus_is_passed_only_so_often),
         QUEUE_TEST(being_passed_is_not_forgotten_by_a_return),
         QUEUE_TEST(a_wider_call_than_all_runs_alone),
         QUEUE_TEST(a_higher_priority_does_not_use_up_patience),

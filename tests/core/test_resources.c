@@ -9,21 +9,21 @@ static void without_limits_everything_fits(void **state)
     exl_resources_t resources = {0};
     for (int i = 0; i < 1000; i++) {
         assert_true(exl_resources_fits(&resources, (exl_request_t){.cores = 100}));
-        exl_resources_take(&resources, (exl_request_t){.cores = 100});
+        exl_resources_take(&resources, (exl_request_t){.cores = 100}, NULL);
     }
-    assert_false(exl_resources_fits(&resources, (exl_request_t){.cores = 1, .gpus = 1}));
+    assert_true(exl_resources_fits(&resources, (exl_request_t){.cores = 1, .gpus = 1}));
 }
 
 static void cores_are_counted(void **state)
 {
     exl_resources_t resources = {.cores = 4};
     exl_request_t three = {.cores = 3}, two = {.cores = 2}, one = {.cores = 1};
-    exl_resources_take(&resources, three);
+    exl_resources_take(&resources, three, NULL);
     assert_false(exl_resources_fits(&resources, two));
     assert_true(exl_resources_fits(&resources, one));
-    exl_resources_take(&resources, one);
+    exl_resources_take(&resources, one, NULL);
     assert_false(exl_resources_fits(&resources, one));
-    exl_resources_give(&resources, three);
+    exl_resources_give(&resources, three, NULL);
     assert_true(exl_resources_fits(&resources, two));
 }
 
@@ -31,35 +31,75 @@ static void calls_are_counted(void **state)
 {
     exl_resources_t resources = {.calls = 2};
     exl_request_t one = {.cores = 1};
-    exl_resources_take(&resources, one);
-    exl_resources_take(&resources, one);
+    exl_resources_take(&resources, one, NULL);
+    exl_resources_take(&resources, one, NULL);
     assert_false(exl_resources_fits(&resources, one));
-    exl_resources_give(&resources, one);
+    exl_resources_give(&resources, one, NULL);
     assert_true(exl_resources_fits(&resources, one));
 }
 
 static void gpus_are_counted(void **state)
 {
-    exl_resources_t resources = {.gpus = 2};
-    exl_request_t one = {.cores = 1, .gpus = 1};
-    assert_false(exl_resources_fits(&resources, (exl_request_t){.cores = 1, .gpus = 3}));
-    exl_resources_take(&resources, one);
-    exl_resources_take(&resources, one);
-    assert_false(exl_resources_fits(&resources, one));
-    assert_true(exl_resources_fits(&resources, (exl_request_t){.cores = 1}));
+    const char *const names[] = {"a", "b"};
+    exl_gpus_t gpus;
+    assert_int_equal(exl_gpus_init(&gpus, names, 2), 0);
+    exl_resources_t resources = {.cores = 1, .gpus = &gpus};
+    exl_request_t one = {.cores = 1, .gpus = 1}, none = {.cores = 1};
+    exl_holding_t first, second;
+    assert_int_equal(exl_resources_shortage(&resources, (exl_request_t){.gpus = 3}), EXL_SHORT_OF_GPUS);
+    assert_int_equal(exl_resources_take(&resources, one, &first), 0);
+    assert_int_equal(first.gpus[0], 0);
+    assert_null(first.cpus);
+    assert_int_equal(exl_resources_shortage(&resources, one), EXL_SHORT_OF_CORES);
+    exl_resources_give(&resources, one, &first);
+    assert_int_equal(exl_resources_take(&resources, one, &second), 0);
+    assert_int_equal(second.gpus[0], 1); /* a call that has ended has its GPU until its process is gone */
+    exl_resources_give(&resources, one, &second);
+    assert_int_equal(exl_resources_shortage(&resources, one), EXL_SHORT_OF_GPUS);
+    assert_int_equal(exl_resources_shortage(&resources, none), EXL_SHORT_OF_NOTHING);
+    exl_resources_give_gpus(&resources, one, &first);
+    exl_resources_give_gpus(&resources, one, &first); /* has none any more */
+    assert_int_equal(exl_resources_shortage(&resources, one), EXL_SHORT_OF_NOTHING);
+    exl_resources_give_gpus(&resources, one, &second);
+    exl_gpus_fini(&gpus);
+}
+
+static void pins_are_no_reason_to_wait(void **state)
+{
+    const uint32_t cpus[] = {3, 4, 8};
+    exl_pins_t pins;
+    assert_int_equal(exl_pins_init_with(&pins, cpus, 3), 0);
+    exl_resources_t resources = {.pins = &pins};
+    exl_request_t two = {.cores = 2, .pin = true}, unpinned = {.cores = 2};
+    exl_holding_t first, second, third;
+    assert_int_equal(exl_resources_take(&resources, unpinned, &first), 0);
+    assert_null(first.cpus);
+    assert_int_equal(exl_resources_take(&resources, two, &second), 0);
+    assert_int_equal(second.cpus[0], 3);
+    assert_int_equal(second.cpus[1], 4);
+    assert_int_equal(exl_resources_take(&resources, two, &third), 0);
+    assert_null(third.cpus);
+    exl_resources_give(&resources, two, &second);
+    assert_null(second.cpus);
+    exl_resources_give(&resources, two, &third);
+    exl_resources_give(&resources, unpinned, &first);
+    assert_int_equal(exl_resources_take(&resources, two, &first), 0);
+    assert_int_equal(first.cpus[0], 3);
+    exl_resources_give(&resources, two, &first);
+    exl_pins_fini(&pins);
 }
 
 static void a_call_wider_than_everything_fits_alone(void **state)
 {
     exl_resources_t resources = {.cores = 2};
     exl_request_t wide = {.cores = 5}, one = {.cores = 1};
-    exl_resources_take(&resources, one);
+    exl_resources_take(&resources, one, NULL);
     assert_false(exl_resources_fits(&resources, wide));
-    exl_resources_give(&resources, one);
+    exl_resources_give(&resources, one, NULL);
     assert_true(exl_resources_fits(&resources, wide));
-    exl_resources_take(&resources, wide);
+    exl_resources_take(&resources, wide, NULL);
     assert_false(exl_resources_fits(&resources, one));
-    exl_resources_give(&resources, wide);
+    exl_resources_give(&resources, wide, NULL);
     assert_int_equal(resources.cores_used, 0);
 }
 
@@ -88,6 +128,7 @@ int main(void)
         EXL_TEST(cores_are_counted),
         EXL_TEST(calls_are_counted),
         EXL_TEST(gpus_are_counted),
+        EXL_TEST(pins_are_no_reason_to_wait),
         EXL_TEST(a_call_wider_than_everything_fits_alone),
         EXL_TEST(the_least_loaded_worker_below_the_depth),
         EXL_TEST(the_worker_with_most_calls_ahead),

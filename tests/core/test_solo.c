@@ -244,6 +244,127 @@ static void a_killed_template_takes_its_calls_and_no_others(void **state)
     gate_close(&said);
 }
 
+static exl_task_t *submit_with_gpus(exl_pool_t *pool, const char *text, uint32_t gpus, uint32_t share)
+{
+    return stub_submit(pool, (stub_call_t){.text = text, .gpus = gpus, .gpu_share = share});
+}
+
+static void a_call_is_told_its_gpus(void **state)
+{
+    exl_pool_t *pool = stub_pool((stub_pool_t){.gpus = "abc"});
+    expect_result(submit(pool, "devices"), "none");
+    expect_result(submit_with_gpus(pool, "devices", 1, 0), "GPUS\na");
+    expect_result(submit_with_gpus(pool, "devices", 3, 0), "GPUS\na\nb\nc");
+    expect_result(submit_with_gpus(pool, "devices", 4, 500), "GPUS\na\na\nb\nb");
+    finish(pool);
+}
+
+static void no_two_calls_have_one_gpu(void **state)
+{
+    enum { CALLS = 5 };
+    gate_t gate = gate_open(), said = gate_open();
+    exl_pool_t *pool = stub_pool((stub_pool_t){.gpus = "ab"});
+    exl_task_t *tasks[CALLS];
+    char text[64];
+    (void)snprintf(text, sizeof text, "say %d .; wait %d; devices", said.in, gate.out);
+    for (int i = 0; i < CALLS; i++)
+        tasks[i] = submit_with_gpus(pool, text, 1, 0);
+    for (int i = 0; i < CALLS; i += 2) {
+        gate_expect(&said, i + 1 < CALLS ? ".." : ".");
+        expect_result(submit(pool, "who needs none runs"), "who needs none runs");
+        int running = 0;
+        for (int k = i; k < CALLS; k++)
+            running += exl_task_running(tasks[k]);
+        assert_int_equal(running, i + 1 < CALLS ? 2 : 1);
+        gate_pass(&gate, i + 1 < CALLS ? 2 : 1);
+        if (i + 1 < CALLS)
+            expect_each_once(tasks + i, "GPUS\na", "GPUS\nb");
+        else
+            await(tasks[i]);
+    }
+    exl_task_unref(tasks[CALLS - 1]);
+    finish(pool);
+    gate_close(&gate);
+    gate_close(&said);
+}
+
+/* What it holds of a GPU goes with its process, not with its answer. */
+static void a_gpu_is_free_when_the_process_is_gone(void **state)
+{
+    gate_t gate = gate_open();
+    exl_pool_t *pool = stub_pool((stub_pool_t){.gpus = "a"});
+    char text[32];
+    (void)snprintf(text, sizeof text, "linger %d; pid", gate.out);
+    assert_true(number_from(submit_with_gpus(pool, text, 1, 0)) > 0);
+    exl_task_t *second = submit_with_gpus(pool, "devices", 1, 0);
+    expect_result(submit(pool, "who needs none runs"), "who needs none runs");
+    assert_false(exl_task_running(second) || exl_task_done(second));
+    gate_pass(&gate, 1);
+    expect_result(second, "GPUS\na");
+    finish(pool);
+    gate_close(&gate);
+}
+
+static void a_lost_call_gives_its_gpus_back(void **state)
+{
+    exl_pool_t *pool = stub_pool((stub_pool_t){.gpus = "ab"});
+    for (int i = 0; i < 10; i++)
+        expect_exit(submit_with_gpus(pool, "exit 6", 1 + (uint32_t)i % 2, 0), 6);
+    expect_result(submit_with_gpus(pool, "devices", 2, 0), "GPUS\na\nb");
+    finish(pool);
+}
+
+static void gpus_may_become_known_later(void **state)
+{
+    const char *const names[] = {"one", "two"}, *const others[] = {"three"};
+    exl_pool_t *pool = pool_of(0, 0);
+    exl_task_t *task = submit_with_gpus(pool, "devices", 1, 0);
+    assert_false(exl_task_running(task));
+    assert_int_equal(exl_pool_set_gpus(pool, "VARIABLE", names, 2), 0);
+    assert_int_equal(exl_pool_set_gpus(pool, "OTHER", others, 1), 0); /* changes nothing */
+    expect_result(task, "VARIABLE\none");
+    finish(pool);
+}
+
+static void calls_with_gpus_come_from_no_template(void **state)
+{
+    exl_pool_t *pool = stub_pool((stub_pool_t){.gpus = "a"});
+    pid_t template = template_of(pool, 7, "setup");
+    exl_task_t *task =
+        stub_submit(pool, (stub_call_t){.text = "parent", .import_key = 7, .setup = "setup", .gpus = 1});
+    assert_int_not_equal(number_from(task), template);
+    task = stub_submit(pool, (stub_call_t){.text = "parent", .import_key = 7, .setup = "setup", .pin = true});
+    assert_int_not_equal(number_from(task), template);
+    finish(pool);
+}
+
+/* Another executor of the process runs on the same processors. */
+static void pinned_calls_have_processors_of_their_own(void **state)
+{
+    gate_t gate = gate_open(), said = gate_open();
+    exl_pool_t *pools[] = {pool_of(0, 0), pool_of(0, 0)};
+    exl_pins_t pins;
+    assert_int_equal(exl_pins_init(&pins), 0);
+    char text[64], number[16];
+    (void)snprintf(text, sizeof text, "say %d .; wait %d; cpus", said.in, gate.out);
+    exl_task_t *first = stub_submit(pools[0], (stub_call_t){.text = text, .pin = true});
+    gate_expect(&said, ".");
+    (void)snprintf(number, sizeof number, "%u", pins.count > 1 ? pins.cpus[1] : 0);
+    expect_result(stub_submit(pools[1], (stub_call_t){.text = "cpus", .pin = true}), pins.count > 1 ? number : "none");
+    expect_result(stub_submit(pools[1], (stub_call_t){.text = "cpus", .pin = true, .cores = pins.count}), "none");
+    expect_result(stub_submit(pools[1], (stub_call_t){.text = "cpus"}), "none");
+    gate_pass(&gate, 1);
+    (void)snprintf(number, sizeof number, "%u", pins.cpus[0]);
+    expect_result(first, number);
+    expect_exit(stub_submit(pools[0], (stub_call_t){.text = "exit 3", .pin = true}), 3);
+    expect_result(stub_submit(pools[1], (stub_call_t){.text = "cpus", .pin = true}), number);
+    exl_pins_fini(&pins);
+    finish(pools[0]);
+    finish(pools[1]);
+    gate_close(&gate);
+    gate_close(&said);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -258,6 +379,13 @@ int main(void)
         POOL_TEST(later_calls_of_a_function_come_from_a_template),
         POOL_TEST(there_are_only_so_many_templates),
         POOL_TEST(a_killed_template_takes_its_calls_and_no_others),
+        POOL_TEST(a_call_is_told_its_gpus),
+        POOL_TEST(no_two_calls_have_one_gpu),
+        POOL_TEST(a_gpu_is_free_when_the_process_is_gone),
+        POOL_TEST(a_lost_call_gives_its_gpus_back),
+        POOL_TEST(gpus_may_become_known_later),
+        POOL_TEST(calls_with_gpus_come_from_no_template),
+        POOL_TEST(pinned_calls_have_processors_of_their_own),
     };
     return EXL_RUN(tests);
 }

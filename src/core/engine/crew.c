@@ -82,12 +82,19 @@ static void imports_cb(exl_worker_t *worker, exl_payload_t *modules)
     (void)modules;
 }
 
+static void give_back(exl_pool_t *pool, exl_worker_t *worker)
+{
+    exl_resources_give(&pool->resources, worker->request, &worker->holding);
+    exl_resources_give_gpus(&pool->resources, worker->request, &worker->holding);
+}
+
 static void gone_cb(exl_worker_t *worker)
 {
     exl_pool_t *pool = worker->owner;
     uint64_t started = exl_worker_started(worker);
     exl_list_remove(&worker->link);
     pool->nworkers--;
+    give_back(pool, worker);
     if (worker->reserved)
         worker->reserved->worker = NULL; /* whoever copies its arguments finds that out */
     while (!exl_list_empty(&worker->outstanding)) {
@@ -124,27 +131,50 @@ static uint32_t free_index(const exl_pool_t *pool)
     }
 }
 
+static void could_not_start(exl_pool_t *pool, const char *reason)
+{
+    exl_failure_t *failure = exl_failure_create(EXL_BLAME_WORKER, 0, NULL, reason, NULL, 0);
+    fail_waiting(pool, pool->last_order + 1, EXL_OUTCOME_LOST, NULL, failure);
+    exl_failure_unref(failure);
+}
+
+static int prepare_worker(exl_pool_t *pool, exl_worker_t *worker, exl_holding_t *holding)
+{
+    int rc = exl__pool_assign(pool, worker, pool->each, holding);
+    return rc < 0 ? rc : exl_worker_set_up(worker, pool->setup);
+}
+
 static int start_worker(exl_pool_t *pool, bool preloaded)
 {
     exl_error_t err = {""};
     exl_worker_t *worker;
+    exl_holding_t holding;
+    if (!exl_resources_fits(&pool->resources, pool->each)) {
+        if (pool->nworkers == 0)
+            could_not_start(pool, "a worker needs more GPUs than there are");
+        return -EAGAIN; /* a worker that is about to end has them; a pass follows when it is gone */
+    }
+    int rc = exl_resources_take(&pool->resources, pool->each, &holding);
+    if (rc < 0) {
+        could_not_start(pool, "out of memory");
+        return rc;
+    }
     exl_zygote_t *zygote =
         pool->imports && pool->setup ? exl_zygote_prepare(pool->zygote, pool->setup, pool->imports) : pool->zygote;
     unsigned kind = pool->ranks > 1 ? EXL_WORKER_HEAD : preloaded ? EXL_WORKER_PRELOADED : 0;
-    int rc = exl_worker_start(zygote, kind | EXL_WORKER_PERSISTENT, &events, pool, &worker, &err);
-    if (rc == -EAGAIN)
-        return rc; /* the old zygote is not buried yet; a pass follows when it is */
+    rc = exl_worker_start(zygote, kind | EXL_WORKER_PERSISTENT, &events, pool, &worker, &err);
     if (rc < 0) {
-        exl_failure_t *failure = exl_failure_create(EXL_BLAME_WORKER, 0, NULL, err.text, NULL, 0);
-        fail_waiting(pool, pool->last_order + 1, EXL_OUTCOME_LOST, NULL, failure);
-        exl_failure_unref(failure);
+        exl_resources_give(&pool->resources, pool->each, &holding);
+        exl_resources_give_gpus(&pool->resources, pool->each, &holding);
+        if (rc != -EAGAIN) /* else the old zygote is not buried yet; a pass follows when it is */
+            could_not_start(pool, err.text);
         return rc;
     }
     worker->index = free_index(pool);
     worker->start_order = pool->last_order + 1;
     exl_list_push_back(&pool->workers, &worker->link);
     pool->nworkers++;
-    rc = exl_worker_set_up(worker, pool->setup);
+    rc = prepare_worker(pool, worker, &holding);
     if (rc < 0) {
         /* Its end then fails what waits for it. */
         worker->reason = "its setup could not be sent";

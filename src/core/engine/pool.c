@@ -274,6 +274,11 @@ static void close_pool(exl_pool_t *pool)
     exl_payload_unref(pool->setup);
     exl_payload_unref(pool->imports);
     pool->setup = pool->imports = NULL;
+    exl_gpus_fini(&pool->gpus);
+    free(pool->gpu_variable);
+    pool->gpu_variable = NULL;
+    pool->resources.gpus = NULL;
+    pool->resources.pins = NULL; /* go with the engine */
     exl_zygote_release(pool->zygote);
     pool->zygote = NULL;
     exl_engine_release(pool->engine);
@@ -332,8 +337,12 @@ static exl_pool_t *pool_new(const exl_pool_config_t *config)
     pool->ranks = config->ranks;
     pool->restart_limit = config->restart_limit;
     pool->setup = config->setup ? exl_payload_ref(config->setup) : NULL;
-    if (!config->persistent)
-        pool->resources = (exl_resources_t){.cores = config->max_cores, .calls = config->max_workers};
+    pool->each = config->each;
+    pool->resources.gpus = &pool->gpus;
+    if (!config->persistent) {
+        pool->resources.cores = config->max_cores;
+        pool->resources.calls = config->max_workers;
+    }
     return pool;
 }
 
@@ -346,6 +355,7 @@ int exl_pool_create(const exl_pool_config_t *config, exl_pool_t **ret_pool, exl_
     pool->generation = exl_engine_generation();
     int rc = exl_engine_acquire(&pool->engine, err);
     if (rc == 0) {
+        pool->resources.pins = &exl_engine_node(pool->engine)->pins;
         rc = exl_zygote_acquire(exl_engine_node(pool->engine), &config->zygote, &pool->zygote);
         if (rc < 0)
             exl_engine_release(pool->engine);
@@ -389,7 +399,8 @@ static exl_task_t *task_of_call(const exl_call_t *call)
     task->setup = call->setup ? exl_payload_ref(call->setup) : NULL;
     task->options = call->options ? exl_payload_ref(call->options) : NULL;
     task->function_id = call->function_id;
-    task->import_key = call->import_key;
+    /* A library imported ahead may have looked for GPUs or counted processors already. */
+    task->import_key = call->request.gpus || call->request.pin ? 0 : call->import_key;
     task->item.request = call->request;
     task->ranks = call->ranks;
     task->run_time_ms = call->run_time_ms;
@@ -437,6 +448,23 @@ int exl_pool_submit(exl_pool_t *pool, const exl_call_t *call, exl_task_t **ret_t
     }
     *ret_task = task;
     return 0;
+}
+
+int exl_pool_set_gpus(exl_pool_t *pool, const char *variable, const char *const *names, uint32_t count)
+{
+    exl_engine_lock();
+    int rc = exl_pool_foreign(pool) ? EXL_EFORKED : 0;
+    if (rc == 0 && !pool->closed && !pool->gpu_variable) {
+        rc = exl_gpus_init(&pool->gpus, names, count);
+        pool->gpu_variable = rc == 0 ? strdup(variable) : NULL;
+        if (rc == 0 && !pool->gpu_variable) {
+            exl_gpus_fini(&pool->gpus);
+            rc = -ENOMEM;
+        }
+        exl__pool_due(pool); /* another thread's call may be waiting for them already */
+    }
+    exl_engine_unlock();
+    return rc;
 }
 
 static void cancel_queued(exl_pool_t *pool)

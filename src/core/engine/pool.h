@@ -21,6 +21,7 @@ typedef struct exl_pool_config {
     uint32_t ranks;         /* persistent: MPI ranks of each worker; 0 or 1: none */
     uint32_t restart_limit; /* how often a call whose worker was lost is started again */
     exl_payload_t *setup;   /* referenced; persistent workers' environment and initializer, or NULL */
+    exl_request_t each;     /* persistent: GPUs of each worker, and whether it is pinned to so many cores */
 } exl_pool_config_t;
 
 /* What is submitted. All pointers are borrowed; payloads are referenced. */
@@ -46,6 +47,11 @@ int exl_pool_create(const exl_pool_config_t *config, exl_pool_t **ret_pool, exl_
 
 /* Gives up the handle. An open pool finishes what it has and closes. NULL is fine. */
 void exl_pool_release(exl_pool_t *pool);
+
+/* The GPUs that it may give to its calls: their names, copied, and the variable of the environment by which a process is told
+ * which are its own. Before the first call or worker that needs some, and only once: later ones change nothing.
+ * EXL_EFORKED, -ENOMEM. */
+int exl_pool_set_gpus(exl_pool_t *pool, const char *variable, const char *const *names, uint32_t count);
 
 /* The task comes with a reference. EXL_ECLOSED after shutdown, EXL_EFORKED, -ENOMEM. */
 int exl_pool_submit(exl_pool_t *pool, const exl_call_t *call, exl_task_t **ret_task, exl_error_t *err);

@@ -21,7 +21,10 @@ struct exl_pool {
     exl_payload_t *setup;   /* owned or NULL */
     exl_payload_t *imports; /* owned or NULL; persistent: what a template imports before workers are forked from it */
     exl_queue_t queue;
-    exl_resources_t resources; /* one process per call */
+    exl_resources_t resources; /* one process per call; persistent: GPUs and processors of the workers */
+    exl_request_t each;        /* persistent: what each worker has */
+    exl_gpus_t gpus;
+    char *gpu_variable; /* owned; NULL until the GPUs are known */
     exl_list_t waiting;        /* tasks whose arguments are not there yet */
     exl_list_t workers;
     uint32_t nworkers;   /* in the list */
@@ -73,6 +76,19 @@ void exl__pool_lost(exl_task_t *task, exl_worker_t *worker);
 /* Copies pinned arguments; `placed` runs when they are ready, unless the task has ended or lost its place meanwhile. */
 bool exl__pool_needs_copy(const exl_task_t *task);
 int exl__pool_copy(exl_task_t *task, void (*placed)(exl_task_t *task));
+
+/* Which of how many ranks share what a call holds; zero: a plain process has it all. */
+typedef struct exl_part {
+    uint32_t rank, ranks;
+} exl_part_t;
+
+/* The worker has `holding`, which it takes over even on failure, until its executor gives it back; and is told so, before
+ * its setup. */
+int exl__pool_assign(const exl_pool_t *pool, exl_worker_t *worker, exl_request_t request, exl_holding_t *holding);
+
+/* Queues the frames that tell a worker of its part of `holding`. */
+int exl__pool_tell(const exl_pool_t *pool, exl_worker_t *worker, exl_request_t request, const exl_holding_t *holding,
+                   exl_part_t part);
 
 /* Queues all frames of a call. */
 int exl__pool_send(exl_worker_t *worker, exl_task_t *task, uint64_t number, bool report_imports);

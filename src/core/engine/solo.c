@@ -5,9 +5,18 @@
 
 #include <errno.h>
 
-static void give_back(exl_pool_t *pool, const exl_task_t *task)
+/* Of a call that has no worker. */
+static void give_back(exl_pool_t *pool, exl_task_t *task)
 {
-    exl_resources_give(&pool->resources, task->item.request);
+    exl_resources_give(&pool->resources, task->item.request, &task->holding);
+    exl_resources_give_gpus(&pool->resources, task->item.request, &task->holding);
+}
+
+/* Of a call that has ended. Its process may still use the GPUs while it finishes: they are free when it is gone. */
+static void give_back_cores(exl_worker_t *worker)
+{
+    exl_pool_t *pool = worker->owner;
+    exl_resources_give(&pool->resources, worker->request, &worker->holding);
 }
 
 static void ready_cb(exl_worker_t *worker)
@@ -24,7 +33,7 @@ static void finish(exl_worker_t *worker, exl_outcome_t outcome, exl_payload_t *p
     worker->task = NULL;
     pool->nunborn = 0;
     pool->nending++;
-    give_back(pool, task);
+    give_back_cores(worker);
     exl__pool_finish(task, outcome, payload, NULL);
     exl__pool_due(pool);
 }
@@ -57,9 +66,11 @@ static void gone_cb(exl_worker_t *worker)
     }
     exl_list_remove(&worker->link);
     pool->nworkers--;
+    if (task)
+        give_back_cores(worker);
+    exl_resources_give_gpus(&pool->resources, worker->request, &worker->holding);
     if (task) {
         worker->task = NULL;
-        give_back(pool, task);
         if (exl__pool_retries(pool, worker))
             exl__pool_return(task);
         else
@@ -76,6 +87,15 @@ static void fail(exl_pool_t *pool, exl_task_t *task, exl_blame_t blame, const ch
 {
     give_back(pool, task);
     exl__pool_fail(task, blame, reason);
+}
+
+/* All that the worker is to know before it gets the call, and the call. */
+static int hand_over(exl_pool_t *pool, exl_worker_t *worker, exl_task_t *task, bool report_imports)
+{
+    int rc = exl__pool_assign(pool, worker, task->item.request, &task->holding);
+    if (rc == 0)
+        rc = exl_worker_set_up(worker, task->setup);
+    return rc < 0 ? rc : exl__pool_send(worker, task, 1, report_imports);
 }
 
 static void adopt(exl_pool_t *pool, exl_worker_t *worker)
@@ -140,13 +160,12 @@ static void start(exl_pool_t *pool, exl_task_t *task)
         return;
     }
     adopt(pool, worker);
-    rc = exl_worker_set_up(worker, task->setup);
-    if (rc == 0)
-        rc = exl__pool_send(worker, task, 1, zygote == pool->zygote && task->import_key && task->ranks <= 1);
+    rc = hand_over(pool, worker, task, zygote == pool->zygote && task->import_key && task->ranks <= 1);
     if (rc < 0) {
         pool->nending++;
         exl_worker_end(worker);
-        fail(pool, task, EXL_BLAME_ENGINE, "out of memory while sending the call");
+        give_back_cores(worker);
+        exl__pool_fail(task, EXL_BLAME_ENGINE, "out of memory while sending the call");
         return;
     }
     worker->task = task;
@@ -183,9 +202,11 @@ void exl__solo_schedule(exl_pool_t *pool)
         if (!item)
             return;
         exl_task_t *task = EXL_CONTAINER(item, exl_task_t, item);
-        exl_resources_take(&pool->resources, item->request);
+        int rc = exl_resources_take(&pool->resources, item->request, &task->holding);
         (void)exl_task_update(task, EXL_TASK_PLACE);
-        if (!exl__pool_needs_copy(task))
+        if (rc < 0)
+            exl__pool_fail(task, EXL_BLAME_ENGINE, "out of memory");
+        else if (!exl__pool_needs_copy(task))
             start(pool, task);
         else if (exl__pool_copy(task, copied) < 0)
             fail(pool, task, EXL_BLAME_ENGINE, "out of memory while copying the arguments");

@@ -11,7 +11,10 @@ int exl_node_init(exl_node_t *node, uv_loop_t *loop, void (*changed)(void *owner
     *node = (exl_node_t){.loop = loop, .changed = changed, .owner = owner};
     exl_list_init(&node->zygotes);
     exl_idmap_init(&node->processes);
-    return exl_tee_create(STDERR_FILENO, &node->tee);
+    int rc = exl_tee_create(STDERR_FILENO, &node->tee);
+    if (rc == 0)
+        (void)exl_pins_init(&node->pins); /* nobody is pinned where that fails */
+    return rc;
 }
 
 void exl_node_fini(exl_node_t *node)
@@ -20,6 +23,7 @@ void exl_node_fini(exl_node_t *node)
     exl_tee_destroy(node->tee);
     node->tee = NULL;
     exl_idmap_fini(&node->processes);
+    exl_pins_fini(&node->pins);
 }
 
 void exl_node_abandon(exl_node_t *node)

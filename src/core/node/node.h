@@ -10,6 +10,7 @@
 #include "base/idmap.h"
 #include "base/list.h"
 #include "node/tee.h"
+#include "sched/pins.h"
 
 typedef struct exl_node {
     uv_loop_t *loop; /* borrowed */
@@ -17,6 +18,7 @@ typedef struct exl_node {
     exl_list_t zygotes;
     exl_idmap_t processes; /* id -> exl_worker_t or template exl_zygote_t, by the id's lowest bit */
     uint64_t next_id;
+    exl_pins_t pins; /* the processors; shared by all executors */
     /* Handles were added or changed: the loop must look at them before it sleeps. */
     void (*changed)(void *owner);
     void *owner;

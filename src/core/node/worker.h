@@ -13,6 +13,7 @@
 #include "node/claim.h"
 #include "node/tee.h"
 #include "node/zygote.h"
+#include "sched/resources.h"
 #include "task/failure.h"
 #include "wire/channel.h"
 
@@ -61,6 +62,8 @@ struct exl_worker {
     uint64_t start_order;  /* calls submitted before this one wait for this start */
     exl_idmap_t functions; /* ids of functions that the worker has */
     struct exl_task *task; /* borrowed: one process per call */
+    exl_request_t request; /* what `holding` was taken for */
+    exl_holding_t holding; /* owned: its GPUs and processors, which its executor takes and gives back */
 };
 
 enum exl_worker_kind {

@@ -28,7 +28,7 @@ void exl_queue_fini(exl_queue_t *queue)
 static bool lane_matches(const struct exl_queue_lane *lane, const exl_queue_item_t *item)
 {
     return lane->priority == item->priority && lane->request.cores == item->request.cores &&
-           lane->request.gpus == item->request.gpus;
+           lane->request.gpus == item->request.gpus && lane->request.gpu_share == item->request.gpu_share;
 }
 
 static struct exl_queue_lane *lane_new(exl_queue_t *queue, const exl_queue_item_t *item)
@@ -135,28 +135,69 @@ int32_t exl_queue_priority(const exl_queue_t *queue)
     return first ? first->priority : INT32_MIN;
 }
 
-exl_queue_item_t *exl_queue_pop(exl_queue_t *queue, const exl_resources_t *resources)
+static bool comes_before(const exl_queue_item_t *a, const exl_queue_item_t *b)
 {
-    if (!queue->count)
-        return NULL;
-    exl_queue_item_t *blocked = NULL, *chosen = NULL;
+    return a->priority > b->priority || (a->priority == b->priority && a->order < b->order);
+}
+
+static void keep_first(exl_queue_item_t **first, exl_queue_item_t *item)
+{
+    if (!*first || comes_before(item, *first))
+        *first = item;
+}
+
+/* The first of the waiting calls by what they lack, and of those that fit by what they take. */
+struct firsts {
+    exl_queue_item_t *short_of_cores, *short_of_gpus;
+    exl_queue_item_t *fits, *fits_with_gpus;
+};
+
+static struct firsts look(const exl_queue_t *queue, const exl_resources_t *resources)
+{
+    struct firsts firsts = {NULL, NULL, NULL, NULL};
     for (size_t i = 0; i < queue->nlanes; i++) {
         if (exl_list_empty(queue->lanes[i].items))
             continue;
         exl_queue_item_t *item = item_of(queue->lanes[i].items->next);
-        if (chosen && item->priority < chosen->priority)
-            break;
-        exl_queue_item_t **best = exl_resources_fits(resources, item->request) ? &chosen : &blocked;
-        if (!*best || (item->priority == (*best)->priority && item->order < (*best)->order))
-            *best = item;
+        exl_shortage_t shortage = exl_resources_shortage(resources, item->request);
+        keep_first(shortage == EXL_SHORT_OF_CORES  ? &firsts.short_of_cores
+                   : shortage == EXL_SHORT_OF_GPUS ? &firsts.short_of_gpus
+                   : item->request.gpus            ? &firsts.fits_with_gpus
+                                                   : &firsts.fits,
+                   item);
     }
-    if (!chosen)
+    return firsts;
+}
+
+static bool passes(const exl_queue_item_t *item, const exl_queue_item_t *blocked)
+{
+    return item && blocked && comes_before(blocked, item);
+}
+
+static bool must_wait(const exl_queue_t *queue, const exl_queue_item_t *item, const exl_queue_item_t *blocked)
+{
+    return passes(item, blocked) && blocked->passed >= queue->patience;
+}
+
+exl_queue_item_t *exl_queue_pop(exl_queue_t *queue, const exl_resources_t *resources)
+{
+    if (!queue->count)
         return NULL;
-    bool passing = blocked && (blocked->priority > chosen->priority || blocked->order < chosen->order);
-    if (passing && blocked->passed >= queue->patience)
+    struct firsts firsts = look(queue, resources);
+    exl_queue_item_t *item = firsts.fits, *with_gpus = firsts.fits_with_gpus;
+    if (must_wait(queue, item, firsts.short_of_cores))
+        item = NULL;
+    if (must_wait(queue, with_gpus, firsts.short_of_cores) || must_wait(queue, with_gpus, firsts.short_of_gpus))
+        with_gpus = NULL;
+    if (with_gpus && (!item || comes_before(with_gpus, item)))
+        item = with_gpus;
+    if (!item)
         return NULL;
-    if (passing)
-        blocked->passed++;
-    exl_queue_remove(queue, chosen);
-    return chosen;
+    if (passes(item, firsts.short_of_cores))
+        firsts.short_of_cores->passed++;
+    /* Who takes no GPU is not in the way of who waits for one. */
+    if (item->request.gpus && passes(item, firsts.short_of_gpus))
+        firsts.short_of_gpus->passed++;
+    exl_queue_remove(queue, item);
+    return item;
 }

@@ -76,6 +76,7 @@ struct exl_task {
     uint32_t restarts;
     uint32_t ranks;                 /* MPI ranks that run the call; 0 or 1: none */
     uint32_t run_time_ms, grace_ms; /* time limit from its start, or 0; from SIGTERM to SIGKILL when it is ended */
+    exl_holding_t holding;      /* one process per call: from its place in the queue to its worker */
     struct exl_worker *worker;  /* borrowed; while placed or running */
     uint64_t number;            /* on that worker */
     exl_payload_t *result;      /* owned; of RESULT and EXCEPTION */

@@ -10,6 +10,8 @@ static const uint8_t magic[4] = {'E', 'X', 'L', '1'};
 const char *exl_frame_type_to_string(uint8_t type)
 {
     static const char *const names[EXL_FRAME_TYPES] = {
+        [EXL_FRAME_DEVICES] = "devices",
+        [EXL_FRAME_PINS] = "pins",
         [EXL_FRAME_SETUP] = "setup",
         [EXL_FRAME_FUNCTION] = "function",
         [EXL_FRAME_FORGET] = "forget",

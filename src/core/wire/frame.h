@@ -34,7 +34,10 @@ enum exl_frame_flag {
 
 enum exl_frame_type {
     /* engine to worker; a group's head passes them on to its MPI ranks */
-    EXL_FRAME_SETUP = 1,  /* id: worker, arg: its index; descriptor: stdout; payload: environment and initializer */
+    /* Before the setup. arg: rank, epoch: ranks or 0; payload: text that all ranks share, each takes its part of the list */
+    EXL_FRAME_DEVICES = 1, /* the variable that names GPUs, then their names, one a line */
+    EXL_FRAME_PINS,        /* numbers of the processors to run on, one a line */
+    EXL_FRAME_SETUP,      /* id: worker, arg: its index; descriptor: stdout; payload: environment and initializer */
     EXL_FRAME_FUNCTION,   /* id: a function; payload: its pickle; without: the function of the next call */
     EXL_FRAME_FORGET,     /* all functions */
     EXL_FRAME_DEPENDENCY, /* arg: index; payload: a result that the next call takes as argument */

@@ -38,11 +38,19 @@ class SingleNodeExecutor(PoolExecutor):
             - threads_per_core (int): threads of each rank, 1 by default. The variables by which OpenMP, OpenBLAS,
               MKL, NumExpr, Accelerate and Numba choose a number of threads are set to it. Left out, those that
               the environment sets already stay.
-            - gpus_per_core (int): GPUs of each rank, 0 by default. Others are not available in this release.
+            - gpus_per_core (int or float): GPUs of each rank, 0 by default; between 0 and 1 for that part of a GPU, which
+              calls then share. While a call runs, its GPUs are nobody else's in this executor. It sees them only: the
+              variable CUDA_VISIBLE_DEVICES (AMD: ROCR_VISIBLE_DEVICES or HIP_VISIBLE_DEVICES) names them, set before
+              anything is imported. Which GPUs there are is taken from the variable EXECUTORLIB_GPUS (names with commas
+              between them), or these variables, or else asked of the drivers. With block allocation each worker keeps
+              its GPUs. A call that asks for none finds the variables as the program has them.
             - cwd (path): directory to run in, made if missing; the current one by default.
             - error_log_file (path): file to which function, arguments and traceback of failed calls are appended;
               relative to `cwd`.
             - priority (int): among calls that wait, those of higher priority start first; 0 by default.
+            - pin (bool): True to bind the call's process, or each of its ranks, to processors of its own out of those
+              this program may use, as many as it has threads; False by default. A call for which too few are left runs
+              anywhere.
             - num_nodes (int): 1.
             - openmpi_oversubscribe (bool): whether there may be more ranks than cores, False by default.
             - exclusive (bool): False; not available otherwise in this release.
@@ -67,7 +75,7 @@ class SingleNodeExecutor(PoolExecutor):
 
     Raises:
         ResourceError: a ValueError and TypeError, for a resource or limit that is unknown, of the wrong type, out
-            of range, or more than `max_cores`.
+            of range, or more than `max_cores`, or than there are GPUs.
         ValueError: for `init_function` or `restart_limit` without block allocation, `wait=False`, or a
             `refresh_rate` or plot together with `disable_dependencies`.
         NotImplementedError: for what is not available in this release.
