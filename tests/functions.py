@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 
@@ -280,3 +281,25 @@ def write_without_closing(path, text):
     file = open(path, "w")
     file.write(text)
     _open_files.append(file)
+
+
+def visible_gpus(variable="CUDA_VISIBLE_DEVICES"):
+    value = os.environ.get(variable)
+    return None if value is None else value.split(",")
+
+
+def span_on_gpus(seconds=0.0):
+    """The GPUs that this call sees, and when it began and ended; the clock is the same in all processes."""
+    began = time.monotonic()
+    time.sleep(seconds)
+    return visible_gpus(), began, time.monotonic()
+
+
+def own_processors():
+    return sorted(os.sched_getaffinity(0))
+
+
+def span_on_processors(seconds=0.0):
+    began = time.monotonic()
+    time.sleep(seconds)
+    return own_processors(), began, time.monotonic()

@@ -251,3 +251,19 @@ def resident_kib(pid="self"):
         if line.startswith("VmRSS:"):
             return int(line.split()[1])
     raise AssertionError("no VmRSS in /proc/<pid>/status")
+
+
+def most_at_once(spans):
+    """Of `(things, began, ended)` the largest number of spans that were under way at one time, for each thing."""
+    events = {}
+    for things, began, ended in spans:
+        for thing in things:
+            # What ends when another begins comes first.
+            events.setdefault(thing, []).extend([(began, 1), (ended, -1)])
+    most = {}
+    for thing, changes in events.items():
+        running = most[thing] = 0
+        for _, change in sorted(changes):
+            running += change
+            most[thing] = max(most[thing], running)
+    return most

@@ -63,8 +63,12 @@ def inventory(environ: Mapping[str, str] | None = None) -> Inventory:
     ):
         if names:
             return Inventory(_of_job(names, environ), variable, source)
-    return Inventory([], NVIDIA, "EXECUTORLIB_GPUS, CUDA_VISIBLE_DEVICES, HIP_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES, "
-                     "the NVIDIA management library, /dev/nvidia*, /sys/class/kfd")
+    return Inventory(
+        [],
+        NVIDIA,
+        "EXECUTORLIB_GPUS, CUDA_VISIBLE_DEVICES, HIP_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES, "
+        "the NVIDIA management library, /dev/nvidia*, /sys/class/kfd",
+    )
 
 
 def check_enough(found: Inventory, count: int, share: int, holders: int) -> None:
@@ -123,10 +127,10 @@ def _visible(text: str) -> list[str]:
 def _of_job(names: list[str], environ: Mapping[str, str]) -> list[str]:
     """Those of the node's GPUs that Slurm gave to this job, if it gave some and has not hidden the others itself."""
     given = _split(environ.get("SLURM_STEP_GPUS") or environ.get("SLURM_JOB_GPUS") or "")
-    places = [int(place) for place in given if place.isdecimal()]
+    places = {int(place) for place in given if place.isdecimal()}
     if not places or len(places) != len(given) or len(places) >= len(names) or max(places) >= len(names):
         return names
-    return [names[place] for place in _unique(places)]  # type: ignore[type-var]
+    return [names[place] for place in sorted(places)]
 
 
 # ---- the NVIDIA management library ----

@@ -49,6 +49,8 @@ class PoolExecutor(BaseExecutor):
         info: settings to show to the user.
     """
 
+    _gpus: Inventory | None = None  # looked for when a call first asks for some
+
     def __init__(
         self,
         *,
@@ -70,7 +72,6 @@ class PoolExecutor(BaseExecutor):
         self._max_cores = max_cores
         self._info = info
         self._checked: object = _UNCHECKED
-        self._gpus: Inventory | None = None
         self._zygote = zygote()
         self._default = self._request(resources)
         default_cores = _core.cpu_count() if max_workers is None and max_cores is None else 0

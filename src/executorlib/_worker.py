@@ -144,7 +144,7 @@ _template_setup: "bytes | None" = None
 
 
 def own_part(items: "list[str]", rank: int, ranks: int) -> "list[str]":
-    """What of a list that is shared by `ranks` processes alike belongs to number `rank`; all of it if there is but one."""
+    """What of a list that `ranks` processes share alike belongs to number `rank`; all of it if there is but one."""
     if ranks < 2:
         return items
     each = len(items) // ranks
@@ -171,7 +171,7 @@ def take_cpus(text: bytes, rank: int, ranks: int) -> None:
     """Bind this process, while it has one thread, and all that it starts to its own processors."""
     import os
 
-    try:
+    try:  # noqa: SIM105 - contextlib would be one more import
         os.sched_setaffinity(0, [int(cpu) for cpu in own_part(text.decode().split("\n"), rank, ranks)])
     except OSError:
         pass  # they were taken from this program after it started: anywhere is better than nowhere

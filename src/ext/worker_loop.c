@@ -379,9 +379,9 @@ static bool set_up(worker_t *worker, const exl_message_t *message)
 static bool take(worker_t *worker, const exl_message_t *message, const char *method)
 {
     PyObject *text = message->payload ? exl_payload_bytes(message->payload) : PyBytes_FromString("");
-    PyObject *none = text ? PyObject_CallMethod(worker->state->worker, method, "OII", text, message->frame.arg,
-                                                message->frame.epoch)
-                          : NULL;
+    PyObject *none =
+        text ? PyObject_CallMethod(worker->state->worker, method, "OII", text, message->frame.arg, message->frame.epoch)
+             : NULL;
     Py_XDECREF(text);
     if (!none)
         send_exception(worker, EXL_FRAME_SETUP_FAILED, message->frame.id, NULL);

@@ -47,7 +47,7 @@ typedef struct stub {
     uint32_t ndependencies, index;
     unsigned count;
     bool raised;
-    int linger; /* a descriptor, or 0 */
+    int linger;           /* a descriptor, or 0 */
     char text[TEXT_SIZE]; /* the answer */
 } stub_t;
 

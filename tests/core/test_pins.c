@@ -89,10 +89,8 @@ static void those_of_this_process(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        EXL_TEST(nobody_shares),
-        EXL_TEST(neighbours_where_possible),
-        EXL_TEST(all_or_nothing),
-        EXL_TEST(an_empty_ledger_has_none),
+        EXL_TEST(nobody_shares),         EXL_TEST(neighbours_where_possible),
+        EXL_TEST(all_or_nothing),        EXL_TEST(an_empty_ledger_has_none),
         EXL_TEST(those_of_this_process),
     };
     return EXL_RUN(tests);

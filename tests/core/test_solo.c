@@ -330,8 +330,7 @@ static void calls_with_gpus_come_from_no_template(void **state)
 {
     exl_pool_t *pool = stub_pool((stub_pool_t){.gpus = "a"});
     pid_t template = template_of(pool, 7, "setup");
-    exl_task_t *task =
-        stub_submit(pool, (stub_call_t){.text = "parent", .import_key = 7, .setup = "setup", .gpus = 1});
+    exl_task_t *task = stub_submit(pool, (stub_call_t){.text = "parent", .import_key = 7, .setup = "setup", .gpus = 1});
     assert_int_not_equal(number_from(task), template);
     task = stub_submit(pool, (stub_call_t){.text = "parent", .import_key = 7, .setup = "setup", .pin = true});
     assert_int_not_equal(number_from(task), template);

@@ -42,6 +42,9 @@ class FakePool:
             for future in self.futures:
                 future.cancel()
 
+    def set_gpus(self, variable, names):
+        self.gpus = variable, names
+
     def resize(self, max_workers):
         self.sizes.append(max_workers)
 

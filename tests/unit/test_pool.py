@@ -41,7 +41,7 @@ def test_it_is_an_executor(exe):
 def test_submit(exe, pools, block):
     future = exe.submit(pow, 2, exp=3)
     assert future is pools[0].futures[0]
-    fn, args, kwargs, (cores, _, _, _, priority, _, _), setup, options = pools[0].calls[0]
+    fn, args, kwargs, (cores, _, _, _, priority, *_), setup, options = pools[0].calls[0]
     assert (fn, args, kwargs, cores, priority, options) == (pow, (2,), {"exp": 3}, 1, 0, None)
     assert (setup is None) == block
     assert len(exe) == 1
@@ -63,7 +63,7 @@ def test_the_call_is_free_to_ask(per_call, pools, tmp_path):
     resources = {"threads_per_core": 3, "priority": 2, "error_log_file": tmp_path / "log", "cwd": tmp_path / "new"}
     before = dict(resources)
     per_call.submit(abs, 1, resource_dict=resources)
-    _, _, _, (cores, _, _, _, priority, _, _), setup, options = pools[0].calls[0]
+    _, _, _, (cores, _, _, _, priority, *_), setup, options = pools[0].calls[0]
     assert resources == before
     assert (cores, priority) == (3, 2)
     assert pickle.loads(options) == {"error_log_file": str(tmp_path / "log")}

@@ -46,6 +46,9 @@ def test_any_mapping_will_do():
         {"cores": 1.5},
         {"threads_per_core": 0},
         {"gpus_per_core": -1},
+        {"gpus_per_core": 1.5},
+        {"gpus_per_core": "1"},
+        {"pin": 1},
         {"num_nodes": 0},
         {"run_time_max": 0},
         {"priority": "high"},
@@ -73,7 +76,6 @@ def test_wrong_values(resources):
 @pytest.mark.parametrize(
     "resources",
     [
-        {"gpus_per_core": 1},
         {"exclusive": True},
         {"run_time_max": 10},
         {"cache_key": "a"},
@@ -100,7 +102,8 @@ def test_what_one_node_can_give():
             {
                 "cores": 1,
                 "threads_per_core": 4,
-                "gpus_per_core": 0,
+                "gpus_per_core": 0.5,
+                "pin": True,
                 "num_nodes": 1,
                 "exclusive": False,
                 "openmpi_oversubscribe": False,
@@ -116,14 +119,14 @@ def test_what_one_node_can_give():
 def test_request_of_nothing():
     request = Request({})
     assert (request.cores, request.threads, request.own_threads) == (1, 1, False)
-    assert (request.cwd, request.needs, request.options) == (None, (1, 1, 0, 0, 0, 0, 0), None)
+    assert (request.cwd, request.needs, request.options) == (None, (1, 1, 0, 0, 0, 0, 0, 0), None)
 
 
 def test_request():
     request = Request({"cores": 2, "threads_per_core": 3, "cwd": "here", "priority": 7, "error_log_file": "log"})
     assert (request.cores, request.threads, request.own_threads) == (6, 3, True)
     assert request.cwd == os.path.abspath("here")
-    assert request.needs == (6, 2, 0, 0, 7, 0, 0)
+    assert request.needs == (6, 2, 0, 0, 7, 0, 0, 0)
     assert pickle.loads(request.options) == {"error_log_file": "log"}
 
 

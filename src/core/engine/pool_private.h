@@ -25,7 +25,7 @@ struct exl_pool {
     exl_request_t each;        /* persistent: what each worker has */
     exl_gpus_t gpus;
     char *gpu_variable; /* owned; NULL until the GPUs are known */
-    exl_list_t waiting;        /* tasks whose arguments are not there yet */
+    exl_list_t waiting; /* tasks whose arguments are not there yet */
     exl_list_t workers;
     uint32_t nworkers;   /* in the list */
     uint32_t nending;    /* one process per call: answered, not yet gone */

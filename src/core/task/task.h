@@ -76,13 +76,13 @@ struct exl_task {
     uint32_t restarts;
     uint32_t ranks;                 /* MPI ranks that run the call; 0 or 1: none */
     uint32_t run_time_ms, grace_ms; /* time limit from its start, or 0; from SIGTERM to SIGKILL when it is ended */
-    exl_holding_t holding;      /* one process per call: from its place in the queue to its worker */
-    struct exl_worker *worker;  /* borrowed; while placed or running */
-    uint64_t number;            /* on that worker */
-    exl_payload_t *result;      /* owned; of RESULT and EXCEPTION */
-    exl_failure_t *failure;     /* owned; of LOST */
-    struct exl_waiter *waiters; /* borrowed list of threads in exl_task_wait() */
-    void *observer;             /* the future to complete through the delivery queue */
+    exl_holding_t holding;          /* one process per call: from its place in the queue to its worker */
+    struct exl_worker *worker;      /* borrowed; while placed or running */
+    uint64_t number;                /* on that worker */
+    exl_payload_t *result;          /* owned; of RESULT and EXCEPTION */
+    exl_failure_t *failure;         /* owned; of LOST */
+    struct exl_waiter *waiters;     /* borrowed list of threads in exl_task_wait() */
+    void *observer;                 /* the future to complete through the delivery queue */
     exl_task_t *next_delivery;
 };
 

@@ -37,13 +37,13 @@ enum exl_frame_type {
     /* Before the setup. arg: rank, epoch: ranks or 0; payload: text that all ranks share, each takes its part of the list */
     EXL_FRAME_DEVICES = 1, /* the variable that names GPUs, then their names, one a line */
     EXL_FRAME_PINS,        /* numbers of the processors to run on, one a line */
-    EXL_FRAME_SETUP,      /* id: worker, arg: its index; descriptor: stdout; payload: environment and initializer */
-    EXL_FRAME_FUNCTION,   /* id: a function; payload: its pickle; without: the function of the next call */
-    EXL_FRAME_FORGET,     /* all functions */
-    EXL_FRAME_DEPENDENCY, /* arg: index; payload: a result that the next call takes as argument */
-    EXL_FRAME_OPTIONS,    /* payload: options of the next call */
-    EXL_FRAME_CALL,       /* id: sequence number, arg: see below, epoch; payload: the call */
-    EXL_FRAME_END,        /* finish and exit */
+    EXL_FRAME_SETUP,       /* id: worker, arg: its index; descriptor: stdout; payload: environment and initializer */
+    EXL_FRAME_FUNCTION,    /* id: a function; payload: its pickle; without: the function of the next call */
+    EXL_FRAME_FORGET,      /* all functions */
+    EXL_FRAME_DEPENDENCY,  /* arg: index; payload: a result that the next call takes as argument */
+    EXL_FRAME_OPTIONS,     /* payload: options of the next call */
+    EXL_FRAME_CALL,        /* id: sequence number, arg: see below, epoch; payload: the call */
+    EXL_FRAME_END,         /* finish and exit */
     /* worker to engine */
     EXL_FRAME_READY,        /* the initializer has returned */
     EXL_FRAME_SETUP_FAILED, /* payload: its exception */
