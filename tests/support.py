@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import functions
+import pytest
 
 #: A sanitizer or an emulator makes everything slower by some factor.
 TIME_FACTOR = float(os.environ.get("EXECUTORLIB_TEST_TIME_FACTOR", "1"))
@@ -267,3 +268,16 @@ def most_at_once(spans):
             running += change
             most[thing] = max(most[thing], running)
     return most
+
+
+def _can_start_ranks():
+    from executorlib import _mpi
+
+    try:
+        _mpi.launcher()
+    except Exception:
+        return False
+    return True
+
+
+needs_mpi = pytest.mark.skipif(not _can_start_ranks(), reason="needs mpi4py and its launcher")

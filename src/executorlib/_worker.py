@@ -156,21 +156,33 @@ def assign_devices(devices: "list[str]", rank: int, ranks: int) -> "list[str]":
     return list(dict.fromkeys(own_part(devices, rank, ranks)))
 
 
-def take_devices(text: bytes, rank: int, ranks: int) -> None:
+def launched_rank() -> "tuple[int, int]":
+    """The number of this MPI rank and how many there are, as the launcher tells it: MPI is not to be started yet."""
+    import os
+
+    for rank, ranks in (("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE")):
+        if rank in os.environ and ranks in os.environ:
+            return int(os.environ[rank]), int(os.environ[ranks])
+    raise RuntimeError("the launcher of MPI did not tell this rank its number, which decides on its GPUs and processors")
+
+
+def take_devices(text: bytes, is_rank: bool) -> None:
     """Let this process see its own GPUs only: the text has the variable that names them, then their names."""
     import os
 
     variable, *devices = os.fsdecode(text).split("\n")
+    rank, ranks = launched_rank() if is_rank else (0, 1)
     _assigned[variable] = ",".join(assign_devices(devices, rank, ranks))
     # An executor in this process is to look at that variable.
     _assigned["EXECUTORLIB_GPUS"] = None
     change_environment(_assigned)
 
 
-def take_cpus(text: bytes, rank: int, ranks: int) -> None:
+def take_cpus(text: bytes, is_rank: bool) -> None:
     """Bind this process, while it has one thread, and all that it starts to its own processors."""
     import os
 
+    rank, ranks = launched_rank() if is_rank else (0, 1)
     try:  # noqa: SIM105 - contextlib would be one more import
         os.sched_setaffinity(0, [int(cpu) for cpu in own_part(text.decode().split("\n"), rank, ranks)])
     except OSError:

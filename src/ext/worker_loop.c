@@ -375,13 +375,12 @@ static bool set_up(worker_t *worker, const exl_message_t *message)
     return true;
 }
 
-/* GPUs or processors, told before the setup: `method` takes the text, this process' rank, and the number of ranks. */
+/* GPUs or processors, told before the setup: `method` takes the text, and whether other ranks have got the same. */
 static bool take(worker_t *worker, const exl_message_t *message, const char *method)
 {
     PyObject *text = message->payload ? exl_payload_bytes(message->payload) : PyBytes_FromString("");
-    PyObject *none =
-        text ? PyObject_CallMethod(worker->state->worker, method, "OII", text, message->frame.arg, message->frame.epoch)
-             : NULL;
+    PyObject *rank = worker->rank ? Py_True : Py_False;
+    PyObject *none = text ? PyObject_CallMethod(worker->state->worker, method, "OO", text, rank) : NULL;
     Py_XDECREF(text);
     if (!none)
         send_exception(worker, EXL_FRAME_SETUP_FAILED, message->frame.id, NULL);

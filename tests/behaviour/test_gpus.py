@@ -5,7 +5,7 @@ from concurrent.futures import wait
 
 import functions
 import pytest
-from support import SOON, most_at_once
+from support import SOON, most_at_once, needs_mpi
 
 from executorlib import SingleNodeExecutor
 from executorlib.api import ExecutorlibSocketError
@@ -289,3 +289,32 @@ def test_no_gpus(monkeypatch, variable, value):
 def test_wrong_requests(make, value):
     with pytest.raises(TypeError, match="gpus_per_core"):
         make(resource_dict={"gpus_per_core": value})
+
+
+@needs_mpi
+@pytest.mark.parametrize(("each", "seen"), [(2, [["0", "1"], ["2", "3"]]), (0.5, [["0"], ["0"]])])
+def test_each_rank_has_its_own(make, monkeypatch, each, seen):
+    # The driver's variable comes with the setup, and must not win.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    exe = make(max_workers=1, resource_dict={"cores": 2, "gpus_per_core": each})
+    for _ in range(2):
+        assert exe.submit(functions.visible_gpus).result(timeout=SOON) == seen
+
+
+@needs_mpi
+def test_ranks_of_different_calls_share_no_gpu():
+    with SingleNodeExecutor(max_cores=4, resource_dict={"openmpi_oversubscribe": True}) as exe:
+        futures = [
+            exe.submit(functions.span_on_gpus, 0.05, resource_dict={"cores": ranks, "gpus_per_core": 1})
+            for ranks in (2, 1, 2, 1, 1)
+        ]
+        answers = results(futures)
+    spans = [span for answer in answers for span in (answer if isinstance(answer, list) else [answer])]
+    assert len(spans) == 7
+    assert set(most_at_once(spans).values()) == {1}
+
+
+@needs_mpi
+def test_more_gpus_than_there_are_for_all_ranks(make):
+    with pytest.raises(ValueError, match="needs 6 GPU"):
+        make(max_workers=1, resource_dict={"cores": 2, "gpus_per_core": 3})

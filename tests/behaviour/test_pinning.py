@@ -4,7 +4,7 @@ import os
 
 import functions
 import pytest
-from support import SOON, most_at_once
+from support import SOON, most_at_once, needs_mpi
 
 from executorlib import SingleNodeExecutor
 
@@ -138,3 +138,29 @@ def test_thread_variables_are_set_before_the_first_import(make, mode, tmp_path, 
     exe = make(max_workers=1, resource_dict={"threads_per_core": 2, "pin": pin}, **arguments)
     processors = 2 if pin and len(PROCESSORS) > 1 else len(PROCESSORS)
     assert exe.submit(find).result(timeout=SOON) == (["2"] * 6, ["2"] * 6, processors)
+
+
+@several
+@needs_mpi
+def test_each_rank_has_its_own(make):
+    exe = make(max_workers=1, resource_dict={"cores": 2, "pin": True, "openmpi_oversubscribe": True})
+    first, second = exe.submit(functions.own_processors).result(timeout=SOON)
+    assert len(first) == len(second) == 1 and first != second
+
+
+@needs_mpi
+def test_thread_variables_of_ranks_are_set_before_the_first_import(make, tmp_path, monkeypatch):
+    for name in THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "counts_threads_of_ranks.py").write_text(
+        f"import os\nfound = [os.environ.get(name) for name in {THREAD_VARIABLES!r}]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def find():
+        import counts_threads_of_ranks
+
+        return counts_threads_of_ranks.found
+
+    exe = make(max_workers=1, resource_dict={"cores": 2, "threads_per_core": 3, "openmpi_oversubscribe": True})
+    assert exe.submit(find).result(timeout=SOON) == [["3"] * 6] * 2

@@ -1,6 +1,7 @@
 """Which GPUs there are: variables, a stand-in for NVIDIA's library, and files."""
 
 import ctypes
+import os
 
 import pytest
 
@@ -245,24 +246,35 @@ def worker(monkeypatch):
     return _worker
 
 
-def test_what_a_worker_was_given_outlasts_its_setup(worker, monkeypatch):
-    import os
-
-    worker.take_devices(b"CUDA_VISIBLE_DEVICES\n4\n5\n6\n6", 1, 2)
+@pytest.mark.parametrize("launcher", ["OMPI_COMM_WORLD", "PMI"])
+def test_what_a_worker_was_given_outlasts_its_setup(worker, monkeypatch, launcher):
+    monkeypatch.setenv(f"{launcher}_RANK", "1")
+    monkeypatch.setenv(f"{launcher}_SIZE", "2")
+    worker.take_devices(b"CUDA_VISIBLE_DEVICES\n4\n5\n6\n6", False)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,5,6"
+    worker.take_devices(b"CUDA_VISIBLE_DEVICES\n4\n5\n6\n6", True)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "6" and "EXECUTORLIB_GPUS" not in os.environ
     worker.apply_setup({"environ": {"CUDA_VISIBLE_DEVICES": "7", "EXECUTORLIB_GPUS": "7"}})
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "6" and "EXECUTORLIB_GPUS" not in os.environ
 
 
 def test_processors_that_are_not_there_any_more(monkeypatch):
-    import os
-
     def refuse(pid, cpus):
         raise OSError(22, "Invalid argument")
 
     seen = []
+    monkeypatch.setenv("PMI_RANK", "1")
+    monkeypatch.setenv("PMI_SIZE", "2")
     monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cpus: seen.append((pid, cpus)))
-    _worker.take_cpus(b"0\n1\n2\n3", 1, 2)
-    assert seen == [(0, [2, 3])]
+    _worker.take_cpus(b"0\n1\n2\n3", True)
+    _worker.take_cpus(b"0\n1", False)
+    assert seen == [(0, [2, 3]), (0, [0, 1])]
     monkeypatch.setattr(os, "sched_setaffinity", refuse)
-    _worker.take_cpus(b"0", 0, 0)
+    _worker.take_cpus(b"0", False)
+
+
+def test_a_launcher_that_tells_no_rank(worker, monkeypatch):
+    for name in ("OMPI_COMM_WORLD_RANK", "PMI_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(RuntimeError, match="rank"):
+        worker.take_devices(b"CUDA_VISIBLE_DEVICES\n4", True)

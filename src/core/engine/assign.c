@@ -12,7 +12,7 @@ static int append_line(exl_buffer_t *text, const char *line)
     return rc < 0 ? rc : exl_buffer_append(text, line, strlen(line));
 }
 
-static int send_text(exl_worker_t *worker, uint8_t type, exl_part_t part, const exl_buffer_t *text)
+static int send_text(exl_worker_t *worker, uint8_t type, const exl_buffer_t *text)
 {
     exl_segment_t body = {exl_buffer_data(text), exl_buffer_size(text)};
     exl_payload_t *payload;
@@ -21,13 +21,12 @@ static int send_text(exl_worker_t *worker, uint8_t type, exl_part_t part, const 
     int rc = exl_payload_create(&body, 1, NULL, 0, NULL, NULL, &payload);
     if (rc < 0)
         return rc;
-    rc = exl_worker_send(worker, (exl_frame_t){.type = type, .arg = part.rank, .epoch = part.ranks}, payload);
+    rc = exl_worker_send(worker, (exl_frame_t){.type = type}, payload);
     exl_payload_unref(payload);
     return rc;
 }
 
-static int send_devices(const exl_pool_t *pool, exl_worker_t *worker, uint32_t count, const uint32_t *places,
-                        exl_part_t part)
+static int send_devices(const exl_pool_t *pool, exl_worker_t *worker, uint32_t count, const uint32_t *places)
 {
     exl_buffer_t text;
     exl_buffer_init(&text);
@@ -35,12 +34,12 @@ static int send_devices(const exl_pool_t *pool, exl_worker_t *worker, uint32_t c
     for (uint32_t i = 0; rc == 0 && i < count; i++)
         rc = append_line(&text, pool->gpus.names[places[i]]);
     if (rc == 0)
-        rc = send_text(worker, EXL_FRAME_DEVICES, part, &text);
+        rc = send_text(worker, EXL_FRAME_DEVICES, &text);
     exl_buffer_fini(&text);
     return rc;
 }
 
-static int send_pins(exl_worker_t *worker, uint32_t count, const uint32_t *cpus, exl_part_t part)
+static int send_pins(exl_worker_t *worker, uint32_t count, const uint32_t *cpus)
 {
     exl_buffer_t text;
     exl_buffer_init(&text);
@@ -51,16 +50,9 @@ static int send_pins(exl_worker_t *worker, uint32_t count, const uint32_t *cpus,
         rc = append_line(&text, number);
     }
     if (rc == 0)
-        rc = send_text(worker, EXL_FRAME_PINS, part, &text);
+        rc = send_text(worker, EXL_FRAME_PINS, &text);
     exl_buffer_fini(&text);
     return rc;
-}
-
-int exl__pool_tell(const exl_pool_t *pool, exl_worker_t *worker, exl_request_t request, const exl_holding_t *holding,
-                   exl_part_t part)
-{
-    int rc = holding->gpus ? send_devices(pool, worker, request.gpus, holding->gpus, part) : 0;
-    return rc == 0 && holding->cpus ? send_pins(worker, request.cores, holding->cpus, part) : rc;
 }
 
 int exl__pool_assign(const exl_pool_t *pool, exl_worker_t *worker, exl_request_t request, exl_holding_t *holding)
@@ -68,5 +60,6 @@ int exl__pool_assign(const exl_pool_t *pool, exl_worker_t *worker, exl_request_t
     worker->request = request;
     worker->holding = *holding;
     *holding = (exl_holding_t){0};
-    return exl__pool_tell(pool, worker, request, &worker->holding, (exl_part_t){0});
+    int rc = worker->holding.gpus ? send_devices(pool, worker, request.gpus, worker->holding.gpus) : 0;
+    return rc == 0 && worker->holding.cpus ? send_pins(worker, request.cores, worker->holding.cpus) : rc;
 }

@@ -17,7 +17,7 @@ struct exl_pool {
     bool ended;      /* workers have been told to end; the grace timer runs */
     bool grace_open; /* the timer's handle needs closing */
     uint32_t max_workers, restart_limit;
-    uint32_t ranks;       /* persistent: MPI ranks of each worker; 0 or 1: none */
+    uint32_t ranks;         /* persistent: MPI ranks of each worker; 0 or 1: none */
     exl_payload_t *setup;   /* owned or NULL */
     exl_payload_t *imports; /* owned or NULL; persistent: what a template imports before workers are forked from it */
     exl_queue_t queue;
@@ -77,18 +77,9 @@ void exl__pool_lost(exl_task_t *task, exl_worker_t *worker);
 bool exl__pool_needs_copy(const exl_task_t *task);
 int exl__pool_copy(exl_task_t *task, void (*placed)(exl_task_t *task));
 
-/* Which of how many ranks share what a call holds; zero: a plain process has it all. */
-typedef struct exl_part {
-    uint32_t rank, ranks;
-} exl_part_t;
-
 /* The worker has `holding`, which it takes over even on failure, until its executor gives it back; and is told so, before
  * its setup. */
 int exl__pool_assign(const exl_pool_t *pool, exl_worker_t *worker, exl_request_t request, exl_holding_t *holding);
-
-/* Queues the frames that tell a worker of its part of `holding`. */
-int exl__pool_tell(const exl_pool_t *pool, exl_worker_t *worker, exl_request_t request, const exl_holding_t *holding,
-                   exl_part_t part);
 
 /* Queues all frames of a call. */
 int exl__pool_send(exl_worker_t *worker, exl_task_t *task, uint64_t number, bool report_imports);

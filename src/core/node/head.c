@@ -19,7 +19,8 @@ typedef struct {
     exl_channel_t channel; /* to the engine */
     exl_claim_t *claim;    /* owned; NULL for one process per call */
     exl_rank_group_t *group;
-    exl_message_t *inputs; /* owned; of the next call: what it depends on, and its options */
+    exl_message_t *inputs; /* owned; of the next call: what it depends on, and its options; before the setup: GPUs and
+                              processors */
     uint32_t ninputs, capacity;
 } head_t;
 
@@ -49,14 +50,22 @@ static void lose_group(head_t *head)
 
 /* ---- starting ---- */
 
+static void drop_inputs(head_t *head)
+{
+    for (uint32_t i = 0; i < head->ninputs; i++)
+        exl_payload_unref(head->inputs[i].payload);
+    head->ninputs = 0;
+}
+
 static bool start_group(head_t *head, const exl_launch_plan_t *plan, const exl_message_t *setup)
 {
     exl_error_t err = {""};
     exl_payload_t *exception = NULL;
     int rc = exl_rank_group_create(plan->nranks, &head->group, &err);
     if (rc == 0)
-        rc = exl_rank_group_launch(head->group, plan->argv, plan->envp, setup->payload, setup->frame.arg, &exception,
+        rc = exl_rank_group_launch(head->group, plan->argv, plan->envp, head->inputs, head->ninputs, setup, &exception,
                                    &err);
+    drop_inputs(head);
     if (rc == 0) {
         send_up(head, EXL_FRAME_READY, setup->frame.id, NULL);
         return true;
@@ -99,13 +108,6 @@ static bool keep_input(head_t *head, exl_message_t *message)
     head->inputs[head->ninputs++] = *message;
     message->payload = NULL;
     return true;
-}
-
-static void drop_inputs(head_t *head)
-{
-    for (uint32_t i = 0; i < head->ninputs; i++)
-        exl_payload_unref(head->inputs[i].payload);
-    head->ninputs = 0;
 }
 
 static int hand_out(head_t *head, const exl_message_t *call)
@@ -180,6 +182,9 @@ static bool run_call(head_t *head, const exl_message_t *call)
 static bool handle(head_t *head, exl_message_t *message, exl_plan_cb plan)
 {
     switch (message->frame.type) {
+    case EXL_FRAME_DEVICES:
+    case EXL_FRAME_PINS:
+        return keep_input(head, message);
     case EXL_FRAME_SETUP:
         return set_up(head, message, plan);
     case EXL_FRAME_FUNCTION:

@@ -443,8 +443,8 @@ static int await_ready(exl_rank_group_t *group, exl_payload_t **ret_exception, e
     return rc;
 }
 
-int exl_rank_group_launch(exl_rank_group_t *group, char *const *argv, char *const *envp, exl_payload_t *setup,
-                          uint32_t index, exl_payload_t **ret_exception, exl_error_t *err)
+int exl_rank_group_launch(exl_rank_group_t *group, char *const *argv, char *const *envp, const exl_message_t *first,
+                          uint32_t nfirst, const exl_message_t *setup, exl_payload_t **ret_exception, exl_error_t *err)
 {
     if (make_environment(group, envp) < 0)
         return exl_error_set(err, -ENOMEM, "out of memory");
@@ -453,8 +453,11 @@ int exl_rank_group_launch(exl_rank_group_t *group, char *const *argv, char *cons
     while (rc == 0 && group->connected < group->size)
         rc = wait_once(group, -1, START_LIMIT_S * 1000, err);
     close_door(group);
+    for (uint32_t i = 0; rc == 0 && i < nfirst; i++)
+        rc = exl_rank_group_send(group, first[i].frame, first[i].payload);
     if (rc == 0)
-        rc = exl_rank_group_send(group, (exl_frame_t){.type = EXL_FRAME_SETUP, .arg = index}, setup);
+        rc =
+            exl_rank_group_send(group, (exl_frame_t){.type = EXL_FRAME_SETUP, .arg = setup->frame.arg}, setup->payload);
     return rc < 0 ? rc : await_ready(group, ret_exception, err);
 }
 

@@ -32,10 +32,11 @@ typedef struct exl_rank_answer {
 int exl_rank_group_create(uint32_t nranks, exl_rank_group_t **ret_group, exl_error_t *err);
 uint32_t exl_rank_group_size(const exl_rank_group_t *group);
 
-/* Starts the launcher with `envp` and what the ranks need to know beside it. It starts the ranks; waits until all have connected, then sends each the setup and waits until
- * all are ready. 0; 1: a rank could not set itself up, `ret_exception` says why; else an error with its text. */
-int exl_rank_group_launch(exl_rank_group_t *group, char *const *argv, char *const *envp, exl_payload_t *setup,
-                          uint32_t index, exl_payload_t **ret_exception, exl_error_t *err);
+/* Starts the launcher with `envp` and what the ranks need to know beside it. It starts the ranks; waits until all have
+ * connected, then sends each the `first` frames and the setup, and waits until all are ready. 0; 1: a rank could not set
+ * itself up, `ret_exception` says why; else an error with its text. */
+int exl_rank_group_launch(exl_rank_group_t *group, char *const *argv, char *const *envp, const exl_message_t *first,
+                          uint32_t nfirst, const exl_message_t *setup, exl_payload_t **ret_exception, exl_error_t *err);
 
 /* Waits until `fd` has something to read. 0, or negative: a rank or the launcher has gone, or SIGTERM has come. */
 int exl_rank_group_wait(exl_rank_group_t *group, int fd, exl_error_t *err);

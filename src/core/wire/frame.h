@@ -34,7 +34,7 @@ enum exl_frame_flag {
 
 enum exl_frame_type {
     /* engine to worker; a group's head passes them on to its MPI ranks */
-    /* Before the setup. arg: rank, epoch: ranks or 0; payload: text that all ranks share, each takes its part of the list */
+    /* These two before the setup; MPI ranks get the whole list alike, and each takes its part. */
     EXL_FRAME_DEVICES = 1, /* the variable that names GPUs, then their names, one a line */
     EXL_FRAME_PINS,        /* numbers of the processors to run on, one a line */
     EXL_FRAME_SETUP,       /* id: worker, arg: its index; descriptor: stdout; payload: environment and initializer */
@@ -54,7 +54,7 @@ enum exl_frame_type {
     /* MPI rank to the head of its group */
     EXL_FRAME_HELLO, /* payload: the secret */
     /* engine to zygote */
-    EXL_FRAME_FORK,     /* id: worker, arg: see zygote_server.h; descriptors: channel, stderr and, for persistent workers, claim page */
+    EXL_FRAME_FORK, /* id: worker, arg: see zygote_server.h; descriptors: channel, stderr and, for persistent workers, claim page */
     EXL_FRAME_TEMPLATE, /* id: template; descriptor: its control channel; payload: setup and modules */
     EXL_FRAME_KILL,     /* id: worker, arg: signal for it and everything it started */
     /* zygote to engine */
