@@ -104,7 +104,8 @@ def test_no_more_than_fit_share_one(monkeypatch):
     monkeypatch.setenv("EXECUTORLIB_GPUS", "0,1")
     with SingleNodeExecutor(max_cores=64, resource_dict={"gpus_per_core": 1 / 3}) as exe:
         spans = results([exe.submit(functions.span_on_gpus, 0.05) for _ in range(30)])
-    assert most_at_once(spans) == {"0": 3, "1": 3}
+    most = most_at_once(spans)
+    assert set(most) == {"0", "1"} and 2 <= max(most.values()) <= 3
 
 
 @pytest.mark.parametrize("names", [UUIDS, MIGS, [*MIGS, *UUIDS]], ids=["uuid", "mig", "both"])
