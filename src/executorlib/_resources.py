@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from _pickle import dumps
 from collections.abc import Mapping
-from math import ceil
 from operator import index
 
 from executorlib._errors import ResourceError
@@ -134,7 +133,7 @@ class Request:
 def _milliseconds(key: str, seconds: float) -> int:
     if seconds > _LONGEST:
         raise ResourceError(f"{key} must be at most {_LONGEST} s, but is {seconds}")
-    return ceil(seconds * 1000)
+    return int(-(-seconds * 1000 // 1))
 
 
 def _integer(key: str, value: Any) -> int:

@@ -26,7 +26,7 @@ struct child {
     int wait_status;
     bool exited;         /* waited for, but not reported as long as something it left behind has time to end */
     bool killed;         /* its grace time is over */
-    int64_t deadline_ns; /* when it is killed; once it is, when to wait no longer for what cannot be killed */
+    int64_t deadline_ns; /* terminated: when it is killed; once it is, when to wait no longer for what cannot be killed */
     unsigned norphans;
 };
 
@@ -95,7 +95,8 @@ static struct child *child_of_session(const struct server *server, pid_t orphan)
 }
 
 /* Children that no fork of ours made are what a dead worker left behind: while it lived, it was their subreaper. They are
- * killed, unless a terminated child left them that still has time. `heir`: whose they are, or NULL; `several`: see above. */
+ * killed, unless a terminated child left them that still has time. `heir` is the one that has ended; where `several` have,
+ * those that cannot be told apart are killed too. */
 static void adopt_orphans(struct server *server, struct child *heir, bool several)
 {
     pid_t pids[MAX_ORPHANS];
@@ -105,15 +106,18 @@ static void adopt_orphans(struct server *server, struct child *heir, bool severa
         if (exl_idmap_get(&server->by_pid, pid) || exl_idmap_get(&server->orphans, pid))
             continue;
         struct child *owner = several ? child_of_session(server, pids[i]) : heir;
-        bool kept = owner && exl_idmap_put(&server->orphans, pid, owner) == 0;
+        bool doomed = !owner;
+        owner = owner ? owner : heir;
+        bool kept = owner && owner->deadline_ns && exl_idmap_put(&server->orphans, pid, owner) == 0;
         if (kept)
             owner->norphans++;
-        if (!kept || owner->killed)
+        if (!kept || doomed || owner->killed)
             kill_with_descendants(pids[i], SIGKILL);
     }
 }
 
-/* The terminated child to which the process belonged that has just been waited for, or NULL. */
+/* The child to which the process belonged that has just been waited for. NULL: one that died together with the child or
+ * the orphan that had started it, and so was never known. */
 static struct child *note_death(struct server *server, pid_t pid, int wait_status, exl_list_t *gone)
 {
     struct child *child = exl_idmap_remove(&server->by_pid, (uint64_t)pid);
@@ -125,26 +129,24 @@ static struct child *note_death(struct server *server, pid_t pid, int wait_statu
     }
     child->exited = true;
     child->wait_status = wait_status;
-    if (!exl_list_empty(&child->link))
-        return child;
-    exl_list_push_back(gone, &child->link);
-    return NULL;
+    if (exl_list_empty(&child->link))
+        exl_list_push_back(gone, &child->link);
+    return child;
 }
 
 static void reap(struct server *server)
 {
     exl_list_t gone;
     struct child *heir = NULL;
-    bool several = false, first = true;
+    bool several = false;
     int status;
     exl_list_init(&gone);
-    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0; first = false) {
+    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
         struct child *owner = note_death(server, pid, status, &gone);
-        several |= !first && owner != heir;
-        heir = owner;
+        several |= owner && heir && owner != heir;
+        if (owner && (!heir || owner->deadline_ns))
+            heir = owner;
     }
-    if (first)
-        return;
     adopt_orphans(server, heir, several);
     EXL_LIST_FOREACH_SAFE(&gone, link)
     bury(server, EXL_CONTAINER(link, struct child, link));
