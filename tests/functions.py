@@ -307,7 +307,7 @@ def answer_when_terminated(value):
 
 
 def leave_child_that_tidies_up(folder, log):
-    """End at SIGTERM, but with a child that then passes the gate in *folder* and writes a line to *log* before it ends."""
+    """End at SIGTERM, but with a child that then passes the gate in *folder* and writes to *log* before it ends."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     child = os.fork()
     if child == 0:

@@ -97,8 +97,8 @@ class Request:
         cwd (str | None): absolute directory to run in, None for the driver's.
         ranks (int): MPI ranks that run the call; 1 is a plain process.
         oversubscribe (bool): whether there may be more ranks than cores.
-        needs (tuple[int, ...]): for the engine: cores, ranks, GPUs, thousandths of a GPU that is shared, priority (higher
-            starts first), time limit (0 is none) and grace time in milliseconds.
+        needs (tuple[int, ...]): for the engine: cores, ranks, GPUs, thousandths of a GPU that is shared, priority
+            (higher starts first), time limit (0 is none) and grace time in milliseconds.
         options (bytes | None): what the worker does for this call only, pickled; None for nothing.
     """
 

@@ -22,8 +22,8 @@ class FutureSelector(Future):
     """The future of one item of another future's result.
 
     It shares the other future's fate: it is done, running or cancelled when that one is, and cancelling or terminating
-    it does that to the other one. If the result is None, so is the item. An item that does not exist shows in `result()` and
-    `exception()`.
+    it does that to the other one. If the result is None, so is the item. An item that does not exist shows in
+    `result()` and `exception()`.
 
     It keeps no state until something waits on it other than through its own methods (`concurrent.futures.wait`,
     `as_completed`, `asyncio.wrap_future`, a callback). From then on it is a future in its own right, completed by

@@ -386,7 +386,7 @@ def log_error(options: bytes, call: tuple, text: str) -> None:
 
 
 def open_log(path: str) -> int:
-    """A descriptor that appends to the file, made if missing. Readable where that is allowed: its end goes into errors."""
+    """A descriptor that appends to the file, made if missing; readable if allowed, since errors quote its end."""
     import os
 
     path = os.path.join(_home, path)

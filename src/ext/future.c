@@ -700,11 +700,12 @@ PyDoc_STRVAR(result_doc,
 PyDoc_STRVAR(exception_doc,
              "exception($self, timeout=None)\n--\n\nWaits for the call and returns what it raised, or None.");
 
-PyDoc_STRVAR(terminate_doc,
-             "terminate($self)\n--\n\nEnds the call, also one that has begun; returns whether it is ended.\n\n"
-             "A call that runs gets SIGTERM, with every process it has started, and SIGKILL after the seconds of its\n"
-             "resource \"terminate_grace\"; when all are gone, the future raises CallTerminatedError, and so do calls that\n"
-             "take it as argument. A call that has not begun is cancelled. One that has ended stays as it is: False.");
+PyDoc_STRVAR(
+    terminate_doc,
+    "terminate($self)\n--\n\nEnds the call, also one that has begun; returns whether it is ended.\n\n"
+    "A call that runs gets SIGTERM, with every process it has started, and SIGKILL after the seconds of its\n"
+    "resource \"terminate_grace\"; when all are gone, the future raises CallTerminatedError, and so do calls that\n"
+    "take it as argument. A call that has not begun is cancelled. One that has ended stays as it is: False.");
 
 static PyMethodDef future_methods[] = {
     {"result", (PyCFunction)(void (*)(void))future_result, METH_FASTCALL | METH_KEYWORDS, result_doc},

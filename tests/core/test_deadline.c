@@ -117,8 +117,10 @@ static void many_pass_in_order(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        DEADLINE_TEST(passes_once_and_not_too_early), DEADLINE_TEST(counts_from_now),
-        DEADLINE_TEST(stopped_it_does_not_pass),      DEADLINE_TEST(one_may_stop_another),
+        DEADLINE_TEST(passes_once_and_not_too_early),
+        DEADLINE_TEST(counts_from_now),
+        DEADLINE_TEST(stopped_it_does_not_pass),
+        DEADLINE_TEST(one_may_stop_another),
         DEADLINE_TEST(many_pass_in_order),
     };
     return EXL_RUN(tests);

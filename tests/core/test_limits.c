@@ -190,8 +190,7 @@ static void the_limit_comes_first(void **state)
     char text[64];
     (void)snprintf(text, sizeof text, "heir %d; pause", gate.in);
     exl_pool_t *pool = pool_in(state, 1);
-    exl_task_t *limited =
-        stub_submit(pool, (stub_call_t){.text = text, .run_time_ms = SHORT_MS, .grace_ms = LONG_MS});
+    exl_task_t *limited = stub_submit(pool, (stub_call_t){.text = text, .run_time_ms = SHORT_MS, .grace_ms = LONG_MS});
     pid_t heir = gate_pid(&gate);
     gate_expect(&gate, "TERM"); /* it has until its grace time is over */
     assert_false(exl_task_done(limited));

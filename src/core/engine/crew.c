@@ -269,8 +269,8 @@ void exl__crew_recall_all(exl_pool_t *pool)
 
 static uint32_t load_of(const exl_worker_t *worker)
 {
-    bool takes = worker->ready && !worker->ending && !worker->terminated && !worker->failed && !worker->exited && !worker->reserved &&
-                 worker->noutstanding_bytes < MAX_AHEAD_BYTES;
+    bool takes = worker->ready && !worker->ending && !worker->terminated && !worker->failed && !worker->exited &&
+                 !worker->reserved && worker->noutstanding_bytes < MAX_AHEAD_BYTES;
     return takes ? worker->noutstanding : UINT32_MAX;
 }
 

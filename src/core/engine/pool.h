@@ -31,9 +31,9 @@ typedef struct exl_call {
     uint32_t nfunctions;
     uint64_t function_id, import_key; /* see task.h */
     exl_request_t request;
-    uint32_t ranks;        /* MPI ranks that run the call; 0 or 1: none, a plain process */
-    uint32_t run_time_ms;  /* time limit from its start, 0: none */
-    uint32_t grace_ms;     /* from SIGTERM to SIGKILL when it is ended */
+    uint32_t ranks;       /* MPI ranks that run the call; 0 or 1: none, a plain process */
+    uint32_t run_time_ms; /* time limit from its start, 0: none */
+    uint32_t grace_ms;    /* from SIGTERM to SIGKILL when it is ended */
     int32_t priority;
     bool cloudpickled;
     exl_task_t *const *producers;

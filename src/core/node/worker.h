@@ -39,8 +39,8 @@ struct exl_worker {
     pid_t pid;            /* 0 until forked */
     bool persistent, head, ready, ending, failed, exited, status_known, closed;
     bool terminated; /* it and what it started have been told to end, and have some time for it */
-    bool unborn;    /* its zygote went before it was forked: nobody's fault here, so it is tried again */
-    bool flush_due; /* frames queued in this round, sent at its end */
+    bool unborn;     /* its zygote went before it was forked: nobody's fault here, so it is tried again */
+    bool flush_due;  /* frames queued in this round, sent at its end */
     int wait_status;
     const char *reason;       /* static text, or `told`: why it could not go on, when the wait status does not say */
     char told[160];           /* what it said itself before it ended */

@@ -85,12 +85,12 @@ struct exl_task {
     uint32_t ranks;                 /* MPI ranks that run the call; 0 or 1: none */
     uint32_t run_time_ms, grace_ms; /* time limit from its start, or 0; from SIGTERM to SIGKILL when it is ended */
     struct exl_deadline *deadline;  /* owned; runs while a call with a time limit does */
-    struct exl_worker *worker;  /* borrowed; while placed or running */
-    uint64_t number;            /* on that worker */
-    exl_payload_t *result;      /* owned; of RESULT and EXCEPTION */
-    exl_failure_t *failure;     /* owned; of LOST */
-    struct exl_waiter *waiters; /* borrowed list of threads in exl_task_wait() */
-    void *observer;             /* the future to complete through the delivery queue */
+    struct exl_worker *worker;      /* borrowed; while placed or running */
+    uint64_t number;                /* on that worker */
+    exl_payload_t *result;          /* owned; of RESULT and EXCEPTION */
+    exl_failure_t *failure;         /* owned; of LOST */
+    struct exl_waiter *waiters;     /* borrowed list of threads in exl_task_wait() */
+    void *observer;                 /* the future to complete through the delivery queue */
     exl_task_t *next_delivery;
 };
 
