@@ -24,8 +24,8 @@ struct child {
     uint64_t id;
     pid_t pid;
     int wait_status;
-    bool exited; /* waited for, but not reported as long as something it left behind has time to end */
-    bool killed; /* its grace time is over */
+    bool exited;         /* waited for, but not reported as long as something it left behind has time to end */
+    bool killed;         /* its grace time is over */
     int64_t deadline_ns; /* terminated: when it is killed; once killed, when to wait no longer for its death */
     unsigned norphans;
 };
