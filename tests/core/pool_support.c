@@ -95,6 +95,8 @@ exl_task_t *stub_submit(exl_pool_t *pool, stub_call_t call)
                        .function_id = call.nfunctions ? call.functions[call.nfunctions - 1]->id : 0,
                        .import_key = call.import_key,
                        .request = {.cores = call.cores ? call.cores : 1},
+                       .run_time_ms = call.run_time_ms,
+                       .grace_ms = call.grace_ms,
                        .priority = call.priority,
                        .producers = call.producers,
                        .nproducers = call.nproducers};

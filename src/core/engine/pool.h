@@ -31,9 +31,9 @@ typedef struct exl_call {
     uint32_t nfunctions;
     uint64_t function_id, import_key; /* see task.h */
     exl_request_t request;
-    uint32_t ranks;        /* MPI ranks that run the call; 0 or 1: none, a plain process */
-    uint32_t run_time_ms;  /* time limit from its start, 0: none */
-    uint32_t grace_ms;     /* from SIGTERM to SIGKILL when it is ended */
+    uint32_t ranks;       /* MPI ranks that run the call; 0 or 1: none, a plain process */
+    uint32_t run_time_ms; /* time limit from its start, 0: none */
+    uint32_t grace_ms;    /* from SIGTERM to SIGKILL when it is ended */
     int32_t priority;
     bool cloudpickled;
     exl_task_t *const *producers;
@@ -67,6 +67,11 @@ size_t exl_pool_pids(exl_pool_t *pool, pid_t *pids, size_t capacity);
 
 /* 1: cancelled, now or before. 0: it has begun or ended. EXL_EFORKED. */
 int exl_task_cancel(exl_task_t *task);
+
+/* Ends a call, also one that has begun: its process and everything that this one started get SIGTERM, and SIGKILL after the
+ * call's grace time. Returns at once. 1: it is cancelled, or ends with EXL_OUTCOME_TERMINATED, now or before. 0: it has
+ * ended, or its time limit is ending it. EXL_EFORKED. */
+int exl_task_terminate(exl_task_t *task);
 
 /* True if the call has begun and has not ended. */
 bool exl_task_running(exl_task_t *task);

@@ -7,6 +7,8 @@ bool exl_resources_fits(const exl_resources_t *resources, exl_request_t request)
 {
     if (resources->calls && resources->calls_used >= resources->calls)
         return false;
+    if (request.cores == EXL_ALL_CORES ? resources->calls_used > 0 : resources->cores_used == EXL_ALL_CORES)
+        return false;
     if (request.gpus > resources->gpus - resources->gpus_used)
         return false;
     if (!resources->cores || resources->cores_used == 0)
