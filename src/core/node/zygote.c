@@ -418,7 +418,7 @@ static void request_end(exl_zygote_t *zygote, exl_frame_t frame)
 {
     /* A template that imports hears nothing. Its workers have no process yet: to end one is to end their wait for it. */
     if (zygote->parent && zygote->state == EXL_ZYGOTE_STARTING) {
-        worker_id = zygote->id;
+        frame.id = zygote->id;
         zygote = zygote->parent;
     }
     if (zygote->state == EXL_ZYGOTE_STARTING || zygote->state == EXL_ZYGOTE_ONLINE)
