@@ -303,3 +303,63 @@ def span_on_processors(seconds=0.0):
     began = time.monotonic()
     time.sleep(seconds)
     return own_processors(), began, time.monotonic()
+
+
+def resist(folder, children=2):
+    """Announce this process and *children* of it, none of which ends at SIGTERM, and block in C."""
+    import ctypes
+
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    started = []
+    for _ in range(children):
+        pid = os.fork()
+        if pid == 0:
+            os.setsid()
+            while True:
+                signal.pause()
+        started.append(pid)
+    announce(folder, os.getpid(), *started)
+    ctypes.CDLL(None).pause()
+
+
+def answer_when_terminated(value):
+    """Return *value*, but not before SIGTERM has come."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    signal.sigwait({signal.SIGTERM})
+    return value
+
+
+def leave_child_that_tidies_up(folder, log):
+    """End at SIGTERM, but with a child that then passes the gate in *folder* and writes to *log* before it ends."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    child = os.fork()
+    if child == 0:
+        signal.sigwait({signal.SIGTERM})
+        pass_gate(folder)
+        append_line(log, "tidy")
+        os._exit(0)
+    announce(folder, os.getpid(), child)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    signal.pause()
+
+
+def say_and_pause(folder, text):
+    """Write *text* to stderr, announce this process, and wait for a signal."""
+    os.write(2, f"{text}\n".encode())
+    announce(folder, os.getpid())
+    signal.pause()
+
+
+def write_everywhere(text):
+    """Write *text* in all the ways that a call may write to stdout and stderr."""
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    print(f"print {text}")
+    print(f"error {text}", file=sys.stderr)
+    sys.stdout.flush()
+    libc.puts(f"puts {text}".encode())
+    libc.fflush(None)
+    os.write(1, f"write {text}\n".encode())
+    subprocess.run(["sh", "-c", f"echo child {text}; echo grandchild {text} >&2"], check=True)
+    print(f"last {text}", end="\n")

@@ -5,6 +5,7 @@ from typing import Any
 class Future(futures.Future):
     _nbytes_sent: int
     _nbytes_received: int
+    def terminate(self) -> bool: ...
 
 class Pool:
     def __init__(

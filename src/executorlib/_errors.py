@@ -4,10 +4,13 @@
      └── ExecutorlibSocketError        a call ended without an answer from its function
           ├── WorkerLostError          its worker process died
           ├── StartError               no worker process could be started for it
-          ├── TerminatedError          the executor was torn down first
+          ├── TerminatedError          it was ended from outside
+          │    └── CallTerminatedError      by terminate()
           └── EngineError              the engine itself failed (also a BrokenExecutor)
     ValueError, TypeError
      └── ResourceError                 a resource request that is wrong in value or in kind
+    TimeoutError
+     └── RunTimeExceededError          a call ran longer than its run_time_max
     Exception
      └── RemoteTraceback               the worker's traceback, as the cause of a function's exception
 
@@ -83,9 +86,62 @@ class StartError(ExecutorlibSocketError):
 
 
 class TerminatedError(ExecutorlibSocketError):
-    """The executor was torn down before the call could finish."""
+    """A call was ended from outside before it could finish."""
 
     __module__ = "executorlib.api"
+
+
+class CallTerminatedError(TerminatedError):
+    """A call that ran, or one that it takes as argument, was ended by `terminate()`.
+
+    Attributes:
+        pid (int | None): process id of its worker.
+        host (str | None): name of the host it ran on.
+        stderr (str): the last lines it wrote to its standard error.
+    """
+
+    __module__ = "executorlib.api"
+
+    def __init__(
+        self,
+        message: str = "the call was terminated",
+        *,
+        pid: int | None = None,
+        host: str | None = None,
+        stderr: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.pid = pid
+        self.host = host
+        self.stderr = stderr
+
+
+class RunTimeExceededError(TimeoutError):
+    """A call, or one that it takes as argument, ran longer than its `run_time_max` and was ended.
+
+    Attributes:
+        seconds (float | None): the limit.
+        pid (int | None): process id of its worker.
+        host (str | None): name of the host it ran on.
+        stderr (str): the last lines it wrote to its standard error.
+    """
+
+    __module__ = "executorlib.api"
+
+    def __init__(
+        self,
+        message: str = "the call ran too long",
+        *,
+        seconds: float | None = None,
+        pid: int | None = None,
+        host: str | None = None,
+        stderr: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+        self.pid = pid
+        self.host = host
+        self.stderr = stderr
 
 
 class EngineError(ExecutorlibSocketError, BrokenExecutor):
@@ -118,7 +174,7 @@ def error_for(kind: str, info: dict[str, Any]) -> BaseException:
     """The exception for a call that ended without an answer.
 
     Parameters:
-        kind: "worker_lost", "start_failed", "terminated" or "broken".
+        kind: "worker_lost", "start_failed", "terminated", "time_limit" or "broken".
         info: what is known about it; every key is optional.
     """
     return _MAKERS[kind](info)
@@ -141,7 +197,16 @@ def _start_failed(info: dict[str, Any]) -> BaseException:
 
 
 def _terminated(info: dict[str, Any]) -> BaseException:
-    return TerminatedError(info.get("reason") or "the executor was terminated before the call finished")
+    message = f"the call in process {info['pid']} on {info.get('host')} was terminated" if info.get("pid") else ""
+    fields = {key: info[key] for key in ("pid", "host", "stderr") if key in info}
+    return CallTerminatedError((message or "the call was terminated") + _tail(info), **fields)
+
+
+def _time_limit(info: dict[str, Any]) -> BaseException:
+    message = f"the call in process {info.get('pid')} on {info.get('host')} ran longer than"
+    message += f" run_time_max={info.get('seconds', 0):g} s and was ended"
+    fields = {key: info[key] for key in ("seconds", "pid", "host", "stderr") if key in info}
+    return RunTimeExceededError(message + _tail(info), **fields)
 
 
 def _broken(info: dict[str, Any]) -> BaseException:
@@ -153,6 +218,7 @@ _MAKERS = {
     "worker_lost": _worker_lost,
     "start_failed": _start_failed,
     "terminated": _terminated,
+    "time_limit": _time_limit,
     "broken": _broken,
 }
 

@@ -76,15 +76,10 @@ class PoolExecutor(BaseExecutor):
         self._default = self._request(resources)
         default_cores = _core.cpu_count() if max_workers is None and max_cores is None else 0
         self._pace = Pace()
-        # A batch has no place for presets, a log per call, or a second try of one call.
-        # MPI ranks each return one.
-        self._batches = (
-            persistent
-            and init_function is None
-            and not restart_limit
-            and self._default.options is None
-            and self._default.ranks == 1
-        )
+        # A batch has no place for presets, a log or a time limit per call, or a second try of one call, or for MPI ranks,
+        # each of which returns one.
+        one_by_one = init_function is not None or restart_limit or self._default.options or self._default.limited
+        self._batches = persistent and not one_by_one and self._default.ranks == 1
         self._pool = _core.Pool(
             zygote=self._zygote.spec,
             persistent=persistent,
@@ -208,6 +203,8 @@ class PoolExecutor(BaseExecutor):
         self._accepts(resources)
         if request.gpus:
             self._check_gpus(request, self._workers or 1 if self._persistent else 1)
+        if resources.get("exclusive"):
+            request.cores = self._max_cores or _core.cpu_count()  # what an executor inside the call has
         if request.cwd is not None:
             os.makedirs(request.cwd, exist_ok=True)
         return request

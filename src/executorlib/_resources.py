@@ -49,9 +49,7 @@ def check_one_node(resources: dict[str, Any]) -> None:
         raise ResourceError("submission_template needs one of the Cluster executors")
     if resources.get("num_nodes", 1) > 1:
         raise ResourceError(f"num_nodes={resources['num_nodes']}, but SingleNodeExecutor has one node")
-    if resources.get("exclusive"):
-        raise unavailable("exclusive")
-    for key in ("run_time_max", "cache_directory", "cache_key"):
+    for key in ("cache_directory", "cache_key"):
         if key in resources:
             raise unavailable(key)
 
@@ -78,6 +76,13 @@ def check_limit(name: str, value: Any) -> int | None:
 
 # What the engine counts with.
 _LARGEST = 2**31 - 1
+_LONGEST = (2**32 - 1) / 1e3  # seconds
+
+# Cores of a call that runs alone.
+_ALL_CORES = 2**32 - 1
+
+# Seconds from SIGTERM to SIGKILL, unless the user says otherwise.
+_GRACE = 0.3
 
 
 class Request:
@@ -94,8 +99,8 @@ class Request:
         ranks (int): MPI ranks that run the call; 1 is a plain process.
         oversubscribe (bool): whether there may be more ranks than cores.
         needs (tuple[int, ...]): for the engine: cores, ranks, GPUs, thousandths of each GPU that is shared (0 is whole
-            GPUs; each share counts as a GPU), priority (higher starts first), time limit and grace time in milliseconds
-            (0 is none), whether it is pinned.
+            GPUs; each share counts as a GPU), priority (higher starts first), time limit (0 is none) and grace time in
+            milliseconds, whether it is pinned.
         options (bytes | None): what the worker does for this call only, pickled; None for nothing.
     """
 
@@ -115,11 +120,30 @@ class Request:
         gpus = resources.get("gpus_per_core", 0)
         # Each rank has the same: whole GPUs, or one share.
         self.gpus, self.gpu_share = (self.ranks, _share(gpus)) if isinstance(gpus, float) else (self.ranks * gpus, 0)
-        priority = resources.get("priority", 0)
         self.pin = resources.get("pin", False)
-        self.needs = (self.cores, self.ranks, self.gpus, self.gpu_share, priority, 0, 0, int(self.pin))
-        log = resources.get("error_log_file")
-        self.options = None if log is None else dumps({"error_log_file": log}, 5)
+        self.needs = (
+            _ALL_CORES if resources.get("exclusive") else self.cores,
+            self.ranks,
+            self.gpus,
+            self.gpu_share,
+            resources.get("priority", 0),
+            _milliseconds("run_time_max", resources.get("run_time_max", 0)),
+            _milliseconds("terminate_grace", resources.get("terminate_grace", _GRACE)),
+            int(self.pin),
+        )
+        options = {key: resources[key] for key in _OPTIONS if key in resources}
+        self.options = dumps(options, 5) if options else None
+
+    @property
+    def limited(self) -> bool:
+        """Whether the call has a time limit."""
+        return bool(self.needs[5])
+
+
+def _milliseconds(key: str, seconds: float) -> int:
+    if seconds > _LONGEST:
+        raise ResourceError(f"{key} must be at most {_LONGEST} s, but is {seconds}")
+    return int(-(-seconds * 1000 // 1))
 
 
 def _integer(key: str, value: Any) -> int:
@@ -159,6 +183,23 @@ def _share(part: float) -> int:
     return max(1, int(part * 1000))
 
 
+def _seconds(key: str, value: Any) -> int | float:
+    seconds = _seconds_or_zero(key, value)
+    if seconds == 0:
+        raise ResourceError(f"{key} must be greater than 0 s, not {value!r}")
+    return seconds
+
+
+def _seconds_or_zero(key: str, value: Any) -> int | float:
+    try:
+        seconds = index(value) if hasattr(value, "__index__") else float(value)
+    except (TypeError, ValueError):
+        seconds = None
+    if seconds is None or isinstance(value, (str, bytes)) or not 0 <= seconds < float("inf"):
+        raise ResourceError(f"{key} must be a number of seconds, not {value!r}")
+    return seconds
+
+
 def _flag(key: str, value: Any) -> bool:
     if isinstance(value, bool):
         return value
@@ -195,7 +236,10 @@ _CONVERTERS: dict[str, Callable[[str, Any], Any]] = {
     "num_nodes": _count,
     "exclusive": _flag,
     "error_log_file": _path,
-    "run_time_max": _count,
+    "stdout_file": _path,
+    "stderr_file": _path,
+    "run_time_max": _seconds,
+    "terminate_grace": _seconds_or_zero,
     "priority": _integer,
     "pin": _flag,
     "slurm_cmd_args": _texts,
@@ -214,5 +258,8 @@ _DEFAULTS = {
     "slurm_cmd_args": [],
 }
 
+# What goes to the worker with the call.
+_OPTIONS = ("error_log_file", "stdout_file", "stderr_file")
+
 # What a running worker can do anew for each call.
-_PER_CALL = frozenset({"cache_key", "cache_directory", "error_log_file", "run_time_max", "priority"})
+_PER_CALL = frozenset({"cache_key", "cache_directory", "run_time_max", "terminate_grace", "priority", *_OPTIONS})

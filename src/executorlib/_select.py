@@ -21,9 +21,9 @@ _watching = RLock()
 class FutureSelector(Future):
     """The future of one item of another future's result.
 
-    It shares the other future's fate: it is done, running or cancelled when that one is, and cancelling it cancels
-    that one. If the result is None, so is the item. An item that does not exist shows in `result()` and
-    `exception()`.
+    It shares the other future's fate: it is done, running or cancelled when that one is, and cancelling or terminating
+    it does that to the other one. If the result is None, so is the item. An item that does not exist shows in
+    `result()` and `exception()`.
 
     It keeps no state until something waits on it other than through its own methods (`concurrent.futures.wait`,
     `as_completed`, `asyncio.wrap_future`, a callback). From then on it is a future in its own right, completed by
@@ -66,6 +66,10 @@ class FutureSelector(Future):
     def cancel(self) -> bool:
         """Cancel the other future; False if it is too late for that."""
         return self._future.cancel()
+
+    def terminate(self) -> bool:
+        """End the call behind the other future, as that one's `terminate()` does."""
+        return self._future.terminate()  # type: ignore[attr-defined]
 
     def cancelled(self) -> bool:
         """Whether the other future was cancelled."""

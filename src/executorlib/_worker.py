@@ -280,10 +280,16 @@ def apply_setup(description: "dict[str, Any]") -> None:
         sys.argv = description["argv"]
     if "cwd" in description:
         os.chdir(description["cwd"])
+        global _home
+        _home = description["cwd"]
     if "authkey" in description:
         from multiprocessing import current_process
 
         current_process().authkey = description["authkey"]
+
+
+# Where relative paths of log files start; a call may go elsewhere.
+_home = ""
 
 
 def reseed() -> None:
@@ -440,13 +446,48 @@ def log_error(options: bytes, call: tuple, text: str) -> None:
         return
     function, args, kwargs = call
     entry = f"function: {function}\nargs: {args}\nkwargs: {kwargs}\n{text}"
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     # One write to a file opened for appending: entries of several workers do not mix.
-    with open(path, "ab", buffering=0) as log:
-        log.write(entry.encode(errors="backslashreplace"))
+    log = open_log(path)
+    os.write(log, entry.encode(errors="backslashreplace"))
+    os.close(log)
+
+
+def open_log(path: str) -> int:
+    """A descriptor that appends to the file, made if missing; readable if allowed, since errors quote its end."""
+    import os
+
+    path = os.path.join(_home, path)
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    how = os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    try:
+        return os.open(path, how | os.O_RDWR, 0o666)
+    except PermissionError:
+        return os.open(path, how | os.O_WRONLY, 0o666)
 
 
 # ---- around a call ----
+
+
+def open_output(options: bytes) -> "tuple[int, int]":
+    """Descriptors of the files that take the call's stdout and stderr; -1 where it has none."""
+    from _pickle import loads
+
+    wanted = loads(options)
+    paths = wanted.get("stdout_file"), wanted.get("stderr_file")
+    if paths == (None, None):
+        return -1, -1
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()  # what was printed before the call does not belong to it
+    out = -1 if paths[0] is None else open_log(paths[0])
+    try:
+        return out, -1 if paths[1] is None else open_log(paths[1])
+    except BaseException:
+        if out >= 0:
+            import os
+
+            os.close(out)
+        raise
 
 
 def note_environment() -> None:

@@ -1,10 +1,12 @@
 """What other packages build on, beside the names of `executorlib` itself."""
 
 from executorlib._errors import (
+    CallTerminatedError,
     EngineError,
     ExecutorlibSocketError,
     RemoteTraceback,
     ResourceError,
+    RunTimeExceededError,
     StartError,
     TerminatedError,
     WorkerLostError,
@@ -24,11 +26,13 @@ from executorlib.standalone.queue import cancel_items_in_queue
 from executorlib.standalone.serialize import cloudpickle_register
 
 __all__ = [
+    "CallTerminatedError",
     "EngineError",
     "ExecutorlibSocketError",
     "MpiExecSpawner",
     "RemoteTraceback",
     "ResourceError",
+    "RunTimeExceededError",
     "SocketInterface",
     "StartError",
     "SubprocessSpawner",

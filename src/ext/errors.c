@@ -40,6 +40,7 @@ PyObject *exl_error_of_failure(exl_state_t *state, const exl_task_t *task)
     int status = failure && failure->status_known ? failure->wait_status : 0;
     bool known = failure && failure->status_known;
     const char *kind = task->outcome == EXL_OUTCOME_TERMINATED               ? "terminated"
+                       : failure && failure->blame == EXL_BLAME_LIMIT        ? "time_limit"
                        : !failure || failure->blame == EXL_BLAME_ENGINE      ? "broken"
                        : failure->blame == EXL_BLAME_WORKER && !failure->pid ? "start_failed"
                                                                              : "worker_lost";
@@ -51,12 +52,12 @@ PyObject *exl_error_of_failure(exl_state_t *state, const exl_task_t *task)
     char host[HOST_NAME_MAX + 1] = "";
     (void)gethostname(host, sizeof host - 1);
     PyObject *info = Py_BuildValue(
-        "{s:s,s:s,s:i,s:N,s:N,s:N,s:s,s:s,s:I}", "where", where, "host", host, "pid", failure ? (int)failure->pid : 0,
-        "signal", number_or_none(known && WIFSIGNALED(status), WTERMSIG(status)), "status",
-        number_or_none(known && WIFEXITED(status), WEXITSTATUS(status)), "stderr", text, "reason",
+        "{s:s,s:s,s:i,s:N,s:N,s:N,s:s,s:s,s:I,s:d}", "where", where, "host", host, "pid",
+        failure ? (int)failure->pid : 0, "signal", number_or_none(known && WIFSIGNALED(status), WTERMSIG(status)),
+        "status", number_or_none(known && WIFEXITED(status), WEXITSTATUS(status)), "stderr", text, "reason",
         failure ? failure->reason : "out of memory", "blame",
         failure ? exl_blame_to_string(failure->blame) : exl_blame_to_string(EXL_BLAME_ENGINE), "restarts",
-        failure ? failure->restarts : 0U);
+        failure ? failure->restarts : 0U, "seconds", failure ? failure->limit_ms / 1e3 : 0.0);
     PyObject *error = info && state->error_factory
                           ? PyObject_CallFunction(state->error_factory, "sO", kind, info)
                           : PyObject_CallFunction(PyExc_RuntimeError, "s", failure ? failure->reason : "out of memory");

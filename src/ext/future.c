@@ -441,6 +441,19 @@ static PyObject *future_cancel(PyObject *self, PyObject *unused)
     Py_RETURN_TRUE;
 }
 
+static PyObject *future_terminate(PyObject *self, PyObject *unused)
+{
+    FutureObject *future = (FutureObject *)self;
+    if (!future->task)
+        return future_cancel(self, unused);
+    int rc;
+    Py_BEGIN_ALLOW_THREADS rc = exl_task_terminate(future->task);
+    Py_END_ALLOW_THREADS if (rc < 0) return exl_raise(rc, NULL);
+    if (rc > 0 && future->observed && exl_task_done(future->task) && settle(future) < 0)
+        return NULL;
+    return PyBool_FromLong(rc);
+}
+
 static PyObject *future_reduce(PyObject *self, PyObject *unused)
 {
     (void)unused;
@@ -687,6 +700,13 @@ PyDoc_STRVAR(result_doc,
 PyDoc_STRVAR(exception_doc,
              "exception($self, timeout=None)\n--\n\nWaits for the call and returns what it raised, or None.");
 
+PyDoc_STRVAR(
+    terminate_doc,
+    "terminate($self)\n--\n\nEnds the call, also one that has begun; returns whether it is ended.\n\n"
+    "A call that runs gets SIGTERM, with every process it has started, and SIGKILL after the seconds of its\n"
+    "resource \"terminate_grace\"; when all are gone, the future raises CallTerminatedError, and so do calls that\n"
+    "take it as argument. A call that has not begun is cancelled. One that has ended stays as it is: False.");
+
 static PyMethodDef future_methods[] = {
     {"result", (PyCFunction)(void (*)(void))future_result, METH_FASTCALL | METH_KEYWORDS, result_doc},
     {"exception", (PyCFunction)(void (*)(void))future_exception, METH_FASTCALL | METH_KEYWORDS, exception_doc},
@@ -694,6 +714,7 @@ static PyMethodDef future_methods[] = {
     {"running", future_running, METH_NOARGS, "True while the call is being executed."},
     {"cancelled", future_cancelled, METH_NOARGS, "True if the call was cancelled."},
     {"cancel", future_cancel, METH_NOARGS, "Cancels the call if it has not begun; returns whether it is cancelled."},
+    {"terminate", future_terminate, METH_NOARGS, terminate_doc},
     {"__reduce__", future_reduce, METH_NOARGS, "Stands for the result inside a call that is being submitted."},
     {NULL, NULL, 0, NULL},
 };

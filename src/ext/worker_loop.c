@@ -21,6 +21,7 @@
 #include "node/head.h"
 #include "node/rank_group.h"
 #include "node/zygote_server.h"
+#include "output.h"
 #include "pickling.h"
 #include "task/memory_file.h"
 #include "wire/channel.h"
@@ -260,8 +261,25 @@ static void report_imports(worker_t *worker, Py_ssize_t nmodules, int64_t begun_
     PyErr_Clear();
 }
 
+/* Where the call wants its output; the driver gets the file of stderr, for what a call wrote that did not return. */
+static int redirect_output(worker_t *worker, exl_output_t *output)
+{
+    if (!worker->options)
+        return 0;
+    if (exl_output_redirect(worker->state, worker->options, output) < 0)
+        return -1;
+    if (output->log_fd >= 0) {
+        exl_frame_t frame = {.type = EXL_FRAME_LOG, .id = output->size};
+        (void)exl_channel_queue(&worker->channel, frame, NULL, &output->log_fd, 1, true);
+        output->log_fd = -1;
+        (void)exl_channel_flush(&worker->channel); /* a failure shows with the answer */
+    }
+    return 0;
+}
+
 static void run_call(worker_t *worker, const exl_message_t *message)
 {
+    exl_output_t output = EXL_OUTPUT_UNCHANGED;
     Py_ssize_t nmodules = PyDict_GET_SIZE(PyImport_GetModuleDict());
     int64_t begun_ns = exl_clock_ns();
     if (message->frame.arg & EXL_CALL_REPORT_IMPORTS) {
@@ -269,7 +287,7 @@ static void run_call(worker_t *worker, const exl_message_t *message)
         Py_XDECREF(none);
         PyErr_Clear();
     }
-    PyObject *call = load_call(worker, message);
+    PyObject *call = redirect_output(worker, &output) < 0 ? NULL : load_call(worker, message);
     PyObject *result = NULL;
     exl_payload_t *payload = NULL;
     if (call)
@@ -279,6 +297,8 @@ static void run_call(worker_t *worker, const exl_message_t *message)
         payload = pickle_result(worker, result);
     leave_if_forked();
     flush_output();
+    if (worker->claim)
+        exl_output_restore(&output); /* a process of one call ends with its files in place */
     if (payload && (message->frame.arg & EXL_CALL_REPORT_IMPORTS))
         report_imports(worker, nmodules, begun_ns);
     if (payload)

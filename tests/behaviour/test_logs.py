@@ -7,6 +7,8 @@ import functions
 import pytest
 from support import SOON
 
+from executorlib import SingleNodeExecutor
+
 
 def logged_sizes(caplog, word):
     pattern = re.compile(rf"{word} dictionary of size: (\d+)$")
@@ -87,3 +89,132 @@ def test_an_error_log_file_that_cannot_be_written_does_not_hide_the_error(make, 
     if isinstance(error, OSError):
         pytest.fail(f"the error of the function is lost: {error}")
     assert exe.submit(functions.add, 1, 2).result(timeout=SOON) == 3
+
+
+# ---- output of a call, in files ----
+
+OUT = ["print {0}", "puts {0}", "write {0}", "child {0}", "last {0}"]
+ERR = ["error {0}", "grandchild {0}"]
+
+
+def filled(lines, text):
+    return [line.format(text) for line in lines]
+
+
+def test_output_of_a_call_goes_to_its_files(exe, tmp_path):
+    out, err = tmp_path / "out", tmp_path / "err"
+    for text in ("one", "two"):
+        exe.submit(
+            functions.write_everywhere, text, resource_dict={"stdout_file": out, "stderr_file": str(err)}
+        ).result(timeout=SOON)
+    assert exe.submit(functions.write_everywhere, "elsewhere").result(timeout=SOON) is None
+    assert out.read_text().splitlines() == filled(OUT, "one") + filled(OUT, "two")
+    assert err.read_text().splitlines() == filled(ERR, "one") + filled(ERR, "two")
+
+
+def test_both_outputs_in_one_file(exe, tmp_path):
+    log = tmp_path / "log"
+    exe.submit(functions.write_everywhere, "x", resource_dict={"stdout_file": log, "stderr_file": log}).result(SOON)
+    assert sorted(log.read_text().splitlines()) == sorted(filled(OUT + ERR, "x"))
+
+
+def test_output_files_of_the_executor(make, tmp_path):
+    exe = make(resource_dict={"stderr_file": str(tmp_path / "err")})
+    assert exe.submit(functions.speak, "words").result(timeout=SOON) == "words"
+    assert isinstance(exe.submit(functions.divide, 1, 0).exception(timeout=SOON), ZeroDivisionError)
+    assert list(exe.map(functions.speak, ["a"] * 20)) == ["a"] * 20
+    assert (tmp_path / "err").read_text().splitlines() == ["words"] + ["a"] * 20
+
+
+def test_output_files_are_relative_to_the_calls_folder(make, tmp_path):
+    folder = tmp_path / "work"
+    exe = make(resource_dict={"cwd": str(folder), "stdout_file": "logs/out", "stderr_file": "logs/err"})
+
+    def wander(text):
+        import os
+
+        functions.write_everywhere(text)
+        os.chdir("/")
+
+    for text in ("one", "two"):
+        exe.submit(wander, text).result(timeout=SOON)
+    assert (folder / "logs" / "out").read_text().splitlines() == filled(OUT, "one") + filled(OUT, "two")
+    assert (folder / "logs" / "err").read_text().splitlines() == filled(ERR, "one") + filled(ERR, "two")
+
+
+def outputs():
+    import os
+
+    return [os.readlink(f"/proc/self/fd/{descriptor}") for descriptor in (1, 2)], sorted(os.listdir("/proc/self/fd"))
+
+
+def test_a_persistent_worker_gets_its_output_back(tmp_path):
+    files = {"stdout_file": str(tmp_path / "out"), "stderr_file": str(tmp_path / "err")}
+    with SingleNodeExecutor(max_workers=1, block_allocation=True) as exe:
+        before = exe.submit(outputs).result(timeout=SOON)
+        during = exe.submit(outputs, resource_dict=files).result(timeout=SOON)
+        assert isinstance(exe.submit(functions.divide, 1, 0, resource_dict=files).exception(SOON), ZeroDivisionError)
+        assert exe.submit(outputs).result(timeout=SOON) == before
+    assert during[0] == list(files.values())
+
+
+@pytest.mark.parametrize("key", ["stdout_file", "stderr_file"])
+def test_an_output_file_that_cannot_be_opened_fails_the_call(exe, tmp_path, key):
+    error = exe.submit(functions.add, 1, 2, resource_dict={key: str(tmp_path)}).exception(timeout=SOON)
+    assert isinstance(error, IsADirectoryError) and str(tmp_path) in str(error)
+    assert exe.submit(functions.add, 1, 2).result(timeout=SOON) == 3
+
+
+def test_what_a_process_of_its_own_says_at_its_end(tmp_path):
+    def call():
+        import atexit
+
+        atexit.register(print, "at the end")
+
+    out = tmp_path / "out"
+    with SingleNodeExecutor() as exe:
+        exe.submit(call, resource_dict={"stdout_file": out}).result(timeout=SOON)
+    assert out.read_text() == "at the end\n"
+
+
+ENDS = {"SIGKILL": {}, "os._exit": {}, "limit": {"run_time_max": 0.2}, "terminate": {}}
+
+
+@pytest.mark.parametrize("into_file", [False, True], ids=["pipe", "file"])
+@pytest.mark.parametrize("end", ENDS)
+def test_the_tail_is_in_every_error(exe, gate, tmp_path, end, into_file):
+    limits = dict(ENDS[end])
+    if into_file:
+        limits["stderr_file"] = str(tmp_path / "err")
+        (tmp_path / "err").write_text("written by others\n")
+    exe.submit(functions.speak, "before", resource_dict=limits).result(timeout=SOON)
+    if end in ("limit", "terminate"):
+        future = exe.submit(functions.say_and_pause, gate.folder, "last words", resource_dict=limits)
+        gate.arrival()
+        assert end == "limit" or future.terminate()
+    else:
+        future = exe.submit(functions.crash_with_text, end, "last words", resource_dict=limits)
+    error = future.exception(timeout=SOON)
+    assert error.stderr == "last words\n" and "last words" in str(error)
+
+
+def test_the_tail_of_a_file_is_bounded(exe, tmp_path):
+    def shout():
+        import os
+
+        for number in range(20_000):
+            os.write(2, b"line %d\n" % number)
+        os._exit(1)
+
+    error = exe.submit(shout, resource_dict={"stderr_file": str(tmp_path / "err")}).exception(timeout=SOON)
+    assert error.stderr.endswith("line 19999\n") and len(error.stderr) == 4096
+    assert (tmp_path / "err").read_text().startswith("line 0\n")
+
+
+def test_the_tail_when_workers_cannot_start():
+    def init():
+        functions.crash_with_text("os._exit", "no licence")
+
+    with SingleNodeExecutor(max_workers=1, block_allocation=True, init_function=init) as exe:
+        error = exe.submit(functions.add, 1, 2).exception(timeout=SOON)
+    assert "no licence" in error.stderr and "no licence" in str(error)

@@ -114,6 +114,8 @@ exl_task_t *stub_submit(exl_pool_t *pool, stub_call_t call)
                                    .gpus = call.gpus,
                                    .gpu_share = call.gpu_share,
                                    .pin = call.pin},
+                       .run_time_ms = call.run_time_ms,
+                       .grace_ms = call.grace_ms,
                        .priority = call.priority,
                        .producers = call.producers,
                        .nproducers = call.nproducers};

@@ -18,7 +18,7 @@ typedef struct stub_call {
     exl_shared_t *const *functions;
     uint32_t nfunctions; /* the last one is the call's own */
     uint64_t import_key;
-    uint32_t cores, gpus, gpu_share;
+    uint32_t cores, run_time_ms, grace_ms, gpus, gpu_share;
     bool pin;
     int32_t priority;
     exl_task_t *const *producers;

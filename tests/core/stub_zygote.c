@@ -7,6 +7,8 @@
  *   say FD TEXT      writes TEXT to FD           wait FD         waits for a byte from FD
  *   linger FD        waits for a byte from FD before it exits
  *   stderr TEXT      writes TEXT to stderr       daemon FD       starts a daemon, writes its pid to FD
+ *   deaf             ignores SIGTERM             reply           answers, but not before SIGTERM has come
+ *   heir FD          starts a child, writes its pid to FD; the child writes TERM there when SIGTERM comes, and lives on
  *   pid | parent | index | count | function | functions | options | setup | size | devices | cpus
  *   join             the arguments from other calls, joined by "+"
  *   big N            N bytes
@@ -108,6 +110,34 @@ static void start_daemon(int fd)
         (void)pause();
 }
 
+static void await_sigterm(void)
+{
+    sigset_t set;
+    int number;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    (void)sigwait(&set, &number);
+}
+
+static void start_heir(int fd)
+{
+    sigset_t set;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        pid = getpid();
+        (void)!write(fd, &pid, sizeof pid);
+        await_sigterm();
+        (void)!write(fd, "TERM", 4);
+        for (;;)
+            (void)pause();
+    }
+    (void)sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
 static void kill_self(int number)
 {
     /* A sanitizer's handler would turn it into an exit. */
@@ -161,6 +191,12 @@ static bool run_act(stub_t *stub, const char *name, const char *rest)
         stub->linger = number;
     else if (strcmp(name, "stderr") == 0)
         (void)!write(STDERR_FILENO, rest, strlen(rest));
+    else if (strcmp(name, "deaf") == 0)
+        (void)signal(SIGTERM, SIG_IGN);
+    else if (strcmp(name, "reply") == 0)
+        await_sigterm();
+    else if (strcmp(name, "heir") == 0)
+        start_heir(number);
     else if (strcmp(name, "daemon") == 0)
         start_daemon(number);
     else

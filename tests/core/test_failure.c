@@ -49,6 +49,7 @@ static void every_blame_has_a_name(void **state)
     assert_string_equal(exl_blame_to_string(EXL_BLAME_WORKER), "worker");
     assert_string_equal(exl_blame_to_string(EXL_BLAME_NODE), "node");
     assert_string_equal(exl_blame_to_string(EXL_BLAME_ENGINE), "engine");
+    assert_string_equal(exl_blame_to_string(EXL_BLAME_LIMIT), "limit");
     assert_string_equal(exl_blame_to_string((exl_blame_t)99), "unknown");
 }
 

@@ -103,6 +103,24 @@ static void a_call_wider_than_everything_fits_alone(void **state)
     assert_int_equal(resources.cores_used, 0);
 }
 
+static void an_exclusive_call_fits_alone_whatever_the_limits_are(void **state)
+{
+    const exl_resources_t limits[] = {{.cores = 0}, {.cores = 2}, {.calls = 2}, {.cores = 4, .calls = 2}};
+    exl_request_t all = {.cores = EXL_ALL_CORES}, one = {.cores = 1};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        exl_resources_t resources = limits[i];
+        exl_resources_take(&resources, one, NULL);
+        assert_false(exl_resources_fits(&resources, all));
+        exl_resources_give(&resources, one, NULL);
+        exl_resources_take(&resources, all, NULL);
+        assert_false(exl_resources_fits(&resources, one));
+        assert_false(exl_resources_fits(&resources, all));
+        exl_resources_give(&resources, all, NULL);
+        assert_true(exl_resources_fits(&resources, one));
+        assert_int_equal(resources.cores_used, 0);
+    }
+}
+
 static void the_least_loaded_worker_below_the_depth(void **state)
 {
     const uint32_t loads[] = {3, 1, UINT32_MAX, 1, 0};
@@ -130,6 +148,7 @@ int main(void)
         EXL_TEST(gpus_are_counted),
         EXL_TEST(pins_are_no_reason_to_wait),
         EXL_TEST(a_call_wider_than_everything_fits_alone),
+        EXL_TEST(an_exclusive_call_fits_alone_whatever_the_limits_are),
         EXL_TEST(the_least_loaded_worker_below_the_depth),
         EXL_TEST(the_worker_with_most_calls_ahead),
     };

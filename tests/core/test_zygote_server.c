@@ -77,6 +77,28 @@ static void start_daemon(int channel_fd)
         (void)pause();
 }
 
+/* Ignores SIGTERM, or writes a byte when it comes and lives on. */
+static void start_child(int channel_fd, bool deaf)
+{
+    sigset_t set;
+    int number;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    if (fork() != 0) {
+        (void)sigprocmask(SIG_UNBLOCK, &set, NULL);
+        return;
+    }
+    pid_t pid = getpid();
+    (void)!write(channel_fd, &pid, sizeof pid);
+    if (!deaf) {
+        (void)sigwait(&set, &number);
+        (void)!write(channel_fd, "T", 1);
+    }
+    for (;;)
+        (void)pause();
+}
+
 /* Does what each byte from the test says. */
 static int worker_main(const exl_role_t *role)
 {
@@ -86,6 +108,10 @@ static int worker_main(const exl_role_t *role)
             send_report(role);
         else if (command == 'd')
             start_daemon(role->channel_fd);
+        else if (command == 'c' || command == 'i')
+            start_child(role->channel_fd, command == 'i');
+        else if (command == 's')
+            (void)signal(SIGTERM, SIG_IGN);
         else if (command == 'e')
             (void)!write(STDERR_FILENO, "err", 3);
         else
@@ -326,6 +352,115 @@ static void kills_on_request(void **state)
     forget(&worker);
 }
 
+static pid_t child_of(const worker_t *worker, char kind)
+{
+    pid_t pid;
+    command(worker, kind);
+    exl_test_read(worker->channel_fd, &pid, sizeof pid);
+    return pid;
+}
+
+static void terminate(uint64_t id, uint32_t grace_ms)
+{
+    request((exl_frame_t){.type = EXL_FRAME_TERMINATE, .id = id, .arg = grace_ms}, NULL, 0);
+}
+
+enum { LONG_MS = 600000 };
+
+static void terminates_what_obeys_without_waiting(void **state)
+{
+    (void)expect(EXL_FRAME_ONLINE, 0);
+    worker_t worker = fork_worker(2);
+    pid_t daemon = daemon_of(&worker);
+    terminate(2, LONG_MS);
+    assert_int_equal(WTERMSIG((int)expect(EXL_FRAME_EXITED, 2).arg), SIGTERM);
+    assert_false(exl_test_process_lives(daemon));
+    forget(&worker);
+}
+
+static void kills_what_resists_when_its_time_is_over(void **state)
+{
+    (void)expect(EXL_FRAME_ONLINE, 0);
+    for (uint64_t id = 2; id < 10; id += 2) {
+        worker_t worker = fork_worker(id);
+        pid_t child = child_of(&worker, 'i'), daemon = daemon_of(&worker);
+        if (id % 4 == 0)
+            command(&worker, 's'); /* the worker itself resists too */
+        (void)report_of(&worker);
+        int64_t begun_ns = exl_clock_ns();
+        terminate(id, 30);
+        int status = (int)expect(EXL_FRAME_EXITED, id).arg;
+        assert_int_equal(WTERMSIG(status), id % 4 == 0 ? SIGKILL : SIGTERM);
+        assert_true(exl_clock_ns() - begun_ns >= 30 * EXL_NS_PER_MS);
+        assert_false(exl_test_process_lives(child));
+        assert_false(exl_test_process_lives(daemon));
+        forget(&worker);
+    }
+}
+
+/* What one leaves behind has time; what others leave behind has none. */
+static void orphans_have_their_own_workers_time(void **state)
+{
+    char byte;
+    (void)expect(EXL_FRAME_ONLINE, 0);
+    worker_t patient = fork_worker(2), other = fork_worker(4), hasty = fork_worker(6);
+    pid_t tidy = child_of(&patient, 'c'), daemon = daemon_of(&other), stubborn = child_of(&hasty, 'i');
+    terminate(2, LONG_MS);
+    exl_test_read(patient.channel_fd, &byte, 1);
+    assert_true(exl_test_process_ends(patient.pid));
+    command(&other, '0');
+    (void)expect(EXL_FRAME_EXITED, 4);
+    assert_true(exl_test_process_ends(daemon));
+    terminate(6, 0);
+    (void)expect(EXL_FRAME_EXITED, 6);
+    assert_true(exl_test_process_ends(stubborn));
+    assert_true(exl_test_process_lives(tidy));
+    assert_int_equal(kill(tidy, SIGKILL), 0);
+    (void)expect(EXL_FRAME_EXITED, 2);
+    forget(&patient);
+    forget(&other);
+    forget(&hasty);
+}
+
+static void a_kill_cuts_the_grace_time_short(void **state)
+{
+    char byte;
+    (void)expect(EXL_FRAME_ONLINE, 0);
+    worker_t worker = fork_worker(2);
+    pid_t child = child_of(&worker, 'c');
+    terminate(2, LONG_MS);
+    exl_test_read(worker.channel_fd, &byte, 1);
+    terminate(2, 0); /* only the first one counts */
+    assert_true(exl_test_process_ends(worker.pid));
+    assert_true(exl_test_process_lives(child));
+    request((exl_frame_t){.type = EXL_FRAME_KILL, .id = 2, .arg = SIGKILL}, NULL, 0);
+    assert_int_equal(WTERMSIG((int)expect(EXL_FRAME_EXITED, 2).arg), SIGTERM);
+    assert_false(exl_test_process_lives(child));
+    forget(&worker);
+    terminate(2, 0);
+    terminate(8, 0); /* nobody */
+}
+
+static void workers_are_forked_within_anothers_grace_time(void **state)
+{
+    char byte;
+    (void)expect(EXL_FRAME_ONLINE, 0);
+    worker_t worker = fork_worker(2);
+    pid_t child = child_of(&worker, 'c');
+    terminate(2, LONG_MS);
+    exl_test_read(worker.channel_fd, &byte, 1);
+    worker_t next = fork_worker(4);
+    pid_t daemon = daemon_of(&next);
+    command(&next, '3');
+    assert_int_equal(WEXITSTATUS((int)expect(EXL_FRAME_EXITED, 4).arg), 3);
+    assert_true(exl_test_process_ends(daemon));
+    assert_true(exl_test_process_lives(child));
+    exl_channel_fini(&control); /* the end of everything */
+    assert_true(exl_test_process_ends(child));
+    forget(&worker);
+    forget(&next);
+}
+
 static void killing_nobody_is_no_error(void **state)
 {
     (void)expect(EXL_FRAME_ONLINE, 0);
@@ -520,6 +655,11 @@ int main(void)
         ZYGOTE_TEST(persistent_workers_get_a_claim_page),
         ZYGOTE_TEST(runs_the_hooks_around_a_fork),
         ZYGOTE_TEST(kills_on_request),
+        ZYGOTE_TEST(terminates_what_obeys_without_waiting),
+        ZYGOTE_TEST(kills_what_resists_when_its_time_is_over),
+        ZYGOTE_TEST(orphans_have_their_own_workers_time),
+        ZYGOTE_TEST(a_kill_cuts_the_grace_time_short),
+        ZYGOTE_TEST(workers_are_forked_within_anothers_grace_time),
         ZYGOTE_TEST(killing_nobody_is_no_error),
         ZYGOTE_TEST(what_a_worker_leaves_behind_is_killed),
         ZYGOTE_TEST(odd_requests_leave_no_descriptor_open),

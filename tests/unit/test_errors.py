@@ -17,6 +17,8 @@ from executorlib import _errors, api
         (api.WorkerLostError, [api.ExecutorlibSocketError]),
         (api.StartError, [api.ExecutorlibSocketError]),
         (api.TerminatedError, [api.ExecutorlibSocketError]),
+        (api.CallTerminatedError, [api.TerminatedError]),
+        (api.RunTimeExceededError, [TimeoutError]),
         (api.EngineError, [api.ExecutorlibSocketError, concurrent.futures.BrokenExecutor]),
         (api.ResourceError, [ValueError, TypeError]),
         (api.RemoteTraceback, [Exception]),
@@ -65,14 +67,33 @@ def test_a_worker_that_did_not_start():
     assert "no such file" in str(error)
 
 
-@pytest.mark.parametrize(("kind", "cls"), [("terminated", api.TerminatedError), ("broken", api.EngineError)])
-def test_the_reason_is_told(kind, cls):
-    error = _errors.error_for(kind, {"reason": "out of descriptors"})
-    assert type(error) is cls
+def test_the_reason_is_told():
+    error = _errors.error_for("broken", {"reason": "out of descriptors"})
+    assert type(error) is api.EngineError
     assert "out of descriptors" in str(error)
 
 
-@pytest.mark.parametrize("kind", ["worker_lost", "start_failed", "terminated", "broken"])
+ENDED = {"pid": 12, "host": "node7", "stderr": "first\nlast words\n"}
+
+
+def test_a_terminated_call():
+    error = _errors.error_for("terminated", {**KILLED, **ENDED})
+    assert type(error) is api.CallTerminatedError
+    assert {key: getattr(error, key) for key in ENDED} == ENDED
+    for part in ("12", "node7", "last words"):
+        assert part in str(error)
+
+
+def test_a_call_that_ran_too_long():
+    error = _errors.error_for("time_limit", {**KILLED, **ENDED, "seconds": 1.5})
+    assert type(error) is api.RunTimeExceededError
+    assert (error.seconds, error.errno) == (1.5, None)
+    assert {key: getattr(error, key) for key in ENDED} == ENDED
+    for part in ("12", "node7", "run_time_max=1.5 s", "last words"):
+        assert part in str(error)
+
+
+@pytest.mark.parametrize("kind", ["worker_lost", "start_failed", "terminated", "time_limit", "broken"])
 def test_nothing_has_to_be_known(kind):
     assert str(_errors.error_for(kind, {}))
 
@@ -82,6 +103,9 @@ def test_errors_survive_pickling():
     assert type(error) is api.WorkerLostError
     assert {key: getattr(error, key) for key in KILLED} == KILLED
     assert "node7" in str(error)
+    error = pickle.loads(pickle.dumps(_errors.error_for("time_limit", {**ENDED, "seconds": 2})))
+    assert (type(error), error.seconds, error.pid) == (api.RunTimeExceededError, 2, 12)
+    assert "run_time_max=2 s" in str(error)
 
 
 def test_the_cause_is_the_remote_traceback():

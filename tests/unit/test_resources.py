@@ -51,6 +51,14 @@ def test_any_mapping_will_do():
         {"pin": 1},
         {"num_nodes": 0},
         {"run_time_max": 0},
+        {"run_time_max": -0.5},
+        {"run_time_max": "1"},
+        {"run_time_max": float("nan")},
+        {"run_time_max": float("inf")},
+        {"terminate_grace": -1},
+        {"run_time_max": []},
+        {"stdout_file": 1},
+        {"stderr_file": ["log"]},
         {"priority": "high"},
         {"priority": -(2**31)},
         {"cores": 2**31},
@@ -76,8 +84,6 @@ def test_wrong_values(resources):
 @pytest.mark.parametrize(
     "resources",
     [
-        {"exclusive": True},
-        {"run_time_max": 10},
         {"cache_key": "a"},
         {"cache_directory": "a"},
     ],
@@ -105,11 +111,15 @@ def test_what_one_node_can_give():
                 "gpus_per_core": 0.5,
                 "pin": True,
                 "num_nodes": 1,
-                "exclusive": False,
+                "exclusive": True,
                 "openmpi_oversubscribe": False,
                 "slurm_cmd_args": [],
                 "cwd": ".",
                 "error_log_file": "log",
+                "stdout_file": "log",
+                "stderr_file": Path("log"),
+                "run_time_max": 0.5,
+                "terminate_grace": 0,
                 "priority": 2,
             }
         )
@@ -119,15 +129,37 @@ def test_what_one_node_can_give():
 def test_request_of_nothing():
     request = Request({})
     assert (request.cores, request.threads, request.own_threads) == (1, 1, False)
-    assert (request.cwd, request.needs, request.options) == (None, (1, 1, 0, 0, 0, 0, 0, 0), None)
+    assert (request.cwd, request.needs, request.options) == (None, (1, 1, 0, 0, 0, 0, 300, 0), None)
+    assert not request.limited
 
 
 def test_request():
     request = Request({"cores": 2, "threads_per_core": 3, "cwd": "here", "priority": 7, "error_log_file": "log"})
     assert (request.cores, request.threads, request.own_threads) == (6, 3, True)
     assert request.cwd == os.path.abspath("here")
-    assert request.needs == (6, 2, 0, 0, 7, 0, 0, 0)
+    assert request.needs == (6, 2, 0, 0, 7, 0, 300, 0)
     assert pickle.loads(request.options) == {"error_log_file": "log"}
+
+
+def test_times_are_milliseconds():
+    request = Request({"run_time_max": 0.0001, "terminate_grace": 0})
+    assert request.needs[5:] == (1, 0) and request.limited
+    assert Request({"run_time_max": 3, "terminate_grace": 1.5}).needs[5:] == (3000, 1500)
+
+
+@pytest.mark.parametrize("key", ["run_time_max", "terminate_grace"])
+def test_times_have_an_end(key):
+    with pytest.raises(ResourceError, match=key):
+        Request({key: 1e9})
+
+
+def test_output_files_go_along_with_the_call():
+    request = Request({"stdout_file": "out", "stderr_file": "err", "priority": 1})
+    assert pickle.loads(request.options) == {"stdout_file": "out", "stderr_file": "err"}
+
+
+def test_an_exclusive_call_asks_for_all_cores():
+    assert Request({"exclusive": True}).needs[0] > 2**31
 
 
 @pytest.mark.parametrize(
@@ -142,6 +174,8 @@ def test_request():
         ({"cwd": "a"}, {"cwd": os.path.abspath("a")}, None),
         ({"cwd": "a"}, {"cwd": "b"}, "cwd"),
         ({"priority": 3, "error_log_file": "log", "cache_key": "k", "run_time_max": 3}, {}, None),
+        ({"stdout_file": "out", "stderr_file": "err", "terminate_grace": 1}, {"run_time_max": 2}, None),
+        ({"exclusive": True}, {}, "exclusive"),
     ],
 )
 def test_first_difference(requested, given, difference):

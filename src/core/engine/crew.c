@@ -69,7 +69,7 @@ static void detach(exl_worker_t *worker, exl_task_t *task)
 static void answer_cb(exl_worker_t *worker, uint64_t number, bool raised, exl_payload_t *payload)
 {
     exl_task_t *task = outstanding_task(worker, number);
-    if (!task)
+    if (!task || task->verdict)
         return;
     detach(worker, task);
     exl__pool_finish(task, raised ? EXL_OUTCOME_EXCEPTION : EXL_OUTCOME_RESULT, payload, NULL);
@@ -117,7 +117,7 @@ static void gone_cb(exl_worker_t *worker)
     exl__pool_due(pool);
 }
 
-static const exl_worker_events_t events = {ready_cb, setup_failed_cb, answer_cb, imports_cb, gone_cb};
+static const exl_worker_events_t events = {NULL, ready_cb, setup_failed_cb, answer_cb, imports_cb, gone_cb};
 
 /* The lowest number that no worker has, so that a restarted worker gets its predecessor's. */
 static uint32_t free_index(const exl_pool_t *pool)
@@ -216,7 +216,8 @@ static void start_workers(exl_pool_t *pool)
     uint32_t usable = 0, ready = 0;
     EXL_LIST_FOREACH(&pool->workers, link)
     {
-        usable += !worker_of(link)->ending && !worker_of(link)->failed;
+        /* One that is being ended keeps its place until it is gone: so many at once are what was asked for. */
+        usable += worker_of(link)->terminated || (!worker_of(link)->ending && !worker_of(link)->failed);
         ready += worker_of(link)->ready && !worker_of(link)->ending;
     }
     /* While others work, a worker that could not start is tried again only for a later call. */
@@ -231,11 +232,11 @@ static void retire_workers(exl_pool_t *pool)
 {
     uint32_t usable = 0;
     EXL_LIST_FOREACH(&pool->workers, link)
-    usable += !worker_of(link)->ending && !worker_of(link)->failed;
+    usable += !worker_of(link)->ending && !worker_of(link)->failed && !worker_of(link)->terminated;
     while (usable > pool->max_workers) {
         exl_worker_t *last = NULL;
         EXL_LIST_FOREACH(&pool->workers, link)
-        if (!worker_of(link)->ending && (!last || worker_of(link)->index > last->index))
+        if (!worker_of(link)->ending && !worker_of(link)->terminated && (!last || worker_of(link)->index > last->index))
             last = worker_of(link);
         if (!last || last->reserved)
             return;
@@ -274,9 +275,14 @@ static uint32_t recall_from(exl_worker_t *worker)
 
 bool exl__crew_recall(exl_pool_t *pool, exl_task_t *task)
 {
-    if (!task || !task->worker || task->worker->reserved == task)
+    if (!task || !task->worker)
         return false;
-    (void)recall_from(task->worker);
+    if (task->worker->reserved == task) {
+        task->worker->reserved = NULL;
+        exl__pool_return(task);
+    } else {
+        (void)recall_from(task->worker);
+    }
     exl__pool_due(pool);
     return exl_task_state(task) == EXL_TASK_READY;
 }
@@ -293,8 +299,8 @@ void exl__crew_recall_all(exl_pool_t *pool)
 
 static uint32_t load_of(const exl_worker_t *worker)
 {
-    bool takes = worker->ready && !worker->ending && !worker->failed && !worker->exited && !worker->reserved &&
-                 worker->noutstanding_bytes < MAX_AHEAD_BYTES;
+    bool takes = worker->ready && !worker->ending && !worker->terminated && !worker->failed && !worker->exited &&
+                 !worker->reserved && worker->noutstanding_bytes < MAX_AHEAD_BYTES;
     return takes ? worker->noutstanding : UINT32_MAX;
 }
 
@@ -326,12 +332,29 @@ static bool is_heavy(const exl_task_t *task)
     return false;
 }
 
+/* Is to begin when it is sent, since its time counts from then, or has nobody beside it. */
+static bool needs_free_worker(const exl_task_t *task)
+{
+    return task->run_time_ms || task->item.request.cores == EXL_ALL_CORES || is_heavy(task);
+}
+
+/* An exclusive call waits until nobody works. */
+static bool must_wait(const exl_pool_t *pool, const exl_task_t *task)
+{
+    if (task->item.request.cores != EXL_ALL_CORES)
+        return false;
+    EXL_LIST_FOREACH(&pool->workers, link)
+    if (worker_of(link)->noutstanding || worker_of(link)->reserved)
+        return true;
+    return false;
+}
+
 static void give(exl_worker_t *worker, exl_task_t *task)
 {
     exl_list_push_back(&worker->outstanding, &task->item.link);
     worker->noutstanding++;
     worker->noutstanding_bytes += (uint32_t)exl_payload_size(task->call);
-    if (exl__pool_send(worker, task, ++worker->last_number, false) < 0) {
+    if (exl__pool_begun(task) < 0 || exl__pool_send(worker, task, ++worker->last_number, false) < 0) {
         detach(worker, task);
         exl__pool_fail(task, EXL_BLAME_ENGINE, "out of memory while sending the call");
     }
@@ -348,7 +371,7 @@ static void copied(exl_task_t *task)
         task->failure = NULL;
         exl__pool_finish(task, EXL_OUTCOME_LOST, NULL, failure);
         exl_failure_unref(failure);
-    } else if (!worker || worker->ending) {
+    } else if (!worker || worker->ending || worker->terminated) {
         exl__pool_return(task);
     } else {
         give(worker, task);
@@ -377,8 +400,8 @@ static void fill(exl_pool_t *pool, uint32_t depth)
 {
     while (pool->queue.count) {
         const exl_task_t *first = EXL_CONTAINER(exl_queue_first(&pool->queue), exl_task_t, item);
-        exl_worker_t *worker = least_loaded(pool, is_heavy(first) ? 1 : depth);
-        if (!worker)
+        exl_worker_t *worker = least_loaded(pool, needs_free_worker(first) ? 1 : depth);
+        if (!worker || must_wait(pool, first))
             break;
         place(pool, worker);
     }

@@ -27,12 +27,19 @@ exl_engine_t *exl_pool_engine(const exl_pool_t *pool)
 
 /* ---- the end of a call ---- */
 
+static void drop_deadline(exl_task_t *task)
+{
+    exl_deadline_stop(task->deadline);
+    task->deadline = NULL;
+}
+
 static void end_task(exl_task_t *task, exl_outcome_t outcome, exl_payload_t *payload, exl_failure_t *failure)
 {
     exl_pool_t *pool = task->pool;
     task->outcome = (uint8_t)outcome;
     task->result = payload ? exl_payload_ref(payload) : NULL;
     task->failure = exl_failure_ref(failure);
+    drop_deadline(task);
     task->worker = NULL;
     task->pool = NULL;
     int rc = exl_task_update(task, outcome == EXL_OUTCOME_CANCELLED ? EXL_TASK_CANCEL : EXL_TASK_FINISH);
@@ -123,6 +130,7 @@ void exl__pool_fail(exl_task_t *task, exl_blame_t blame, const char *reason)
 
 void exl__pool_return(exl_task_t *task)
 {
+    drop_deadline(task);
     task->worker = NULL;
     (void)exl_task_update(task, EXL_TASK_RETURN);
     if (exl_queue_push(&task->pool->queue, &task->item) < 0)
@@ -131,15 +139,21 @@ void exl__pool_return(exl_task_t *task)
 
 void exl__pool_lost(exl_task_t *task, exl_worker_t *worker)
 {
-    if (task->restarts < task->pool->restart_limit) {
+    if (!task->verdict && task->restarts < task->pool->restart_limit) {
         task->restarts++;
         exl__pool_return(task);
         return;
     }
     exl_failure_t *failure = exl_worker_failure(worker);
-    if (failure)
+    if (failure) {
         failure->restarts = task->restarts;
-    exl__pool_finish(task, EXL_OUTCOME_LOST, NULL, failure);
+        if (task->verdict == EXL_VERDICT_LIMIT) {
+            failure->blame = EXL_BLAME_LIMIT;
+            failure->limit_ms = task->run_time_ms;
+        }
+    }
+    bool terminated = task->verdict == EXL_VERDICT_TERMINATE;
+    exl__pool_finish(task, terminated ? EXL_OUTCOME_TERMINATED : EXL_OUTCOME_LOST, NULL, failure);
     exl_failure_unref(failure);
 }
 
@@ -150,6 +164,39 @@ bool exl__pool_retries(exl_pool_t *pool, const exl_worker_t *worker)
         return false;
     }
     return ++pool->nunborn <= MAX_UNBORN;
+}
+
+/* ---- ending a call that runs ---- */
+
+/* False: its answer is here already, or so nearly that its worker is at another call. */
+static bool end_running(exl_task_t *task, exl_verdict_t verdict)
+{
+    exl_worker_t *worker = task->worker;
+    exl_worker_read(worker);
+    if (exl_task_done(task) || (worker->claim && exl_worker_started(worker) != task->number))
+        return false;
+    task->verdict = (uint8_t)verdict;
+    drop_deadline(task);
+    exl_worker_terminate(worker, task->grace_ms);
+    return true;
+}
+
+static void limit_passed(void *subject)
+{
+    exl_task_t *task = exl_task_ref(subject);
+    exl_pool_t *pool = task->pool;
+    /* A worker that was stopped may not have begun it; it then starts anew, and so does its time. */
+    if (!pool->persistent || !exl__crew_recall(pool, task))
+        (void)end_running(task, EXL_VERDICT_LIMIT);
+    exl_task_unref(task);
+}
+
+int exl__pool_begun(exl_task_t *task)
+{
+    if (!task->run_time_ms || task->deadline)
+        return 0;
+    return exl_deadline_start(exl_engine_node(task->pool->engine), task->run_time_ms, limit_passed, task,
+                              &task->deadline);
 }
 
 /* ---- handing a call to a worker ---- */
@@ -338,6 +385,8 @@ static exl_pool_t *pool_new(const exl_pool_config_t *config)
     pool->restart_limit = config->restart_limit;
     pool->setup = config->setup ? exl_payload_ref(config->setup) : NULL;
     pool->each = config->each;
+    if (pool->each.cores == EXL_ALL_CORES) /* that calls are exclusive does not concern the workers */
+        pool->each = (exl_request_t){.cores = 1, .gpus = config->each.gpus, .gpu_share = config->each.gpu_share};
     pool->resources.gpus = &pool->gpus;
     if (!config->persistent) {
         pool->resources.cores = config->max_cores;
@@ -543,7 +592,8 @@ static int cancel(exl_task_t *task)
         return task->outcome == EXL_OUTCOME_CANCELLED;
     if (exl_pool_foreign(pool))
         return EXL_EFORKED;
-    if (exl_task_state(task) == EXL_TASK_PLACED && (!pool->persistent || !exl__crew_recall(pool, task)))
+    if (exl_task_state(task) == EXL_TASK_PLACED &&
+        !(pool->persistent ? exl__crew_recall(pool, task) : exl__solo_recall(pool, task)))
         return 0;
     switch (exl_task_state(task)) {
     case EXL_TASK_WAITING:
@@ -564,6 +614,30 @@ int exl_task_cancel(exl_task_t *task)
     exl_engine_lock();
     int rc = cancel(task);
     exl_engine_unlock();
+    return rc;
+}
+
+static int terminate(exl_task_t *task)
+{
+    int rc = cancel(task);
+    if (rc != 0)
+        return rc;
+    if (exl_task_done(task))
+        return task->outcome == EXL_OUTCOME_TERMINATED;
+    if (!task->worker) /* an external task, or one that its producer is about to end */
+        return 0;
+    if (task->verdict)
+        return task->verdict == EXL_VERDICT_TERMINATE;
+    return end_running(task, EXL_VERDICT_TERMINATE);
+}
+
+int exl_task_terminate(exl_task_t *task)
+{
+    exl_task_ref(task); /* an answer that is read meanwhile drops that of "pending" */
+    exl_engine_lock();
+    int rc = terminate(task);
+    exl_engine_unlock();
+    exl_task_unref(task);
     return rc;
 }
 

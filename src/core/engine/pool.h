@@ -74,6 +74,11 @@ size_t exl_pool_pids(exl_pool_t *pool, pid_t *pids, size_t capacity);
 /* 1: cancelled, now or before. 0: it has begun or ended. EXL_EFORKED. */
 int exl_task_cancel(exl_task_t *task);
 
+/* Ends a call, also one that has begun: its process and everything that this one started get SIGTERM, and SIGKILL after the
+ * call's grace time. Returns at once. 1: it is cancelled, or ends with EXL_OUTCOME_TERMINATED, now or before. 0: it has
+ * ended, or its time limit is ending it. EXL_EFORKED. */
+int exl_task_terminate(exl_task_t *task);
+
 /* True if the call has begun and has not ended. */
 bool exl_task_running(exl_task_t *task);
 

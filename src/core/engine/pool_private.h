@@ -2,6 +2,7 @@
 #ifndef EXL_ENGINE_POOL_PRIVATE_H
 #define EXL_ENGINE_POOL_PRIVATE_H
 
+#include "engine/deadline.h"
 #include "engine/engine.h"
 #include "engine/pool.h"
 #include "node/worker.h"
@@ -42,10 +43,12 @@ struct exl_pool {
 /* The two ways to run calls. */
 void exl__crew_schedule(exl_pool_t *pool);
 void exl__crew_end(exl_pool_t *pool);
-/* Takes the task back from its worker if it has not begun; true if it is in the queue now. */
+/* Takes the task back from its worker if it has not begun; true if it is in the queue now. If its arguments are being
+ * copied, the caller ends it then. */
 bool exl__crew_recall(exl_pool_t *pool, exl_task_t *task);
 void exl__crew_recall_all(exl_pool_t *pool);
 void exl__solo_schedule(exl_pool_t *pool);
+bool exl__solo_recall(exl_pool_t *pool, exl_task_t *task); /* likewise: while its arguments are being copied */
 void exl__solo_drop_spare(exl_pool_t *pool);
 
 static inline exl_task_t *exl__task_of(exl_list_t *link)
@@ -69,6 +72,9 @@ void exl__pool_fail(exl_task_t *task, exl_blame_t blame, const char *reason);
 
 /* placed or running -> ready. */
 void exl__pool_return(exl_task_t *task);
+
+/* The call begins: its time limit, if it has one, counts from now. */
+int exl__pool_begun(exl_task_t *task);
 
 /* Its worker went while the call ran: start it again, if it may be, or end it. */
 void exl__pool_lost(exl_task_t *task, exl_worker_t *worker);

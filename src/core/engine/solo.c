@@ -4,6 +4,7 @@
 #include "engine/pool_private.h"
 
 #include <errno.h>
+#include <signal.h>
 
 /* Of a call that has no worker. */
 static void give_back(exl_pool_t *pool, exl_task_t *task)
@@ -19,6 +20,14 @@ static void give_back_cores(exl_worker_t *worker)
     exl_resources_give(&pool->resources, worker->request, &worker->holding);
 }
 
+static void forked_cb(exl_worker_t *worker)
+{
+    if (!worker->task || exl__pool_begun(worker->task) == 0)
+        return;
+    worker->reason = "there was no memory for its time limit";
+    exl_worker_kill(worker, SIGKILL);
+}
+
 static void ready_cb(exl_worker_t *worker)
 {
     (void)worker;
@@ -28,7 +37,7 @@ static void finish(exl_worker_t *worker, exl_outcome_t outcome, exl_payload_t *p
 {
     exl_pool_t *pool = worker->owner;
     exl_task_t *task = worker->task;
-    if (!task)
+    if (!task || task->verdict)
         return;
     worker->task = NULL;
     pool->nunborn = 0;
@@ -71,7 +80,7 @@ static void gone_cb(exl_worker_t *worker)
     exl_resources_give_gpus(&pool->resources, worker->request, &worker->holding);
     if (task) {
         worker->task = NULL;
-        if (exl__pool_retries(pool, worker))
+        if (!task->verdict && exl__pool_retries(pool, worker))
             exl__pool_return(task);
         else
             exl__pool_lost(task, worker);
@@ -81,7 +90,7 @@ static void gone_cb(exl_worker_t *worker)
     exl__pool_due(pool);
 }
 
-static const exl_worker_events_t events = {ready_cb, setup_failed_cb, answer_cb, imports_cb, gone_cb};
+static const exl_worker_events_t events = {forked_cb, ready_cb, setup_failed_cb, answer_cb, imports_cb, gone_cb};
 
 static void fail(exl_pool_t *pool, exl_task_t *task, exl_blame_t blame, const char *reason)
 {
@@ -95,6 +104,8 @@ static int hand_over(exl_pool_t *pool, exl_worker_t *worker, exl_task_t *task, b
     int rc = exl__pool_assign(pool, worker, task->item.request, &task->holding);
     if (rc == 0)
         rc = exl_worker_set_up(worker, task->setup);
+    if (rc == 0 && worker->pid)
+        rc = exl__pool_begun(task);
     return rc < 0 ? rc : exl__pool_send(worker, task, 1, report_imports);
 }
 
@@ -186,6 +197,14 @@ static void copied(exl_task_t *task)
     give_back(pool, task);
     exl__pool_finish(task, EXL_OUTCOME_LOST, NULL, failure);
     exl_failure_unref(failure);
+}
+
+bool exl__solo_recall(exl_pool_t *pool, exl_task_t *task)
+{
+    give_back(pool, task);
+    exl__pool_return(task);
+    exl__pool_due(pool);
+    return exl_task_state(task) == EXL_TASK_READY;
 }
 
 static bool may_start(const exl_pool_t *pool)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,6 +40,13 @@ static void closed_cb(uv_handle_t *handle)
     free(worker);
 }
 
+static void drop_log(exl_worker_t *worker)
+{
+    if (worker->log_fd >= 0)
+        (void)close(worker->log_fd);
+    worker->log_fd = -1;
+}
+
 /* The last step: nobody refers to the worker any more. */
 static void close_worker(exl_worker_t *worker)
 {
@@ -51,6 +59,7 @@ static void close_worker(exl_worker_t *worker)
     if (worker->nhandles > 1)
         uv_close((uv_handle_t *)&worker->deaf, closed_cb);
     exl_channel_fini(&worker->channel);
+    drop_log(worker);
     exl_stream_close(worker->stderr_stream);
     worker->stderr_stream = NULL;
     node->changed(node->owner);
@@ -90,6 +99,7 @@ static void dispatch(exl_worker_t *worker, exl_message_t *message)
         break;
     case EXL_FRAME_RESULT:
     case EXL_FRAME_EXCEPTION:
+        drop_log(worker);
         if (message->payload)
             worker->events->answer(worker, message->frame.id, message->frame.type == EXL_FRAME_EXCEPTION,
                                    message->payload);
@@ -100,6 +110,15 @@ static void dispatch(exl_worker_t *worker, exl_message_t *message)
     case EXL_FRAME_IMPORTS:
         if (message->payload)
             worker->events->imports(worker, message->payload);
+        break;
+    case EXL_FRAME_LOG:
+        if (message->frame.nfds != 1)
+            break;
+        drop_log(worker);
+        worker->log_fd = message->fds[0];
+        worker->log_start = message->frame.id;
+        message->fds[0] = -1;
+        message->frame.nfds = 0;
         break;
     default:
         worker->reason = "sent a frame that no worker sends";
@@ -132,6 +151,8 @@ static int drain(exl_worker_t *worker)
 static void deaf_cb(uv_timer_t *timer)
 {
     exl_worker_t *worker = timer->data;
+    if (worker->terminated)
+        return; /* it is being ended, with more time than this */
     if (!worker->reason)
         worker->reason = "closed its channel to the driver";
     exl_worker_kill(worker, SIGKILL);
@@ -143,7 +164,7 @@ static void stop_listening(exl_worker_t *worker, int code)
 {
     exl_node_t *node = exl_zygote_node(worker->zygote);
     (void)uv_poll_stop(&worker->poll);
-    if (worker->exited || worker->nhandles > 1)
+    if (worker->exited || worker->terminated || worker->nhandles > 1)
         return;
     if (code != EXL_ECLOSED) {
         worker->reason = "its channel failed";
@@ -215,7 +236,7 @@ int exl_worker_start(exl_zygote_t *zygote, unsigned kind, const exl_worker_event
     exl_list_init(&worker->zygote_link);
     exl_list_init(&worker->outstanding);
     exl_idmap_init(&worker->functions);
-    worker->channel.fd = -1;
+    worker->channel.fd = worker->log_fd = -1;
     worker->poll.data = worker;
 
     /* channel, stderr, claim: the order in which the zygote expects them */
@@ -283,6 +304,17 @@ void exl_worker_kill(exl_worker_t *worker, int signal)
     exl_zygote_kill(worker->zygote, worker->id, signal);
 }
 
+void exl_worker_terminate(exl_worker_t *worker, uint32_t grace_ms)
+{
+    worker->terminated = true;
+    exl_zygote_terminate(worker->zygote, worker->id, grace_ms);
+}
+
+void exl_worker_read(exl_worker_t *worker)
+{
+    (void)drain(worker); /* the end of the channel is told again */
+}
+
 uint64_t exl_worker_started(const exl_worker_t *worker)
 {
     return exl_claim_started(worker->claim);
@@ -312,16 +344,34 @@ static void describe(const exl_worker_t *worker, char *text, size_t size)
         text[0] = '\0'; /* the wait status says it all */
 }
 
+/* The last of what the present call wrote into its own file. */
+static size_t tail_of_log(const exl_worker_t *worker, char text[EXL_TAIL_SIZE])
+{
+    struct stat file;
+    if (worker->log_fd < 0 || fstat(worker->log_fd, &file) < 0 || (uint64_t)file.st_size <= worker->log_start)
+        return 0;
+    uint64_t size = (uint64_t)file.st_size, start = worker->log_start;
+    if (size - start > EXL_TAIL_SIZE)
+        start = size - EXL_TAIL_SIZE;
+    ssize_t got = pread(worker->log_fd, text, size - start, (off_t)start);
+    return got > 0 ? (size_t)got : 0;
+}
+
+static size_t tail_of(exl_worker_t *worker, char text[EXL_TAIL_SIZE])
+{
+    if (worker->foreign_tail)
+        return (size_t)snprintf(text, EXL_TAIL_SIZE, "%s", worker->foreign_tail);
+    size_t size = tail_of_log(worker, text);
+    uint64_t mark = worker->claim ? atomic_load(&worker->claim->stderr_mark) : 0;
+    return size || !worker->stderr_stream ? size : exl_stream_tail(worker->stderr_stream, mark, text);
+}
+
 exl_failure_t *exl_worker_failure(exl_worker_t *worker)
 {
     char reason[256], tail[EXL_TAIL_SIZE];
-    uint64_t mark = worker->claim ? atomic_load(&worker->claim->stderr_mark) : 0;
-    size_t size =
-        worker->stderr_stream && !worker->foreign_tail ? exl_stream_tail(worker->stderr_stream, mark, tail) : 0;
+    size_t size = tail_of(worker, tail);
     bool lived = worker->pid != 0 && (worker->ready || !(worker->persistent || worker->head));
     describe(worker, reason, sizeof reason);
-    if (worker->foreign_tail)
-        size = (size_t)snprintf(tail, sizeof tail, "%s", worker->foreign_tail);
     return exl_failure_create(!worker->status_known && lived ? EXL_BLAME_NODE
                               : lived                        ? EXL_BLAME_FUNCTION
                                                              : EXL_BLAME_WORKER,
@@ -331,6 +381,8 @@ exl_failure_t *exl_worker_failure(exl_worker_t *worker)
 void exl_worker_forked(exl_worker_t *worker, pid_t pid)
 {
     worker->pid = pid;
+    if (worker->events->forked)
+        worker->events->forked(worker);
 }
 
 void exl_worker_exited(exl_worker_t *worker, const int *wait_status, const char *reason, int code)

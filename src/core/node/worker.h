@@ -20,6 +20,7 @@
 typedef struct exl_worker exl_worker_t;
 
 typedef struct exl_worker_events {
+    void (*forked)(exl_worker_t *worker); /* may be NULL */
     void (*ready)(exl_worker_t *worker);
     void (*setup_failed)(exl_worker_t *worker, exl_payload_t *exception);
     /* `payload` is borrowed. */
@@ -38,8 +39,9 @@ struct exl_worker {
     uint32_t index;       /* executorlib_worker_id */
     pid_t pid;            /* 0 until forked */
     bool persistent, head, ready, ending, failed, exited, status_known, closed;
-    bool unborn;    /* its zygote went before it was forked: nobody's fault here, so it is tried again */
-    bool flush_due; /* frames queued in this round, sent at its end */
+    bool terminated; /* it and what it started have been told to end, and have some time for it */
+    bool unborn;     /* its zygote went before it was forked: nobody's fault here, so it is tried again */
+    bool flush_due;  /* frames queued in this round, sent at its end */
     int wait_status;
     const char *reason;       /* static text, or `told`: why it could not go on, when the wait status does not say */
     char told[160];           /* what it said itself before it ended */
@@ -52,6 +54,8 @@ struct exl_worker {
     bool writable_wanted;
     exl_claim_t *claim;          /* owned; NULL for one process per call */
     exl_stream_t *stderr_stream; /* owned */
+    int log_fd;                  /* owned or -1: the file that takes the present call's stderr */
+    uint64_t log_start;          /* its size as the call began */
     exl_list_t outstanding;      /* tasks, in the order of their numbers */
     uint32_t noutstanding;
     uint32_t noutstanding_bytes;
@@ -88,6 +92,12 @@ void exl_worker_end(exl_worker_t *worker);
 
 /* Kills the worker and everything it started. */
 void exl_worker_kill(exl_worker_t *worker, int signal);
+
+/* The same with SIGTERM, and after the grace time SIGKILL. `gone` comes when nothing of it is left. */
+void exl_worker_terminate(exl_worker_t *worker, uint32_t grace_ms);
+
+/* Takes the answers that have arrived. */
+void exl_worker_read(exl_worker_t *worker);
 
 /* The last number that the worker has begun. */
 uint64_t exl_worker_started(const exl_worker_t *worker);

@@ -414,16 +414,25 @@ int exl_zygote_fork(exl_zygote_t *zygote, exl_worker_t *worker, const int *fds, 
     return rc;
 }
 
-void exl_zygote_kill(exl_zygote_t *zygote, uint64_t worker_id, int signal)
+static void request_end(exl_zygote_t *zygote, exl_frame_t frame)
 {
     /* A template that imports hears nothing. Its workers have no process yet: to end one is to end their wait for it. */
     if (zygote->parent && zygote->state == EXL_ZYGOTE_STARTING) {
-        worker_id = zygote->id;
+        frame.id = zygote->id;
         zygote = zygote->parent;
     }
     if (zygote->state == EXL_ZYGOTE_STARTING || zygote->state == EXL_ZYGOTE_ONLINE)
-        (void)request(zygote, (exl_frame_t){.type = EXL_FRAME_KILL, .id = worker_id, .arg = (uint32_t)signal}, NULL,
-                      NULL, 0);
+        (void)request(zygote, frame, NULL, NULL, 0);
+}
+
+void exl_zygote_kill(exl_zygote_t *zygote, uint64_t worker_id, int signal)
+{
+    request_end(zygote, (exl_frame_t){.type = EXL_FRAME_KILL, .id = worker_id, .arg = (uint32_t)signal});
+}
+
+void exl_zygote_terminate(exl_zygote_t *zygote, uint64_t worker_id, uint32_t grace_ms)
+{
+    request_end(zygote, (exl_frame_t){.type = EXL_FRAME_TERMINATE, .id = worker_id, .arg = grace_ms});
 }
 
 void exl_zygotes_abandon(exl_list_t *zygotes)

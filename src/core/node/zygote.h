@@ -42,6 +42,7 @@ void exl_zygote_start(exl_zygote_t *zygote);
 int exl_zygote_fork(exl_zygote_t *zygote, struct exl_worker *worker, const int *fds, unsigned nfds, uint32_t arg,
                     exl_error_t *err);
 void exl_zygote_kill(exl_zygote_t *zygote, uint64_t worker_id, int signal);
+void exl_zygote_terminate(exl_zygote_t *zygote, uint64_t worker_id, uint32_t grace_ms);
 
 /* In a child made by fork(): closes the descriptors of these zygotes and of their workers. */
 void exl_zygotes_abandon(exl_list_t *zygotes);

@@ -2,6 +2,7 @@
 #include "node/zygote_server.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -12,25 +13,36 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/idmap.h"
+#include "base/list.h"
 #include "node/descendants.h"
 
 struct child {
+    exl_list_t link; /* in `terminated`, or empty */
     uint64_t id;
     pid_t pid;
+    int wait_status;
+    bool exited;         /* waited for, but not reported as long as something it left behind has time to end */
+    bool killed;         /* its grace time is over */
+    int64_t deadline_ns; /* terminated: when it is killed; once killed, when to wait no longer for its death */
+    unsigned norphans;
 };
 
 struct server {
     exl_channel_t control;
     int signal_fd, driver_fd;
     pid_t driver;
-    exl_idmap_t by_id, by_pid; /* of struct child, owned by by_pid */
+    exl_idmap_t by_id, by_pid; /* of struct child, owned by by_id; by_pid has those that have not been waited for */
+    exl_list_t terminated;     /* children that were told to end: they and theirs have until their deadline */
+    exl_idmap_t orphans;       /* pid -> the terminated child that left it behind */
     const exl_fork_hooks_t *hooks;
     bool preloaded;
 };
 
-enum { FORK_FDS = 2, MAX_ORPHANS = 1024 };
+/* DEATH_MS: what got SIGKILL is dead by then, or waits for a device that does not answer. */
+enum { FORK_FDS = 2, MAX_ORPHANS = 1024, DEATH_MS = 500 };
 
 static void report(struct server *server, uint8_t type, uint64_t id, uint32_t arg)
 {
@@ -41,10 +53,11 @@ static void report(struct server *server, uint8_t type, uint64_t id, uint32_t ar
 
 static struct child *child_add(struct server *server, uint64_t id, pid_t pid)
 {
-    struct child *child = malloc(sizeof *child);
+    struct child *child = calloc(1, sizeof *child);
     if (!child)
         return NULL;
-    *child = (struct child){id, pid};
+    *child = (struct child){.id = id, .pid = pid};
+    exl_list_init(&child->link);
     if (exl_idmap_put(&server->by_id, id, child) < 0 || exl_idmap_put(&server->by_pid, (uint64_t)pid, child) < 0) {
         (void)exl_idmap_remove(&server->by_id, id);
         free(child);
@@ -53,40 +66,161 @@ static struct child *child_add(struct server *server, uint64_t id, pid_t pid)
     return child;
 }
 
-/* Children that no fork of ours made are what a dead worker left behind: while it lived, it was their subreaper. */
-static void kill_orphans(struct server *server)
+/* Reports its exit and forgets it, with what is left of what it left behind. */
+static void bury(struct server *server, struct child *child)
+{
+    report(server, EXL_FRAME_EXITED, child->id, (uint32_t)child->wait_status);
+    (void)exl_idmap_remove(&server->by_id, child->id);
+    exl_list_remove(&child->link);
+    free(child);
+}
+
+static void kill_with_descendants(pid_t pid, int signal)
+{
+    exl_descendants_signal(pid, signal);
+    (void)kill(pid, signal);
+}
+
+/* Of several children that ended at once, the one in whose session the orphan is. */
+static struct child *child_of_session(const struct server *server, pid_t orphan)
+{
+    pid_t session = getsid(orphan);
+    EXL_LIST_FOREACH(&server->terminated, link)
+    {
+        struct child *child = EXL_CONTAINER(link, struct child, link);
+        if (child->exited && child->pid == session)
+            return child;
+    }
+    return NULL;
+}
+
+/* Children that no fork of ours made are what a dead worker left behind: while it lived, it was their subreaper. They are
+ * killed, unless a terminated child left them that still has time. `heir` is the one that has ended; where `several` have,
+ * those that cannot be told apart are killed too. */
+static void adopt_orphans(struct server *server, struct child *heir, bool several)
 {
     pid_t pids[MAX_ORPHANS];
     ssize_t count = exl_children_of(getpid(), pids, MAX_ORPHANS);
-    for (ssize_t i = 0; i < count && i < MAX_ORPHANS; i++)
-        if (!exl_idmap_get(&server->by_pid, (uint64_t)pids[i])) {
-            exl_descendants_signal(pids[i], SIGKILL);
-            (void)kill(pids[i], SIGKILL);
-        }
+    for (ssize_t i = 0; i < count && i < MAX_ORPHANS; i++) {
+        uint64_t pid = (uint64_t)pids[i];
+        if (exl_idmap_get(&server->by_pid, pid) || exl_idmap_get(&server->orphans, pid))
+            continue;
+        struct child *owner = several ? child_of_session(server, pids[i]) : heir;
+        bool doomed = !owner;
+        owner = owner ? owner : heir;
+        bool kept = owner && owner->deadline_ns && exl_idmap_put(&server->orphans, pid, owner) == 0;
+        if (kept)
+            owner->norphans++;
+        if (!kept || doomed || owner->killed)
+            kill_with_descendants(pids[i], SIGKILL);
+    }
+}
+
+/* The child to which the process belonged that has just been waited for. NULL: one that died together with the child or
+ * the orphan that had started it, and so was never known. */
+static struct child *note_death(struct server *server, pid_t pid, int wait_status, exl_list_t *gone)
+{
+    struct child *child = exl_idmap_remove(&server->by_pid, (uint64_t)pid);
+    if (!child) {
+        child = exl_idmap_remove(&server->orphans, (uint64_t)pid);
+        if (child)
+            child->norphans--;
+        return child;
+    }
+    child->exited = true;
+    child->wait_status = wait_status;
+    if (exl_list_empty(&child->link))
+        exl_list_push_back(gone, &child->link);
+    return child;
 }
 
 static void reap(struct server *server)
 {
+    exl_list_t gone;
+    struct child *heir = NULL;
+    bool several = false;
     int status;
+    exl_list_init(&gone);
     for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
-        struct child *child = exl_idmap_remove(&server->by_pid, (uint64_t)pid);
-        kill_orphans(server);
-        if (!child)
-            continue;
-        report(server, EXL_FRAME_EXITED, child->id, (uint32_t)status);
-        (void)exl_idmap_remove(&server->by_id, child->id);
-        free(child);
+        struct child *owner = note_death(server, pid, status, &gone);
+        several |= owner && heir && owner != heir;
+        if (owner && (!heir || owner->deadline_ns))
+            heir = owner;
+    }
+    adopt_orphans(server, heir, several);
+    EXL_LIST_FOREACH_SAFE(&gone, link)
+    bury(server, EXL_CONTAINER(link, struct child, link));
+    EXL_LIST_FOREACH_SAFE(&server->terminated, link)
+    {
+        struct child *child = EXL_CONTAINER(link, struct child, link);
+        if (child->exited && child->norphans == 0)
+            bury(server, child);
     }
 }
 
-static void kill_everything(struct server *server)
+/* ---- ending a worker with everything that it started ---- */
+
+static void forget_orphans(struct server *server, const struct child *child)
+{
+    for (size_t i = 0; child->norphans && i < server->orphans.capacity;) {
+        /* Removing moves others into the slot. */
+        if (server->orphans.slots[i].value == child)
+            (void)exl_idmap_remove(&server->orphans, server->orphans.slots[i].id);
+        else
+            i++;
+    }
+}
+
+static void kill_now(struct server *server, struct child *child)
+{
+    child->killed = true;
+    child->deadline_ns = exl_clock_ns() + DEATH_MS * EXL_NS_PER_MS;
+    if (!child->exited)
+        kill_with_descendants(child->pid, SIGKILL);
+    for (size_t i = 0; i < server->orphans.capacity; i++)
+        if (server->orphans.slots[i].value == child)
+            kill_with_descendants((pid_t)server->orphans.slots[i].id, SIGKILL);
+}
+
+static void terminate(struct server *server, struct child *child, uint32_t grace_ms)
+{
+    if (!exl_list_empty(&child->link))
+        return;
+    exl_list_push_back(&server->terminated, &child->link);
+    child->deadline_ns = exl_clock_ns() + (int64_t)grace_ms * EXL_NS_PER_MS;
+    kill_with_descendants(child->pid, SIGTERM);
+}
+
+/* Kills those whose time is over. Returns how long poll() may wait for the next one, in ms; -1: for ever. */
+static int kill_overdue(struct server *server)
+{
+    int64_t now_ns = exl_clock_ns(), next_ns = INT64_MAX;
+    EXL_LIST_FOREACH_SAFE(&server->terminated, link)
+    {
+        struct child *child = EXL_CONTAINER(link, struct child, link);
+        if (child->deadline_ns <= now_ns && !child->killed) {
+            kill_now(server, child);
+        } else if (child->deadline_ns <= now_ns && child->exited) {
+            forget_orphans(server, child);
+            bury(server, child);
+            continue;
+        } else if (child->deadline_ns <= now_ns) {
+            continue; /* nothing can be done but wait for its exit */
+        }
+        if (child->deadline_ns < next_ns)
+            next_ns = child->deadline_ns;
+    }
+    int64_t wait_ms = (next_ns - now_ns) / EXL_NS_PER_MS + 1;
+    return next_ns == INT64_MAX ? -1 : wait_ms < INT_MAX ? (int)wait_ms : INT_MAX;
+}
+
+static void kill_everything(void)
 {
     for (;;) {
         exl_descendants_signal(getpid(), SIGKILL);
         pid_t pid = waitpid(-1, NULL, 0);
         if (pid < 0 && errno == ECHILD)
             break;
-        free(pid > 0 ? exl_idmap_remove(&server->by_pid, (uint64_t)pid) : NULL);
     }
 }
 
@@ -99,8 +233,10 @@ static void preload(struct server *server)
 
 static void server_fini(struct server *server)
 {
-    for (size_t i = 0; i < server->by_pid.capacity; i++)
-        free(server->by_pid.slots[i].value);
+    for (size_t i = 0; i < server->by_id.capacity; i++)
+        free(server->by_id.slots[i].value);
+    exl_list_init(&server->terminated);
+    exl_idmap_fini(&server->orphans);
     exl_idmap_fini(&server->by_pid);
     exl_idmap_fini(&server->by_id);
     exl_channel_fini(&server->control);
@@ -179,13 +315,16 @@ static void kill_tree(struct server *server, uint64_t id, int signal)
     struct child *child = exl_idmap_get(&server->by_id, id);
     if (!child)
         return;
-    exl_descendants_signal(child->pid, signal);
-    (void)kill(child->pid, signal);
+    if (!exl_list_empty(&child->link) && signal == SIGKILL)
+        kill_now(server, child); /* its grace time is cut short */
+    else if (!child->exited)
+        kill_with_descendants(child->pid, signal);
 }
 
 /* Returns true in a forked child. */
 static bool handle(struct server *server, exl_message_t *request, exl_role_t *role)
 {
+    struct child *child;
     switch (request->frame.type) {
     case EXL_FRAME_FORK:
         if (request->frame.nfds < FORK_FDS)
@@ -199,6 +338,11 @@ static bool handle(struct server *server, exl_message_t *request, exl_role_t *ro
         return fork_child(server, request, role);
     case EXL_FRAME_KILL:
         kill_tree(server, request->frame.id, (int)request->frame.arg);
+        break;
+    case EXL_FRAME_TERMINATE:
+        child = exl_idmap_get(&server->by_id, request->frame.id);
+        if (child)
+            terminate(server, child, request->frame.arg);
         break;
     default:
         break;
@@ -233,7 +377,7 @@ static int serve(struct server *server, exl_role_t *role)
         struct pollfd fds[] = {{.fd = server->control.fd, .events = POLLIN},
                                {.fd = server->signal_fd, .events = POLLIN},
                                {.fd = server->driver_fd, .events = POLLIN}};
-        if (poll(fds, 3, -1) < 0)
+        if (poll(fds, 3, kill_overdue(server)) < 0)
             continue;
         if (fds[2].revents)
             return EXL_ECLOSED;
@@ -258,6 +402,8 @@ static int server_init(struct server *server, const exl_channel_t *control, pid_
     *server = (struct server){.control = *control, .driver = driver, .hooks = hooks};
     exl_idmap_init(&server->by_id);
     exl_idmap_init(&server->by_pid);
+    exl_idmap_init(&server->orphans);
+    exl_list_init(&server->terminated);
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     block_sigchld(SIG_BLOCK);
     (void)sigemptyset(&set);
@@ -280,7 +426,7 @@ int exl_zygote_serve(exl_channel_t *control, pid_t driver, const exl_fork_hooks_
         if (rc == 1)
             return 0;
     }
-    kill_everything(&server);
+    kill_everything();
     server_fini(&server);
     *ret_role = (exl_role_t){.kind = EXL_ROLE_ENDED, .channel_fd = -1, .claim_fd = -1};
     return rc == EXL_ECLOSED ? 0 : rc;

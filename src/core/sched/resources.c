@@ -9,6 +9,8 @@ static bool has_cores(const exl_resources_t *resources, exl_request_t request)
 {
     if (resources->calls && resources->calls_used >= resources->calls)
         return false;
+    if (request.cores == EXL_ALL_CORES ? resources->calls_used > 0 : resources->cores_used == EXL_ALL_CORES)
+        return false;
     if (!resources->cores || resources->cores_used == 0)
         return true;
     return resources->cores_used < resources->cores && request.cores <= resources->cores - resources->cores_used;
@@ -38,7 +40,8 @@ static void take_cpus(exl_resources_t *resources, uint32_t count, exl_holding_t 
 
 int exl_resources_take(exl_resources_t *resources, exl_request_t request, exl_holding_t *ret_holding)
 {
-    bool gpus = resources->gpus && request.gpus, pin = resources->pins && request.pin;
+    bool gpus = resources->gpus && request.gpus;
+    bool pin = resources->pins && request.pin && request.cores <= resources->pins->count;
     exl_holding_t holding = {.gpus = gpus ? malloc(request.gpus * sizeof *holding.gpus) : NULL,
                              .cpus = pin ? malloc(request.cores * sizeof *holding.cpus) : NULL};
     assert(exl_resources_fits(resources, request) && (ret_holding || !(gpus || pin)));

@@ -8,6 +8,9 @@
 #include "sched/gpus.h"
 #include "sched/pins.h"
 
+/* A call that asks for so many runs alone, whatever the limits are. */
+#define EXL_ALL_CORES UINT32_MAX
+
 /* A call's request. Threads are in `cores` already: cores = ranks x threads per rank. */
 typedef struct exl_request {
     uint32_t cores;

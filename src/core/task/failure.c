@@ -16,6 +16,8 @@ const char *exl_blame_to_string(exl_blame_t blame)
         return "node";
     case EXL_BLAME_ENGINE:
         return "engine";
+    case EXL_BLAME_LIMIT:
+        return "limit";
     }
     return "unknown";
 }

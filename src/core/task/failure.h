@@ -11,7 +11,8 @@ typedef enum exl_blame {
     EXL_BLAME_FUNCTION, /* it killed its process */
     EXL_BLAME_WORKER,   /* the process never got as far as running calls */
     EXL_BLAME_NODE,     /* the zygote went, and its workers with it */
-    EXL_BLAME_ENGINE    /* memory or descriptors ran out on our side */
+    EXL_BLAME_ENGINE,   /* memory or descriptors ran out on our side */
+    EXL_BLAME_LIMIT     /* it ran longer than it may, and was ended */
 } exl_blame_t;
 
 typedef struct exl_failure {
@@ -20,6 +21,7 @@ typedef struct exl_failure {
     pid_t pid; /* 0: there was no process */
     bool status_known;
     int wait_status;   /* as from waitpid */
+    uint32_t limit_ms; /* of EXL_BLAME_LIMIT: how long it may run */
     uint32_t restarts; /* how often the call had been started again before */
     char *reason;      /* owned; one line */
     char *stderr_tail; /* owned; "" if nothing was written */

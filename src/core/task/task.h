@@ -45,6 +45,13 @@ typedef enum exl_outcome {
     EXL_OUTCOME_TERMINATED
 } exl_outcome_t;
 
+/* Why a call that runs is being ended from outside: its answer, should one come, counts for nothing. */
+typedef enum exl_verdict {
+    EXL_VERDICT_NONE,
+    EXL_VERDICT_LIMIT,    /* its time is up */
+    EXL_VERDICT_TERMINATE /* the user's program asked for it */
+} exl_verdict_t;
+
 typedef struct exl_task exl_task_t;
 typedef struct exl_edge exl_edge_t; /* task/graph.h */
 
@@ -59,6 +66,7 @@ struct exl_task {
     _Atomic uint32_t refs;
     _Atomic uint8_t state;
     uint8_t outcome;
+    uint8_t verdict;          /* exl_verdict_t */
     bool cloudpickled;        /* the worker will need cloudpickle */
     bool observed;            /* goes through the delivery queue, see engine/wait.h */
     struct exl_pool *pool;    /* borrowed; NULL once done */
@@ -77,6 +85,7 @@ struct exl_task {
     uint32_t ranks;                 /* MPI ranks that run the call; 0 or 1: none */
     uint32_t run_time_ms, grace_ms; /* time limit from its start, or 0; from SIGTERM to SIGKILL when it is ended */
     exl_holding_t holding;          /* one process per call: from its place in the queue to its worker */
+    struct exl_deadline *deadline;  /* owned; runs while a call with a time limit does */
     struct exl_worker *worker;      /* borrowed; while placed or running */
     uint64_t number;                /* on that worker */
     exl_payload_t *result;          /* owned; of RESULT and EXCEPTION */

@@ -51,12 +51,14 @@ enum exl_frame_type {
     EXL_FRAME_EXCEPTION,    /* id: sequence number; payload: what it raised */
     EXL_FRAME_REASON,       /* payload: text: why it is about to end; what its exit status does not say */
     EXL_FRAME_IMPORTS,      /* payload: modules that the call imported and a template may import before it */
+    EXL_FRAME_LOG, /* the call's stderr goes to a file; descriptor: the file, id: its size as the call begins */
     /* MPI rank to the head of its group */
     EXL_FRAME_HELLO, /* payload: the secret */
     /* engine to zygote */
     EXL_FRAME_FORK, /* id: worker, arg: see zygote_server.h; descriptors: channel, stderr and, for persistent workers, claim page */
-    EXL_FRAME_TEMPLATE, /* id: template; descriptor: its control channel; payload: setup and modules */
-    EXL_FRAME_KILL,     /* id: worker, arg: signal for it and everything it started */
+    EXL_FRAME_TEMPLATE,  /* id: template; descriptor: its control channel; payload: setup and modules */
+    EXL_FRAME_KILL,      /* id: worker, arg: signal for it and everything it started */
+    EXL_FRAME_TERMINATE, /* id: worker, arg: ms from SIGTERM to SIGKILL, for it and everything it started */
     /* zygote to engine */
     EXL_FRAME_ONLINE,     /* the zygote can fork */
     EXL_FRAME_FORKED,     /* id: worker, arg: pid */

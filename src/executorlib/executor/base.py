@@ -80,6 +80,7 @@ class BaseExecutor(Executor):
 
         Returns:
             Future: holds what the function returns or raises. An exception has the worker's traceback as its cause.
+                Beside the standard library's methods it has `terminate()`, which ends also a call that runs.
 
         Raises:
             RuntimeError: after shutdown.

@@ -49,13 +49,20 @@ class SingleNodeExecutor(PoolExecutor):
             - error_log_file (path): file to which function, arguments and traceback of failed calls are appended;
               relative to `cwd`.
             - priority (int): among calls that wait, those of higher priority start first; 0 by default.
+            - run_time_max (int | float): seconds that a call may run, counted from its start; no limit by default. Then
+              it is ended with every process that it has started: SIGTERM, and SIGKILL after `terminate_grace`. Its
+              future raises RunTimeExceededError, a TimeoutError. With `map(chunksize=…)` the limit is that of a chunk.
+            - terminate_grace (int | float): seconds from SIGTERM to SIGKILL when a call is ended, by its time limit or
+              by `future.terminate()`; 0.3 by default.
+            - stdout_file, stderr_file (path): files to which what the call and its children write to stdout and stderr
+              is appended, instead of going where the program's own goes; relative to `cwd`. May be the same.
+            - exclusive (bool): whether a call runs alone, with all cores of the executor; False by default.
             - pin (bool): True to bind the call's process, or each of its ranks, to processors of its own out of those
               this program may use, as many as it has threads; False by default. A call for which too few are left runs
               anywhere.
             - num_nodes (int): 1.
             - openmpi_oversubscribe (bool): whether there may be more ranks than cores, False by default.
-            - exclusive (bool): False; not available otherwise in this release.
-            - run_time_max (int), cache_key (str), cache_directory (path): not available in this release.
+            - cache_key (str), cache_directory (path): not available in this release.
         hostname_localhost (bool | None): has no effect: nothing on one node is reached by a host name.
         block_allocation (bool): whether workers stay and serve one call after the other; False by default.
         init_function (Callable | None): called once in each worker of a block allocation. It returns a dictionary
