@@ -18,6 +18,15 @@ class ProbeError(Exception):
     """A probe that failed, hung or ended; the message says which."""
 
 
+def _environment():
+    """That of this process, with the benchmarks to be found, and without PYTHONDONTWRITEBYTECODE: a user's interpreter
+    keeps the bytecode of a module, which each measured process would otherwise compile anew."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    environment = os.environ | {"PYTHONPATH": path}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
+
+
 class Probe:
     """One measurement of one peer in a fresh process.
 
@@ -45,7 +54,6 @@ class Probe:
         self._buffer = b""
         log.write(f"--- {measurement} {peer}\n")
         log.flush()
-        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         self._process = subprocess.Popen(
             [python, "-m", "benchmarks.probe", measurement, peer, "quick" if quick else "full"],
             stdin=subprocess.PIPE,
@@ -53,7 +61,7 @@ class Probe:
             stderr=log,
             bufsize=0,
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": path},
+            env=_environment(),
             start_new_session=True,
         )
 

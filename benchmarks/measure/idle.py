@@ -20,6 +20,7 @@ METRICS = {
 ROUNDS = (1, 1)
 TIMEOUT_S = 60
 ALONE = True
+_WINDOW_S = 5.0  # also when quick: the bar is about five seconds
 _TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
 
 
@@ -38,7 +39,7 @@ def _activity(pids):
     return switches, ticks * _TICK_MS
 
 
-def _wakeups(pids, window):
+def _wakeups(pids):
     """System calls that return while strace watches, or None where it cannot.
 
     Attaching interrupts what sleeps in epoll_wait, so each call carries its time and the first half second does
@@ -50,31 +51,42 @@ def _wakeups(pids, window):
         targets = [option for pid in pids for option in ("-p", str(pid))]
         start = time.time()
         subprocess.run(
-            ["timeout", "-s", "INT", str(window + 2 * settle), "strace", "-f", "-qq", "-ttt", "-o", log.name, *targets],
+            [
+                "timeout",
+                "-s",
+                "INT",
+                str(_WINDOW_S + 2 * settle),
+                "strace",
+                "-f",
+                "-qq",
+                "-ttt",
+                "-o",
+                log.name,
+                *targets,
+            ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        if time.time() - start < window:
+        if time.time() - start < _WINDOW_S:
             return None  # not allowed to attach
         count = 0
         for line in log:
             fields = line.split(maxsplit=2)
-            if len(fields) == 3 and start + settle <= float(fields[1]) < start + settle + window:
+            if len(fields) == 3 and start + settle <= float(fields[1]) < start + settle + _WINDOW_S:
                 count += "<unfinished" not in line and not fields[2].startswith(("---", "+++"))
         return count
 
 
 def measure(peer, quick):
-    window = 1.0 if quick else 5.0
     with peer.persistent() as executor:
         peer.collect([executor.submit(work.noop) for _ in range(50)])
-        time.sleep(window / 2)  # to settle
+        time.sleep(0.5 if quick else 2.5)  # to settle
         pids = memory.descendants(os.getpid())
         switches, cpu = _activity(pids)
-        time.sleep(window)
+        time.sleep(_WINDOW_S)
         later_switches, later_cpu = _activity(pids)
-        sample = {"switches": later_switches - switches, "cpu_ms": later_cpu - cpu, "window_s": window}
-        wakeups = _wakeups(pids, window)
+        sample = {"switches": later_switches - switches, "cpu_ms": later_cpu - cpu, "window_s": _WINDOW_S}
+        wakeups = _wakeups(pids)
         if wakeups is not None:
             sample["wakeups"] = wakeups
         yield sample

@@ -9,13 +9,15 @@ import time
 
 import functions
 import pytest
-from support import AT_ONCE, SOON
+from support import AT_ONCE, SOON, TIME_FACTOR
 
 from executorlib import SingleNodeExecutor, split_future
 from executorlib.api import CallTerminatedError, ResourceError, RunTimeExceededError
 
 SHORT = {"run_time_max": 0.2}
 LONG = {"run_time_max": 600}
+# Enough for a process to start and to say so, also on a busy machine.
+ROOMY = {"run_time_max": 1.0 * TIME_FACTOR}
 
 
 @pytest.fixture(params=[False, True], ids=["per_call", "block"])
@@ -68,8 +70,9 @@ def test_waiting_for_a_worker_does_not_count(make, gate):
     exe = make(max_workers=1)
     held = gate.submit(exe)
     gate.arrival()
-    waiting = [exe.submit(functions.identity, n, resource_dict=SHORT) for n in range(5)]
-    check_too_long(make().submit(signal.pause, resource_dict={"run_time_max": 0.3}).exception(timeout=SOON), 0.3)
+    waiting = [exe.submit(functions.identity, n, resource_dict=ROOMY) for n in range(5)]
+    longer = 1.2 * ROOMY["run_time_max"]
+    check_too_long(make().submit(signal.pause, resource_dict={"run_time_max": longer}).exception(timeout=SOON), longer)
     gate.open()
     assert [future.result(timeout=SOON) for future in waiting] == list(range(5))
     assert held.result(timeout=SOON) is None
@@ -114,7 +117,7 @@ def test_an_ended_call_is_not_restarted(tmp_path, make_gate, end):
         signal.pause()
 
     with SingleNodeExecutor(max_workers=1, block_allocation=True, restart_limit=3) as exe:
-        future = exe.submit(call, gate.folder, log, resource_dict=SHORT if end == "limit" else None)
+        future = exe.submit(call, gate.folder, log, resource_dict=ROOMY if end == "limit" else None)
         gate.arrival()
         assert end == "limit" or future.terminate()
         assert isinstance(future.exception(timeout=SOON), (RunTimeExceededError, CallTerminatedError))
@@ -177,12 +180,12 @@ def test_terminating_a_call_that_has_ended(exe):
 def test_terminating_a_call_whose_time_is_up(exe, gate):
     """The limit came first, and is what the future tells."""
     future = exe.submit(functions.leave_child_that_tidies_up, gate.folder, os.devnull,
-                        resource_dict={**SHORT, "terminate_grace": 60})  # fmt: skip
+                        resource_dict={**ROOMY, "terminate_grace": 60})  # fmt: skip
     _, child = gate.arrival()
     assert gate.arrival() == [child]
     assert future.terminate() is False
     gate.open()
-    check_too_long(future.exception(timeout=SOON), 0.2)
+    check_too_long(future.exception(timeout=SOON), ROOMY["run_time_max"])
 
 
 def test_terminating_a_future_without_a_call():

@@ -6,7 +6,8 @@
 
 #include "pool_support.h"
 
-enum { SHORT_MS = 50, LONG_MS = 600000, GRACE_MS = 20 };
+/* ROOMY: enough for a process to start and to say so. */
+enum { SHORT_MS = 50, ROOMY_MS = 500, LONG_MS = 600000, GRACE_MS = 20 };
 
 static exl_pool_t *pool_in(void **state, uint32_t max_workers)
 {
@@ -41,12 +42,12 @@ static void expect_limit(exl_task_t *task, uint32_t ms)
 static void a_call_that_runs_too_long_is_ended(void **state)
 {
     exl_pool_t *pool = pool_in(state, 1);
-    exl_task_t *limited = submit_limited(pool, "stderr oh; pause", SHORT_MS);
+    exl_task_t *limited = submit_limited(pool, "stderr oh; pause", ROOMY_MS);
     exl_task_t *next = submit(pool, "text");
     const exl_failure_t *failure = await_failure(limited);
     assert_string_equal(failure->stderr_tail, "oh");
     assert_int_equal(failure->wait_status, SIGTERM);
-    expect_limit(limited, SHORT_MS);
+    expect_limit(limited, ROOMY_MS);
     expect_result(next, "text");
     finish(pool);
 }
@@ -57,11 +58,11 @@ static void one_that_resists_is_killed_with_its_daemon(void **state)
     char text[64];
     (void)snprintf(text, sizeof text, "deaf; daemon %d; pause", gate.in);
     exl_pool_t *pool = pool_in(state, 1);
-    exl_task_t *limited = submit_limited(pool, text, SHORT_MS);
+    exl_task_t *limited = submit_limited(pool, text, ROOMY_MS);
     pid_t daemon = gate_pid(&gate);
     assert_int_equal(await_failure(limited)->wait_status, SIGKILL);
     assert_false(exl_test_process_lives(daemon));
-    expect_limit(limited, SHORT_MS);
+    expect_limit(limited, ROOMY_MS);
     finish(pool);
     gate_close(&gate);
 }
@@ -84,8 +85,8 @@ static void the_time_in_the_queue_does_not_count(void **state)
     gate_t gate = gate_open();
     exl_pool_t *pool = pool_in(state, 1), *other = pool_in(state, 1);
     exl_task_t *held = submit(pool, "wait %d; pid", gate.out);
-    exl_task_t *limited = submit_limited(pool, "text", SHORT_MS);
-    expect_limit(submit_limited(other, "pause", 2 * SHORT_MS), 2 * SHORT_MS);
+    exl_task_t *limited = submit_limited(pool, "text", ROOMY_MS);
+    expect_limit(submit_limited(other, "pause", ROOMY_MS + SHORT_MS), ROOMY_MS + SHORT_MS);
     assert_false(exl_task_done(limited));
     gate_pass(&gate, 1);
     assert_true(number_from(held) > 0);
@@ -190,13 +191,13 @@ static void the_limit_comes_first(void **state)
     char text[64];
     (void)snprintf(text, sizeof text, "heir %d; pause", gate.in);
     exl_pool_t *pool = pool_in(state, 1);
-    exl_task_t *limited = stub_submit(pool, (stub_call_t){.text = text, .run_time_ms = SHORT_MS, .grace_ms = LONG_MS});
+    exl_task_t *limited = stub_submit(pool, (stub_call_t){.text = text, .run_time_ms = ROOMY_MS, .grace_ms = LONG_MS});
     pid_t heir = gate_pid(&gate);
     gate_expect(&gate, "TERM"); /* it has until its grace time is over */
     assert_false(exl_task_done(limited));
     assert_int_equal(exl_task_terminate(limited), 0);
     assert_int_equal(kill(heir, SIGKILL), 0);
-    expect_limit(limited, SHORT_MS);
+    expect_limit(limited, ROOMY_MS);
     finish(pool);
     gate_close(&gate);
 }

@@ -6,7 +6,7 @@ import time
 
 import functions
 import pytest
-from support import AT_ONCE, SOON, Driver, alive_after, children, kill_quietly
+from support import AT_ONCE, SOON, TIME_FACTOR, Driver, alive_after, children, kill_quietly
 
 from executorlib.api import CallTerminatedError, ExecutorlibSocketError, RunTimeExceededError
 
@@ -36,7 +36,7 @@ def test_the_grace_time_is_the_users(exe, gate, grace):
 
 @pytest.mark.parametrize("end", ["limit", "terminate"])
 def test_children_and_daemons_end_with_the_call(exe, gate, end):
-    limits = {"terminate_grace": 60, **({"run_time_max": 0.3} if end == "limit" else {})}
+    limits = {"terminate_grace": 60, **({"run_time_max": 1.0 * TIME_FACTOR} if end == "limit" else {})}
     future = exe.submit(functions.start_family, gate.folder, resource_dict=limits)
     family = gate.arrival()
     assert end == "limit" or future.terminate()

@@ -143,8 +143,8 @@ def test_request():
 
 def test_times_are_milliseconds():
     request = Request({"run_time_max": 0.0001, "terminate_grace": 0})
-    assert request.needs[5:] == (1, 0) and request.limited
-    assert Request({"run_time_max": 3, "terminate_grace": 1.5}).needs[5:] == (3000, 1500)
+    assert request.needs[5:7] == (1, 0) and request.limited
+    assert Request({"run_time_max": 3, "terminate_grace": 1.5}).needs[5:7] == (3000, 1500)
 
 
 @pytest.mark.parametrize("key", ["run_time_max", "terminate_grace"])
