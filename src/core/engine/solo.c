@@ -20,7 +20,8 @@ static void give_back_cores(exl_worker_t *worker)
     exl_resources_give(&pool->resources, worker->request, &worker->holding);
 }
 
-static void forked_cb(exl_worker_t *worker)
+/* The call's time runs: from the fork of its process, and of MPI ranks from when all of them are there. */
+static void begun(exl_worker_t *worker)
 {
     if (!worker->task || exl__pool_begun(worker->task) == 0)
         return;
@@ -28,9 +29,16 @@ static void forked_cb(exl_worker_t *worker)
     exl_worker_kill(worker, SIGKILL);
 }
 
+static void forked_cb(exl_worker_t *worker)
+{
+    if (!worker->head)
+        begun(worker);
+}
+
 static void ready_cb(exl_worker_t *worker)
 {
-    (void)worker;
+    if (worker->head)
+        begun(worker);
 }
 
 static void finish(exl_worker_t *worker, exl_outcome_t outcome, exl_payload_t *payload)
@@ -104,7 +112,7 @@ static int hand_over(exl_pool_t *pool, exl_worker_t *worker, exl_task_t *task, b
     int rc = exl__pool_assign(pool, worker, task->item.request, &task->holding);
     if (rc == 0)
         rc = exl_worker_set_up(worker, task->setup);
-    if (rc == 0 && worker->pid)
+    if (rc == 0 && worker->pid && !worker->head)
         rc = exl__pool_begun(task);
     return rc < 0 ? rc : exl__pool_send(worker, task, 1, report_imports);
 }

@@ -1,6 +1,7 @@
 /* rank_group.c: see rank_group.h. */
 #include "node/rank_group.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -21,14 +22,11 @@
 #include "launch/spawn.h"
 #include "node/descendants.h"
 
-enum {
-    SECRET_BYTES = 32,
-    START_LIMIT_S = 300,
-    NEWS_GRACE_MS = 300,
-    END_LIMIT_MS = 5000,
-    MAX_SEGMENTS = 4,
-    SEGMENT_NAME = 64
-};
+enum { SECRET_BYTES = 32, START_LIMIT_S = 300, NEWS_GRACE_MS = 300, END_LIMIT_MS = 5000, SEGMENT_NAME = 128 };
+
+#define PREFIX "executorlib-"
+#define SEGMENTS "segments"
+#define MPICH_SEGMENT "/dev/shm/mpich_shm_"
 
 struct rank {
     exl_channel_t channel;
@@ -44,8 +42,6 @@ struct exl_rank_group {
     char directory[64], address[64 + 64 + 2 * SECRET_BYTES];
     char session[128], segments[128]; /* variables that tell Open MPI where to keep its files */
     char **environment;               /* owned; the strings are not */
-    char segment_names[MAX_SEGMENTS][SEGMENT_NAME];
-    unsigned nsegments;
     uint8_t secret[SECRET_BYTES];
     int listener, signal_fd;
     pid_t launcher;  /* 0: not started, or waited for */
@@ -86,43 +82,77 @@ static int remove_entry(const char *path, const struct stat *status, int type, s
     return 0;
 }
 
-static void remove_directory(exl_rank_group_t *group)
+static void remove_directory(const char *directory)
 {
     enum { OPEN_DIRECTORIES = 16 };
-    if (group->directory[0])
-        (void)nftw(group->directory, remove_entry, OPEN_DIRECTORIES, FTW_DEPTH | FTW_PHYS);
+    if (directory[0])
+        (void)nftw(directory, remove_entry, OPEN_DIRECTORIES, FTW_DEPTH | FTW_PHYS);
 }
 
-/* MPICH's shared memory outlives ranks that are killed. Its name is in their maps, to be noted while they live. Others keep
- * theirs in our directory. */
-static void note_segments(exl_rank_group_t *group)
+/* MPICH's shared memory outlives ranks that are killed. Its names are in their maps; they are noted in the directory while
+ * the ranks live. Others keep theirs in the directory itself. */
+static void note_segments(const exl_rank_group_t *group)
 {
-    char path[64], line[512];
+    char path[96], line[512], last[SEGMENT_NAME] = "";
     (void)snprintf(path, sizeof path, "/proc/%d/maps", (int)group->ranks[0].pid);
     FILE *maps = fopen(path, "re");
-    while (maps && group->nsegments < MAX_SEGMENTS && fgets(line, sizeof line, maps)) {
-        char *name = strstr(line, "/dev/shm/mpich_shm_"), *last = group->segment_names[group->nsegments];
-        if (!name || strcspn(name, " \n") >= SEGMENT_NAME)
+    (void)snprintf(path, sizeof path, "%s/" SEGMENTS, group->directory);
+    FILE *notes = fopen(path, "we");
+    while (maps && notes && fgets(line, sizeof line, maps)) {
+        char *name = strstr(line, MPICH_SEGMENT);
+        if (!name || strcspn(name, " \n") >= sizeof last)
             continue;
         name[strcspn(name, " \n")] = '\0';
-        if (group->nsegments == 0 || strcmp(name, group->segment_names[group->nsegments - 1]) != 0) {
-            (void)snprintf(last, SEGMENT_NAME, "%s", name);
-            group->nsegments++;
-        }
+        if (strcmp(name, last) != 0)
+            (void)fprintf(notes, "%s\n", name);
+        (void)snprintf(last, sizeof last, "%s", name);
     }
     if (maps)
         (void)fclose(maps);
+    if (notes)
+        (void)fclose(notes);
 }
 
-static void unlink_segments(const exl_rank_group_t *group)
+static void unlink_segments(const char *directory)
 {
-    for (unsigned i = 0; i < group->nsegments; i++)
-        (void)unlink(group->segment_names[i]);
+    char path[SEGMENT_NAME + sizeof SEGMENTS];
+    (void)snprintf(path, sizeof path, "%s/" SEGMENTS, directory);
+    FILE *notes = fopen(path, "re");
+    char name[SEGMENT_NAME];
+    while (notes && fgets(name, sizeof name, notes)) {
+        name[strcspn(name, "\n")] = '\0';
+        if (strncmp(name, MPICH_SEGMENT, sizeof MPICH_SEGMENT - 1) == 0)
+            (void)unlink(name);
+    }
+    if (notes)
+        (void)fclose(notes);
+}
+
+void exl_rank_group_sweep(pid_t head)
+{
+    char wanted[64], path[SEGMENT_NAME];
+    struct stat status;
+    struct dirent *entry;
+    int length = snprintf(wanted, sizeof wanted, PREFIX "%d-", (int)head);
+    DIR *directory = opendir(runtime_directory());
+    while (directory && (entry = readdir(directory))) {
+        if (strncmp(entry->d_name, wanted, (size_t)length) != 0 || strlen(entry->d_name) != (size_t)length + 6)
+            continue;
+        (void)snprintf(path, sizeof path, "%s/%.40s", runtime_directory(), entry->d_name);
+        if (lstat(path, &status) < 0 || !S_ISDIR(status.st_mode) || status.st_uid != geteuid())
+            continue;
+        unlink_segments(path);
+        remove_directory(path);
+    }
+    if (directory)
+        (void)closedir(directory);
 }
 
 static int open_door(exl_rank_group_t *group)
 {
-    (void)snprintf(group->directory, sizeof group->directory, "%s/executorlib-XXXXXX", runtime_directory());
+    /* The pid lets the zygote find it (exl_rank_group_sweep). */
+    (void)snprintf(group->directory, sizeof group->directory, "%s/" PREFIX "%d-XXXXXX", runtime_directory(),
+                   (int)getpid());
     if (getrandom(group->secret, sizeof group->secret, 0) != sizeof group->secret || !mkdtemp(group->directory)) {
         group->directory[0] = '\0';
         return -errno;
@@ -181,7 +211,7 @@ static void group_free(exl_rank_group_t *group)
     for (uint32_t i = 0; i < group->connected; i++)
         exl_channel_fini(&group->ranks[i].channel);
     close_door(group);
-    remove_directory(group);
+    remove_directory(group->directory);
     if (group->signal_fd >= 0)
         (void)close(group->signal_fd);
     free(group->environment);
@@ -296,7 +326,7 @@ static int reap(exl_rank_group_t *group, exl_error_t *err)
 void exl_rank_group_kill(exl_rank_group_t *group)
 {
     close_door(group);
-    unlink_segments(group);
+    unlink_segments(group->directory);
     for (;;) {
         if (!group->terminated)
             exl_descendants_signal(getpid(), SIGKILL);
@@ -491,6 +521,10 @@ int exl_rank_group_answer(exl_rank_group_t *group, int timeout_ms, uint32_t *ret
         if (rc < 0)
             return rc;
         if (rc > 0) {
+            if (message.frame.type == EXL_FRAME_LOG) {
+                exl_message_fini(&message); /* what ends a group is on its own stderr, not in the files of its ranks */
+                continue;
+            }
             bool raised = message.frame.type == EXL_FRAME_EXCEPTION;
             if ((raised || message.frame.type == EXL_FRAME_RESULT) && message.payload) {
                 *ret_answer = (exl_rank_answer_t){.raised = raised, .payload = message.payload};

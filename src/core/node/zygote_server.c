@@ -18,12 +18,14 @@
 #include "base/idmap.h"
 #include "base/list.h"
 #include "node/descendants.h"
+#include "node/rank_group.h"
 
 struct child {
     exl_list_t link; /* in `terminated`, or empty */
     uint64_t id;
     pid_t pid;
     int wait_status;
+    bool head;           /* of a group of MPI ranks */
     bool exited;         /* waited for, but not reported as long as something it left behind has time to end */
     bool killed;         /* its grace time is over */
     int64_t deadline_ns; /* terminated: when it is killed; once killed, when to wait no longer for its death */
@@ -51,12 +53,12 @@ static void report(struct server *server, uint8_t type, uint64_t id, uint32_t ar
     (void)exl_channel_flush(&server->control);
 }
 
-static struct child *child_add(struct server *server, uint64_t id, pid_t pid)
+static struct child *child_add(struct server *server, uint64_t id, pid_t pid, bool head)
 {
     struct child *child = calloc(1, sizeof *child);
     if (!child)
         return NULL;
-    *child = (struct child){.id = id, .pid = pid};
+    *child = (struct child){.id = id, .pid = pid, .head = head};
     exl_list_init(&child->link);
     if (exl_idmap_put(&server->by_id, id, child) < 0 || exl_idmap_put(&server->by_pid, (uint64_t)pid, child) < 0) {
         (void)exl_idmap_remove(&server->by_id, id);
@@ -69,6 +71,8 @@ static struct child *child_add(struct server *server, uint64_t id, pid_t pid)
 /* Reports its exit and forgets it, with what is left of what it left behind. */
 static void bury(struct server *server, struct child *child)
 {
+    if (child->head)
+        exl_rank_group_sweep(child->pid);
     report(server, EXL_FRAME_EXITED, child->id, (uint32_t)child->wait_status);
     (void)exl_idmap_remove(&server->by_id, child->id);
     exl_list_remove(&child->link);
@@ -214,13 +218,18 @@ static int kill_overdue(struct server *server)
     return next_ns == INT64_MAX ? -1 : wait_ms < INT_MAX ? (int)wait_ms : INT_MAX;
 }
 
-static void kill_everything(void)
+static void kill_everything(const struct server *server)
 {
     for (;;) {
         exl_descendants_signal(getpid(), SIGKILL);
         pid_t pid = waitpid(-1, NULL, 0);
         if (pid < 0 && errno == ECHILD)
             break;
+    }
+    for (size_t i = 0; i < server->by_id.capacity; i++) {
+        const struct child *child = server->by_id.slots[i].value;
+        if (child && child->head)
+            exl_rank_group_sweep(child->pid);
     }
 }
 
@@ -300,7 +309,7 @@ static bool fork_child(struct server *server, exl_message_t *request, exl_role_t
     int error = errno;
     if (server->hooks->in_parent)
         server->hooks->in_parent();
-    if (pid > 0 && !child_add(server, id, pid)) {
+    if (pid > 0 && !child_add(server, id, pid, !template && request->frame.arg & EXL_FORK_HEAD)) {
         (void)kill(pid, SIGKILL);
         error = ENOMEM;
         pid = -1;
@@ -426,7 +435,7 @@ int exl_zygote_serve(exl_channel_t *control, pid_t driver, const exl_fork_hooks_
         if (rc == 1)
             return 0;
     }
-    kill_everything();
+    kill_everything(&server);
     server_fini(&server);
     *ret_role = (exl_role_t){.kind = EXL_ROLE_ENDED, .channel_fd = -1, .claim_fd = -1};
     return rc == EXL_ECLOSED ? 0 : rc;
