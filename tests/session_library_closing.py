@@ -2,7 +2,7 @@
 
 import os
 
-from session_library import init_function, remember, where  # noqa: F401
+from session_library import init_function  # noqa: F401
 
 
 def start(state, name):
