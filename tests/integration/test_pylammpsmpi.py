@@ -31,6 +31,9 @@ potential = pandas.DataFrame({
     "Name": ["Al"], "Filename": [[]], "Model": ["EAM"], "Species": [["Al"]],
     "Config": [["pair_style eam/alloy\\n", f"pair_coeff * * {file} Al\\n"]],
 }).iloc[0]
+def show(found):
+    print(json.dumps(found, default=lambda value: value.tolist()))
+
 structure = bulk("Al", cubic=True).repeat(3)
 structure.rattle(0.05, seed=1)
 structure.wrap()
@@ -57,18 +60,18 @@ def dynamics(lmp):
     return found
 """
 
-SERIAL = "print(json.dumps(dynamics(LammpsASELibrary())))"
+SERIAL = "show(dynamics(LammpsASELibrary()))"
 
 ON_AN_EXECUTOR = """\
 with SingleNodeExecutor({executor}) as exe:
-    print(json.dumps(dynamics(LammpsASELibrary(executor=exe{library}))))
+    show(dynamics(LammpsASELibrary(executor=exe{library})))
 """
 
 TWO = 'resource_dict={"cores": 2}'
 PRESET = ", max_workers=1, block_allocation=True, init_function=init_function"
 
 WAYS = {
-    "own executor, 2 ranks": "print(json.dumps(dynamics(LammpsASELibrary(cores=2))))",
+    "own executor, 2 ranks": "show(dynamics(LammpsASELibrary(cores=2)))",
     "1 rank": ON_AN_EXECUTOR.format(executor="", library=""),
     "as on the page": ON_AN_EXECUTOR.format(executor=TWO, library=""),
     "both told of 2 ranks": ON_AN_EXECUTOR.format(executor=TWO, library=", cores=2"),
@@ -87,9 +90,9 @@ with SingleNodeExecutor(resource_dict={"cores": 2}) as exe:
         lmp=lmp,
     )
     lmp.close()
-print(json.dumps(result_dict["energy_pot"].tolist()))
+show(result_dict["energy_pot"].tolist())
 serial = LammpsASELibrary()
-print(json.dumps(calc_molecular_dynamics_nvt_with_lammpslib(
+show((calc_molecular_dynamics_nvt_with_lammpslib(
     structure=structure, potential_dataframe=potential, lmp=serial)["energy_pot"].tolist()))
 """
 
@@ -122,7 +125,7 @@ with SingleNodeExecutor(max_workers=4, resource_dict={"cores": 2}) as exe:
 lmp = make(None, 3)
 energies.append((energies[0][0], 32, lmp.pe, lmp.natoms))
 lmp.close()
-print(json.dumps(energies))
+show(energies)
 """
 
 REFUSED = """\
@@ -130,7 +133,7 @@ with SingleNodeExecutor(resource_dict={"cores": 1}) as exe:
     try:
         LammpsLibrary(executor=exe, cores=2)
     except ValueError as error:
-        print(json.dumps(str(error)))
+        show(str(error))
 """
 
 
