@@ -1,4 +1,4 @@
-"""A library whose functions need what `init_function` makes, and an object that calls them; nothing is known about it."""
+"""A library whose functions need what `init_function` makes, and an object that calls them."""
 
 import os
 import signal

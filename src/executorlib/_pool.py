@@ -28,9 +28,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from concurrent.futures import Future
-    from executorlib._session import Sessions
     from queue import Queue
     from typing import Any, NoReturn
+
+    from executorlib._session import Sessions
 
 
 class PoolExecutor(BaseExecutor):
@@ -104,6 +105,7 @@ class PoolExecutor(BaseExecutor):
             needs=self._default.needs,
             host=None if host is None else host._core_pool,
         )
+        self._pool: _core.Pool = self._core_pool
         if self._gpus is not None:
             self._pool.set_gpus(self._gpus.variable, self._gpus.names)
         if log_obj_size:

@@ -2,11 +2,11 @@
 
     call lacks parameters, module has init_function  --Sessions.submit-->  its client's session  -->  worker
 
-Some libraries submit functions whose first parameter only an initializer of theirs can fill, and then talk to one object
-in a worker over many calls. Such a call fails with a TypeError on an executor that was given no initializer. Here it
-opens a session instead: an executor of its own with one persistent worker, whose cores are set aside in the executor
-that was asked. A session serves one client: the object of the library whose method submits. It ends when the client
-closes it, is gone, or has lost the worker.
+Some libraries submit functions whose first parameter only an initializer of theirs can fill, and then talk to one
+object in a worker over many calls. Such a call fails with a TypeError on an executor that was given no initializer.
+Here it opens a session instead: an executor of its own with one persistent worker, whose cores are set aside in the
+executor that was asked. A session serves one client: the object of the library whose method submits. It ends when the
+client closes it, is gone, or has lost the worker.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ class Sessions:
             if host._pool.closed:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             if session is not None and name in library.opening:
-                raise RuntimeError(f"{_titled([session])} is open; its client has to close it before {name}() opens one")
+                raise RuntimeError(
+                    f"{_titled([session])} is open; its client has to close it before {name}() opens one"
+                )
             if session is None and library.opening and name not in library.opening:
                 raise ExecutorlibSocketError(
                     f"{name}() needs an open session of {module}: there is none, or its worker was lost"
@@ -115,9 +117,7 @@ class Sessions:
                 resources = library.agree(clients, {**host._resources, **check(resource_dict)})
                 session = self._open_for(host, key, clients, init_function, resources)
             lost = session.executor._pool.lost
-            future = session.executor.submit(
-                fn, *args, resource_dict=resource_dict, **library.keywords(name, kwargs)
-            )
+            future = session.executor.submit(fn, *args, resource_dict=resource_dict, **library.keywords(name, kwargs))
             if lost or name in library.closing:
                 self._close(key)
             return future

@@ -122,18 +122,18 @@ def test_a_call_that_fails_leaves_the_session(pair):
 
 
 def test_an_executor_with_presets_needs_no_session():
-    with SingleNodeExecutor(
-        max_workers=1, block_allocation=True, init_function=session_library.init_function
-    ) as exe:
+    with SingleNodeExecutor(max_workers=1, block_allocation=True, init_function=session_library.init_function) as exe:
         assert result(Client(exe).remember(1)) == [1]
         assert result(Client(exe).remember(2)) == [1, 2]
         assert exe._sessions is None
 
 
 def test_wrong_presets_stay_an_error():
-    with SingleNodeExecutor(max_workers=1, block_allocation=True, init_function=dict) as exe:
-        with pytest.raises(TypeError, match="state"):
-            result(Client(exe).remember(1))
+    with (
+        SingleNodeExecutor(max_workers=1, block_allocation=True, init_function=dict) as exe,
+        pytest.raises(TypeError, match="state"),
+    ):
+        result(Client(exe).remember(1))
 
 
 def test_a_call_that_cannot_fit_beside_the_session():

@@ -1,10 +1,10 @@
 """pylammpsmpi: LAMMPS in a worker, driven call by call by an object here.
 
-Its functions take the worker's LAMMPS as parameter `lmp`, which `init_function` of their module makes. From start_lmp() to
-shutdown_lmp() it belongs to one LammpsConcurrent object.
+Its functions take the worker's LAMMPS as parameter `lmp`, which `init_function` of their module makes. From start_lmp()
+to shutdown_lmp() it belongs to one LammpsConcurrent object.
 
-That object and those around it are told a number of cores, 1 unless the user says otherwise. By it they decide whether a
-result is a plain value or a list over ranks, and in which form they send atoms; the executor they were given decides
+That object and those around it are told a number of cores, 1 unless the user says otherwise. By it they decide whether
+a result is a plain value or a list over ranks, and in which form they send atoms; the executor they were given decides
 how many ranks there are. Where the two differ an array would be taken for a list of arrays without anybody noticing. So
 they are told the true number before their first call.
 """
