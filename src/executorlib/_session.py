@@ -58,15 +58,17 @@ class Session:
     Attributes:
         module (str): name of the module whose functions it runs.
         cores (int): what it occupies.
+        exclusive (bool): whether it has the node to itself.
         executor (PoolExecutor): of this session alone.
         client (object): a weak reference to the client, the client itself where that is impossible, or None.
     """
 
-    __slots__ = ("client", "cores", "executor", "module")
+    __slots__ = ("client", "cores", "exclusive", "executor", "module")
 
     def __init__(self, module: str, executor: PoolExecutor, client: object) -> None:
         self.module = module
         self.cores = executor._default.cores
+        self.exclusive = _is_exclusive(executor._default)
         self.executor = executor
         self.client = client
 
@@ -131,6 +133,8 @@ class Sessions:
         sessions = [session for session in list(self._open.values()) if not session.executor._pool.lost]
         if not sessions:
             return
+        if _is_exclusive(request) or any(session.exclusive for session in sessions):
+            raise ResourceError(f"nothing that is exclusive runs beside {_titled(sessions)}")
         workers, cores = host._workers, host._limit_cores
         if workers and len(sessions) >= workers:
             raise ResourceError(f"max_workers is {workers}, and none is left beside {_titled(sessions)}")
@@ -275,6 +279,10 @@ def _package(module: str) -> str:
 def _titled(sessions: list[Session]) -> str:
     names = ", ".join(f"{session.module} ({session.cores} core{'s' * (session.cores > 1)})" for session in sessions)
     return f"the open session{'s' * (len(sessions) > 1)} of {names}"
+
+
+def _is_exclusive(request: Request) -> bool:
+    return request.needs[0] != request.cores
 
 
 def _nothing_to_do() -> Future:

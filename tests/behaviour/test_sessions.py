@@ -212,6 +212,33 @@ def test_cores_come_back(known):
             assert result(exe.submit(abs, -1, resource_dict={"threads_per_core": 2})) == 1
 
 
+def test_exclusive_calls_and_sessions():
+    with SingleNodeExecutor(max_cores=2) as exe:
+        plain, alone = Client(exe), Client(exe, resource_dict={"exclusive": True})
+        assert result(plain.remember(1)) == [1]
+        with pytest.raises(ValueError, match="exclusive"):
+            exe.submit(abs, -1, resource_dict={"exclusive": True})
+        with pytest.raises(ValueError, match="exclusive"):
+            alone.remember(1)
+        del plain
+        gc.collect()
+        assert result(alone.remember(1)) == [1]
+        with pytest.raises(ValueError, match="exclusive"):
+            exe.submit(abs, -1)
+
+
+def test_a_call_of_a_session_that_is_ended(pair, gate):
+    client = Client(pair)
+    running = client.call(session_library.at_gate, folder=gate.folder)
+    gate.arrival()
+    waiting = client.remember(1)
+    assert running.terminate()
+    for future in (running, waiting):
+        with pytest.raises(ExecutorlibSocketError):
+            result(future)
+    assert result(pair.submit(abs, -1)) == 1
+
+
 def test_other_resources_than_the_session_has(pair):
     client = Client(pair)
     assert result(client.remember(1)) == [1]

@@ -183,3 +183,32 @@ def test_two_libraries_on_one_executor(tmp_path):
 
 def test_more_ranks_than_the_executor_gives(tmp_path):
     assert "cores=2" in run(tmp_path, REFUSED)[-1]
+
+
+RANK_KILLED = """\
+import signal
+from executorlib.api import ExecutorlibSocketError
+
+with SingleNodeExecutor(max_workers=4, resource_dict={"cores": 2}) as exe:
+    lmp = LammpsLibrary(executor=exe, cmdargs=["-screen", "none", "-log", "none"])
+    other = LammpsLibrary(executor=exe, cmdargs=["-screen", "none", "-log", "none"])
+    (ranks,) = [session.executor for key, session in exe._sessions._open.items() if key[1] == id(lmp.lmp)]
+    os.kill(ranks._pool.pids()[0], signal.SIGKILL)
+    said = []
+    for _ in range(3):
+        try:
+            lmp.command("units metal")
+        except ExecutorlibSocketError as error:
+            said.append(str(error))
+    lmp.close()
+    other.command("units metal")
+    assert other.natoms == 0
+    other.close()
+    show(said)
+"""
+
+
+def test_a_rank_that_is_killed(tmp_path):
+    said = run(tmp_path, RANK_KILLED)[-1]
+    assert len(said) == 3
+    assert "SIGKILL" in said[0]
