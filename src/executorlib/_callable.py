@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from types import CodeType
 
@@ -40,6 +41,15 @@ def check_callable(fn: Any) -> object:
 def takes_worker_id(fn: Any) -> bool:
     """Whether `fn` has a parameter that the worker fills with its own number."""
     return any("executorlib_worker_id" in code.co_varnames for code in _codes(_undecorated(fn)))
+
+
+def initializer_of(fn: Any) -> Any:
+    """The callable `init_function` of the module that `fn` is from, or None."""
+    module = getattr(fn, "__module__", None)
+    if not isinstance(module, str):
+        return None
+    found = getattr(sys.modules.get(module), "init_function", None)
+    return found if callable(found) else None
 
 
 def _undecorated(fn: Any) -> Any:

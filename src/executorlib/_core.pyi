@@ -22,8 +22,10 @@ class Pool:
         imports: Callable[[list[bytes]], bytes] | None = None,
         ranks: int = 1,
         needs: tuple[int, ...] = ...,
+        host: Pool | None = None,
     ) -> None: ...
     closed: bool
+    lost: bool
     def submit(
         self,
         fn: Callable,

@@ -14,7 +14,7 @@ from concurrent.futures import Executor
 from time import monotonic
 
 from executorlib import _core, _errors, _worker
-from executorlib._callable import check_callable, takes_worker_id
+from executorlib._callable import check_callable, initializer_of, takes_worker_id
 from executorlib._environment import snapshot, zygote
 from executorlib._errors import ResourceError
 from executorlib._gpus import Inventory, check_enough, inventory
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from queue import Queue
     from typing import Any, NoReturn
+
+    from executorlib._session import Sessions
 
 
 class PoolExecutor(BaseExecutor):
@@ -47,6 +49,7 @@ class PoolExecutor(BaseExecutor):
         allow_futures: whether arguments may be futures.
         log_obj_size: whether to log the sizes of what is sent and received.
         info: settings to show to the user.
+        host: the executor in whose limits this one's only worker has its place.
     """
 
     _gpus: Inventory | None = None  # looked for when a call first asks for some
@@ -64,6 +67,7 @@ class PoolExecutor(BaseExecutor):
         allow_futures: bool,
         log_obj_size: bool,
         info: dict[str, Any],
+        host: PoolExecutor | None = None,
     ) -> None:
         self._resources = resources
         self._accepts = accepts
@@ -71,19 +75,26 @@ class PoolExecutor(BaseExecutor):
         self._workers = max_workers
         self._max_cores = max_cores
         self._info = info
+        self._presets = init_function is not None
+        self._allow_futures = allow_futures
+        self._log_obj_size = log_obj_size
+        self._sessions: Sessions | None = None
         self._checked: object = _UNCHECKED
+        if host is not None:
+            self._gpus = host._gpus
         self._zygote = zygote()
         self._default = self._request(resources)
         default_cores = _core.cpu_count() if max_workers is None and max_cores is None else 0
+        self._limit_cores = max_cores or default_cores
         self._pace = Pace()
         # A batch has no place for presets, a log or a time limit per call, or a second try of one call, or for MPI ranks,
         # each of which returns one.
         one_by_one = init_function is not None or restart_limit or self._default.options or self._default.limited
         self._batches = persistent and not one_by_one and self._default.ranks == 1
-        self._pool = _core.Pool(
+        self._core_pool: _core.Pool = _core.Pool(
             zygote=self._zygote.spec,
             persistent=persistent,
-            max_cores=0 if persistent else max_cores or default_cores,
+            max_cores=0 if persistent else self._limit_cores,
             max_workers=max_workers or 0,
             restart_limit=restart_limit,
             setup=self._lasting_setup(init_function) if persistent else b"",
@@ -92,7 +103,9 @@ class PoolExecutor(BaseExecutor):
             ranks=self._default.ranks if persistent else 1,
             imports=libraries_named if self._shares_imports(init_function) else None,
             needs=self._default.needs,
+            host=None if host is None else host._core_pool,
         )
+        self._pool: _core.Pool = self._core_pool
         if self._gpus is not None:
             self._pool.set_gpus(self._gpus.variable, self._gpus.names)
         if log_obj_size:
@@ -136,9 +149,15 @@ class PoolExecutor(BaseExecutor):
     def submit(  # type: ignore[override]
         self, fn: Callable, /, *args: Any, resource_dict: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> Future:
-        if getattr(fn, "__code__", None) is not self._checked:
+        if getattr(fn, "__code__", None) is not self._checked or "init_function" in getattr(fn, "__globals__", ()):
             self._checked = check_callable(fn)
+            if (init_function := initializer_of(fn)) is not None:
+                future, kwargs = self._in_session(fn, init_function, args, kwargs, resource_dict)
+                if future is not None:
+                    return future
         request = self._default if resource_dict is None else self._request(resource_dict)
+        if self._sessions is not None:
+            self._sessions.check_beside(self, request)
         setup = None if self._persistent else snapshot().setup(self._zygote, request)
         return self._pool.submit(fn, args, kwargs, request.needs, setup, request.options)
 
@@ -172,20 +191,45 @@ class PoolExecutor(BaseExecutor):
         return batched_results(results(self._map(_worker.Batch(fn), (batches,)), deadline), self._pace, key)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        if self._sessions is not None:
+            self._sessions.shutdown(False, cancel_futures)
         self._pool.shutdown(wait, cancel_futures)
+        if self._sessions is not None and wait:
+            self._sessions.shutdown(True, cancel_futures)
         if wait:
             forget(self._pool)
 
     def __len__(self) -> int:
-        return len(self._pool)
+        return len(self._pool) + (0 if self._sessions is None else self._sessions.pending())
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an executor cannot be pickled; a call that needs one makes its own")
 
     def _map(self, fn: Callable, iterables: tuple[Iterable, ...]) -> list[Future]:
         request = self._default
+        if self._sessions is not None:
+            self._sessions.check_beside(self, request)
         setup = None if self._persistent else snapshot().setup(self._zygote, request)
         return self._pool.map(fn, iterables, request.needs, setup, request.options)  # type: ignore[return-value]
+
+    def _in_session(
+        self,
+        fn: Callable,
+        init_function: Callable,
+        args: tuple,
+        kwargs: dict[str, Any],
+        resource_dict: Mapping[str, Any] | None,
+    ) -> tuple[Future | None, dict[str, Any]]:
+        """The future of a call that is a session's; else None, and the keyword arguments to call with."""
+        from executorlib import _session
+
+        if not _session.lacks_parameters(fn, args, kwargs):
+            return None, kwargs
+        if self._presets:
+            return None, _session.prepared(fn, kwargs, self._resources)
+        if self._sessions is None:
+            self._sessions = _session.Sessions()
+        return self._sessions.submit(self, fn, init_function, args, kwargs, resource_dict), kwargs
 
     def _request(self, resource_dict: Mapping[str, Any]) -> Request:
         requested = check(resource_dict)

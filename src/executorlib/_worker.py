@@ -89,6 +89,9 @@ def prepare() -> None:
     import gc
     import os  # noqa: F401
 
+    # It does nothing here, but libraries look whether it is there: mpi4py finds a pip-installed MPI only then.
+    import site  # noqa: F401
+
     gc.freeze()
 
 

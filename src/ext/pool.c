@@ -103,21 +103,30 @@ static int create(PoolObject *self, const char *key, PyObject *argv, PyObject *e
 
 static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"zygote", "persistent",    "max_cores",      "max_workers", "restart_limit",
-                            "setup",  "allow_futures", "exclusive_wide", "imports",     "ranks",
-                            "needs",  NULL};
+    static char *names[] = {
+        "zygote",         "persistent", "max_cores", "max_workers", "restart_limit", "setup", "allow_futures",
+        "exclusive_wide", "imports",    "ranks",     "needs",       "host",          NULL};
     PoolObject *self = (PoolObject *)object;
     const char *key = NULL;
-    PyObject *argv = NULL, *envp = NULL, *setup = NULL, *imports = NULL, *needs = NULL;
+    PyObject *argv = NULL, *envp = NULL, *setup = NULL, *imports = NULL, *needs = NULL, *host = NULL;
     long each[NNEEDS] = {0};
     int persistent = 0, allow_futures = 1, exclusive_wide = 1;
     exl_pool_config_t config = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$(sOO)pIIISppOIO:Pool", names, &key, &argv, &envp, &persistent,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$(sOO)pIIISppOIOO:Pool", names, &key, &argv, &envp, &persistent,
                                      &config.max_cores, &config.max_workers, &config.restart_limit, &setup,
-                                     &allow_futures, &exclusive_wide, &imports, &config.ranks, &needs) ||
+                                     &allow_futures, &exclusive_wide, &imports, &config.ranks, &needs, &host) ||
         (needs && parse_needs(needs, each) < 0))
         return -1;
     config.each = resources_of(each);
+    if (host && host != Py_None) {
+        if (!Py_IS_TYPE(host, Py_TYPE(object)) || !needs) {
+            PyErr_SetString(PyExc_TypeError, "host must be a pool, and needs say what its guest takes there");
+            return -1;
+        }
+        if (check_open((PoolObject *)host) < 0)
+            return -1;
+        config.host = ((PoolObject *)host)->pool;
+    }
     if (self->pool || !key) {
         PyErr_SetString(PyExc_TypeError, key ? "a pool is initialized once" : "a pool needs a zygote");
         return -1;
@@ -582,6 +591,13 @@ static PyObject *get_closed(PyObject *object, void *closure)
     return PyBool_FromLong(((PoolObject *)object)->closed);
 }
 
+static PyObject *get_lost(PyObject *object, void *closure)
+{
+    (void)closure;
+    PoolObject *self = (PoolObject *)object;
+    return PyBool_FromLong(self->pool && exl_pool_lost(self->pool));
+}
+
 static PyMethodDef pool_methods[] = {
     {"submit", (PyCFunction)(void (*)(void))pool_submit, METH_FASTCALL,
      "submit($self, fn, args, kwargs, needs, setup=None, options=None)\n--\n\n"
@@ -601,6 +617,7 @@ static PyMethodDef pool_methods[] = {
 
 static PyGetSetDef pool_getset[] = {
     {"closed", get_closed, NULL, "True once shutdown() has been called.", NULL},
+    {"lost", get_lost, NULL, "True once the only worker of a guest was lost.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -71,6 +71,7 @@ exl_pool_t *stub_pool(stub_pool_t config)
         .max_workers = config.max_workers,
         .restart_limit = config.restart_limit,
         .each = config.each,
+        .host = config.host,
         .setup = setup};
     exl_pool_t *pool = NULL;
     exl_error_t err = {""};

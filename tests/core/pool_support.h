@@ -34,6 +34,7 @@ typedef struct stub_pool {
     const char *setup, *key;
     const char *program; /* instead of the stub */
     const char *argument;
+    exl_pool_t *host; /* of a guest */
 } stub_pool_t;
 
 exl_pool_t *stub_pool(stub_pool_t config);

@@ -322,9 +322,32 @@ static void many_kinds_of_calls_do_not_pile_up_lanes(void **state)
 
 #define QUEUE_TEST(function) cmocka_unit_test_setup_teardown(function, begin, end)
 
+static void nothing_passes_the_barrier(void **state)
+{
+    exl_queue_t line;
+    exl_resources_t four = {.cores = 4};
+    exl_queue_item_t calls[3] = {{.order = 1, .request = {.cores = 2}},
+                                 {.order = 3, .request = {.cores = 1}},
+                                 {.order = 2, .request = {.cores = 1}, .priority = 1}};
+    exl_queue_init(&line, 64);
+    assert_true(exl_queue_oldest(&line) == UINT64_MAX);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(exl_queue_push(&line, &calls[i]), 0);
+    assert_int_equal(exl_queue_oldest(&line), 1);
+    line.barrier = 2;
+    assert_ptr_equal(exl_queue_pop(&line, &four), &calls[2]);
+    assert_ptr_equal(exl_queue_pop(&line, &four), &calls[0]);
+    assert_null(exl_queue_pop(&line, &four));
+    assert_int_equal(exl_queue_oldest(&line), 3);
+    line.barrier = 0;
+    assert_ptr_equal(exl_queue_pop(&line, &four), &calls[1]);
+    exl_queue_fini(&line);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_passes_the_barrier),
         QUEUE_TEST(an_empty_queue_gives_nothing),
         QUEUE_TEST(submission_order_whatever_the_width),
         QUEUE_TEST(priority_before_submission),

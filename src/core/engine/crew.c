@@ -2,6 +2,7 @@
  *
  * Calls are sent ahead, so that a worker goes from one to the next without asking; a worker with nothing to do takes what
  * another was sent and has not begun (claim.h decides who has it). Large arguments are never sent ahead. */
+#include "engine/guest.h"
 #include "engine/pool_private.h"
 
 #include <assert.h>
@@ -82,10 +83,15 @@ static void imports_cb(exl_worker_t *worker, exl_payload_t *modules)
     (void)modules;
 }
 
-static void give_back(exl_pool_t *pool, exl_worker_t *worker)
+static void return_resources(exl_pool_t *pool, exl_request_t request, exl_holding_t *holding)
 {
-    exl_resources_give(&pool->resources, worker->request, &worker->holding);
-    exl_resources_give_gpus(&pool->resources, worker->request, &worker->holding);
+    if (pool->room.cores) { /* a guest's are its host's */
+        pool->holding = *holding;
+        *holding = (exl_holding_t){0};
+        return;
+    }
+    exl_resources_give(&pool->resources, request, holding);
+    exl_resources_give_gpus(&pool->resources, request, holding);
 }
 
 static void gone_cb(exl_worker_t *worker)
@@ -94,7 +100,7 @@ static void gone_cb(exl_worker_t *worker)
     uint64_t started = exl_worker_started(worker);
     exl_list_remove(&worker->link);
     pool->nworkers--;
-    give_back(pool, worker);
+    return_resources(pool, worker->request, &worker->holding);
     if (worker->reserved)
         worker->reserved->worker = NULL; /* whoever copies its arguments finds that out */
     while (!exl_list_empty(&worker->outstanding)) {
@@ -104,6 +110,11 @@ static void gone_cb(exl_worker_t *worker)
             exl__pool_lost(task, worker);
         else
             exl__pool_return(task);
+    }
+    if (pool->room.cores && worker->ready && !worker->ending) {
+        pool->lost = true;
+        pool->loss = exl_worker_failure(worker);
+        exl__guest_leave(pool);
     }
     if (worker->unborn) {
         exl_payload_unref(pool->imports); /* its template is gone: the next one does its own imports */
@@ -144,28 +155,38 @@ static int prepare_worker(exl_pool_t *pool, exl_worker_t *worker, exl_holding_t 
     return rc < 0 ? rc : exl_worker_set_up(worker, pool->setup);
 }
 
-static int start_worker(exl_pool_t *pool, bool preloaded)
+static int take_resources(exl_pool_t *pool, exl_holding_t *ret_holding)
 {
-    exl_error_t err = {""};
-    exl_worker_t *worker;
-    exl_holding_t holding;
+    if (pool->room.cores) { /* a guest's have been taken from its host */
+        *ret_holding = pool->holding;
+        pool->holding = (exl_holding_t){0};
+        return 0;
+    }
     if (!exl_resources_fits(&pool->resources, pool->each)) {
         if (pool->nworkers == 0)
             could_not_start(pool, "a worker needs more GPUs than there are");
         return -EAGAIN; /* a worker that is about to end has them; a pass follows when it is gone */
     }
-    int rc = exl_resources_take(&pool->resources, pool->each, &holding);
-    if (rc < 0) {
+    int rc = exl_resources_take(&pool->resources, pool->each, ret_holding);
+    if (rc < 0)
         could_not_start(pool, "out of memory");
+    return rc;
+}
+
+static int start_worker(exl_pool_t *pool, bool preloaded)
+{
+    exl_error_t err = {""};
+    exl_worker_t *worker;
+    exl_holding_t holding;
+    int rc = take_resources(pool, &holding);
+    if (rc < 0)
         return rc;
-    }
     exl_zygote_t *zygote =
         pool->imports && pool->setup ? exl_zygote_prepare(pool->zygote, pool->setup, pool->imports) : pool->zygote;
     unsigned kind = pool->ranks > 1 ? EXL_WORKER_HEAD : preloaded ? EXL_WORKER_PRELOADED : 0;
     rc = exl_worker_start(zygote, kind | EXL_WORKER_PERSISTENT, &events, pool, &worker, &err);
     if (rc < 0) {
-        exl_resources_give(&pool->resources, pool->each, &holding);
-        exl_resources_give_gpus(&pool->resources, pool->each, &holding);
+        return_resources(pool, pool->each, &holding);
         if (rc != -EAGAIN) /* else the old zygote is not buried yet; a pass follows when it is */
             could_not_start(pool, err.text);
         return rc;
@@ -223,7 +244,7 @@ static void start_workers(exl_pool_t *pool)
     /* While others work, a worker that could not start is tried again only for a later call. */
     if (ready && pool->last_order <= pool->failed_order)
         return;
-    for (const exl_task_t *task; usable < pool->max_workers && (task = unbegun(pool)); usable++)
+    for (const exl_task_t *task; usable < exl__guests_leave_workers(pool) && (task = unbegun(pool)); usable++)
         if (start_worker(pool, task->cloudpickled) < 0)
             return;
 }
@@ -233,7 +254,7 @@ static void retire_workers(exl_pool_t *pool)
     uint32_t usable = 0;
     EXL_LIST_FOREACH(&pool->workers, link)
     usable += !worker_of(link)->ending && !worker_of(link)->failed && !worker_of(link)->terminated;
-    while (usable > pool->max_workers) {
+    while (usable > exl__guests_leave_workers(pool)) {
         exl_worker_t *last = NULL;
         EXL_LIST_FOREACH(&pool->workers, link)
         if (!worker_of(link)->ending && !worker_of(link)->terminated && (!last || worker_of(link)->index > last->index))
@@ -447,9 +468,21 @@ static void flush(exl_pool_t *pool)
         exl_worker_flush(worker_of(link));
 }
 
+/* The worker of a guest is not replaced: the next one would not know what the calls before have left in it. */
+static void fail_all(exl_pool_t *pool)
+{
+    for (exl_queue_item_t *item; (item = exl_queue_pop_before(&pool->queue, UINT64_MAX));)
+        exl__pool_finish(EXL_CONTAINER(item, exl_task_t, item), EXL_OUTCOME_LOST, NULL, pool->loss);
+}
+
 void exl__crew_schedule(exl_pool_t *pool)
 {
     if (pool->closing && pool->npending == 0)
+        return;
+    exl__guests_admit(pool);
+    if (pool->lost)
+        fail_all(pool);
+    if (pool->lost || (pool->host && !pool->admitted))
         return;
     retire_workers(pool);
     start_workers(pool);

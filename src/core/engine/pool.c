@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/parker.h"
+#include "engine/guest.h"
 #include "engine/pool_private.h"
 #include "engine/wait.h"
 #include "task/graph.h"
@@ -295,15 +296,17 @@ int exl__pool_copy(exl_task_t *task, void (*placed)(exl_task_t *task))
 
 /* ---- life of the executor ---- */
 
-static void pool_unref(exl_pool_t *pool)
+void exl__pool_unref(exl_pool_t *pool)
 {
-    if (--pool->refs == 0)
-        free(pool);
+    if (--pool->refs > 0)
+        return;
+    exl_failure_unref(pool->loss);
+    free(pool);
 }
 
 static void grace_closed_cb(uv_handle_t *handle)
 {
-    pool_unref(handle->data);
+    exl__pool_unref(handle->data);
 }
 
 static void grace_cb(uv_timer_t *timer)
@@ -317,6 +320,8 @@ static void close_pool(exl_pool_t *pool)
 {
     assert(exl_list_empty(&pool->waiting) && pool->queue.count == 0);
     pool->closed = true;
+    exl__guest_leave(pool);
+    exl__guests_admit_all(pool);
     exl_queue_fini(&pool->queue);
     exl_payload_unref(pool->setup);
     exl_payload_unref(pool->imports);
@@ -334,7 +339,7 @@ static void close_pool(exl_pool_t *pool)
     if (pool->grace_open)
         uv_close((uv_handle_t *)&pool->grace, grace_closed_cb);
     else
-        pool_unref(pool);
+        exl__pool_unref(pool);
 }
 
 /* All calls have ended: let the workers go, with a time limit, and then the executor. */
@@ -377,6 +382,8 @@ static exl_pool_t *pool_new(const exl_pool_config_t *config)
     pool->due.run = pool_pass;
     exl_list_init(&pool->waiting);
     exl_list_init(&pool->workers);
+    exl_list_init(&pool->guests);
+    exl_list_init(&pool->guest_link);
     exl_queue_init(&pool->queue, PATIENCE);
     pool->refs = 2;
     pool->persistent = config->persistent;
@@ -402,7 +409,11 @@ int exl_pool_create(const exl_pool_config_t *config, exl_pool_t **ret_pool, exl_
         return exl_error_set(err, -ENOMEM, "out of memory");
     exl_engine_lock();
     pool->generation = exl_engine_generation();
-    int rc = exl_engine_acquire(&pool->engine, err);
+    int rc = !config->host ? 0 : exl_pool_foreign(config->host) ? EXL_EFORKED : config->host->closing ? EXL_ECLOSED : 0;
+    if (rc < 0)
+        (void)exl_error_set(err, rc, "%s", exl_strerror(rc));
+    else
+        rc = exl_engine_acquire(&pool->engine, err);
     if (rc == 0) {
         pool->resources.pins = &exl_engine_node(pool->engine)->pins;
         rc = exl_zygote_acquire(exl_engine_node(pool->engine), &config->zygote, &pool->zygote);
@@ -411,6 +422,8 @@ int exl_pool_create(const exl_pool_config_t *config, exl_pool_t **ret_pool, exl_
         else
             exl_zygote_start(pool->zygote);
     }
+    if (rc == 0 && config->host)
+        exl__guest_arrive(pool, config->host, config->host->persistent ? pool->each : config->each);
     exl_engine_unlock();
     if (rc < 0) {
         exl_payload_unref(pool->setup);
@@ -430,7 +443,7 @@ void exl_pool_release(exl_pool_t *pool)
         pool->closing = true;
         exl__pool_due(pool);
     }
-    pool_unref(pool);
+    exl__pool_unref(pool);
     exl_engine_unlock();
 }
 
@@ -559,6 +572,14 @@ int exl_pool_resize(exl_pool_t *pool, uint32_t max_workers)
     }
     exl_engine_unlock();
     return rc;
+}
+
+bool exl_pool_lost(exl_pool_t *pool)
+{
+    exl_engine_lock();
+    bool lost = pool->lost;
+    exl_engine_unlock();
+    return lost;
 }
 
 uint64_t exl_pool_pending(exl_pool_t *pool)

@@ -22,6 +22,8 @@ typedef struct exl_pool_config {
     uint32_t restart_limit; /* how often a call whose worker was lost is started again */
     exl_payload_t *setup;   /* referenced; persistent workers' environment and initializer, or NULL */
     exl_request_t each;     /* persistent: GPUs of each worker, and whether it is pinned to so many cores */
+    /* Persistent only: the pool is a guest (guest.h) with one worker, which is never replaced. Borrowed, or NULL. */
+    struct exl_pool *host;
 } exl_pool_config_t;
 
 /* What is submitted. All pointers are borrowed; payloads are referenced. */
@@ -64,6 +66,9 @@ int exl_pool_wait_closed(exl_pool_t *pool, int64_t deadline_ns);
 
 /* Persistent workers only: sets their number. */
 int exl_pool_resize(exl_pool_t *pool, uint32_t max_workers);
+
+/* True once a guest's worker was lost: every call ends with that loss. */
+bool exl_pool_lost(exl_pool_t *pool);
 
 /* Calls that have not ended. */
 uint64_t exl_pool_pending(exl_pool_t *pool);

@@ -37,6 +37,19 @@ struct exl_pool {
     uint64_t last_order;
     uint64_t failed_order; /* persistent: calls up to here have seen a worker fail to start */
     uv_timer_t grace;
+    exl_list_t guests;       /* those that wait for room here, see guest.h */
+    uint32_t nguests;        /* these and those that are in */
+    uint32_t nadmitted;      /* those that are in */
+    uint32_t admitted_cores; /* their cores */
+    uint64_t admitted_share; /* thousandths of their GPUs */
+    struct exl_pool *host;   /* a reference: whose guest this pool is, or NULL */
+    exl_list_t guest_link;
+    exl_request_t room;
+    uint64_t arrival; /* in the host's order of calls */
+    bool admitted, counted;
+    exl_holding_t holding;        /* GPUs and processors of the room, while no worker has them */
+    bool lost;                    /* a guest's only worker is gone */
+    exl_failure_t *loss;          /* owned or NULL: how */
     _Atomic uint32_t closed_word; /* futex */
 };
 
@@ -50,6 +63,8 @@ void exl__crew_recall_all(exl_pool_t *pool);
 void exl__solo_schedule(exl_pool_t *pool);
 bool exl__solo_recall(exl_pool_t *pool, exl_task_t *task); /* likewise: while its arguments are being copied */
 void exl__solo_drop_spare(exl_pool_t *pool);
+
+void exl__pool_unref(exl_pool_t *pool);
 
 static inline exl_task_t *exl__task_of(exl_list_t *link)
 {

@@ -1,6 +1,7 @@
 /* solo.c: one process per call. The process is forked ahead: while one call runs, a spare for the next is made, which waits
  * for its setup and its call and serves no more than that one. A call's cores are free again with its answer, while its process finishes: handlers that
  * run at exit, files that are flushed. No more processes finish at once than calls may run. */
+#include "engine/guest.h"
 #include "engine/pool_private.h"
 
 #include <errno.h>
@@ -225,9 +226,10 @@ void exl__solo_schedule(exl_pool_t *pool)
 {
     /* Bounded, since a start that has to wait for a new zygote puts its call back. */
     for (size_t tries = pool->queue.count; tries && may_start(pool); tries--) {
+        exl__guests_admit(pool);
         exl_queue_item_t *item = exl_queue_pop(&pool->queue, &pool->resources);
         if (!item)
-            return;
+            break;
         exl_task_t *task = EXL_CONTAINER(item, exl_task_t, item);
         int rc = exl_resources_take(&pool->resources, item->request, &task->holding);
         (void)exl_task_update(task, EXL_TASK_PLACE);
@@ -238,4 +240,5 @@ void exl__solo_schedule(exl_pool_t *pool)
         else if (exl__pool_copy(task, copied) < 0)
             fail(pool, task, EXL_BLAME_ENGINE, "out of memory while copying the arguments");
     }
+    exl__guests_admit(pool);
 }

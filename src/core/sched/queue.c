@@ -129,6 +129,17 @@ exl_queue_item_t *exl_queue_pop_before(exl_queue_t *queue, uint64_t order)
     return NULL;
 }
 
+uint64_t exl_queue_oldest(const exl_queue_t *queue)
+{
+    uint64_t oldest = UINT64_MAX;
+    for (size_t i = 0; i < queue->nlanes; i++) {
+        const exl_list_t *items = queue->lanes[i].items;
+        if (!exl_list_empty(items) && item_of(items->next)->order < oldest)
+            oldest = item_of(items->next)->order;
+    }
+    return oldest;
+}
+
 int32_t exl_queue_priority(const exl_queue_t *queue)
 {
     const exl_queue_item_t *first = queue->count ? exl_queue_first(queue) : NULL;
@@ -159,6 +170,8 @@ static struct firsts look(const exl_queue_t *queue, const exl_resources_t *resou
         if (exl_list_empty(queue->lanes[i].items))
             continue;
         exl_queue_item_t *item = item_of(queue->lanes[i].items->next);
+        if (queue->barrier && item->order > queue->barrier)
+            continue;
         exl_shortage_t shortage = exl_resources_shortage(resources, item->request);
         keep_first(shortage == EXL_SHORT_OF_CORES  ? &firsts.short_of_cores
                    : shortage == EXL_SHORT_OF_GPUS ? &firsts.short_of_gpus

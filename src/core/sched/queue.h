@@ -25,6 +25,7 @@ typedef struct exl_queue {
     size_t nlanes, capacity;
     size_t count;
     uint32_t patience;
+    uint64_t barrier; /* exl_queue_pop() leaves alone what was submitted after this; 0: none */
 } exl_queue_t;
 
 void exl_queue_init(exl_queue_t *queue, uint32_t patience);
@@ -42,6 +43,9 @@ exl_queue_item_t *exl_queue_pop_before(exl_queue_t *queue, uint64_t order);
 
 /* The first item by priority and order, which stays; NULL when empty. */
 exl_queue_item_t *exl_queue_first(const exl_queue_t *queue);
+
+/* The lowest `order` of all items; UINT64_MAX when empty. */
+uint64_t exl_queue_oldest(const exl_queue_t *queue);
 
 /* Of the waiting items the highest priority; INT32_MIN when empty. */
 int32_t exl_queue_priority(const exl_queue_t *queue);

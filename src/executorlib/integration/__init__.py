@@ -1,0 +1,1 @@
+"""What the executors know about single libraries, one module for each, imported when a call of that library arrives."""
