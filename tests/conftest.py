@@ -31,25 +31,8 @@ def pytest_runtest_makereport(item, call):
         item.stash[passed] = outcome.get_result().passed
 
 
-@dataclasses.dataclass(frozen=True)
-class Mode:
-    """How an executor runs its calls: in persistent workers or each in a process of its own; and how many at once."""
-
-    block: bool
-    workers: int
-
-    def __str__(self):
-        return f"{'block' if self.block else 'per_call'}-{self.workers}"
-
-    def arguments(self):
-        arguments = {"max_workers": self.workers}
-        if self.block:
-            arguments["block_allocation"] = True
-        return arguments
-
-
-PER_CALL = [Mode(False, 1), Mode(False, 2)]
-BLOCK = [Mode(True, 1), Mode(True, 2)]
+PER_CALL = [support.Mode(False, 1), support.Mode(False, 2)]
+BLOCK = [support.Mode(True, 1), support.Mode(True, 2)]
 
 
 @pytest.fixture(params=PER_CALL + BLOCK, ids=str)

@@ -1,6 +1,7 @@
 """Helpers that run in the test process: gates, scripts in a process of their own, and what the system has open."""
 
 import contextlib
+import dataclasses
 import os
 import select
 import signal
@@ -21,6 +22,23 @@ SOON = 20 * TIME_FACTOR
 AT_ONCE = 1.0 * TIME_FACTOR
 
 TESTS = Path(__file__).parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Mode:
+    """How an executor runs its calls: in persistent workers or each in a process of its own; and how many at once."""
+
+    block: bool
+    workers: int
+
+    def __str__(self):
+        return f"{'block' if self.block else 'per_call'}-{self.workers}"
+
+    def arguments(self):
+        arguments = {"max_workers": self.workers}
+        if self.block:
+            arguments["block_allocation"] = True
+        return arguments
 
 
 class Gate:

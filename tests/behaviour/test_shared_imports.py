@@ -9,8 +9,7 @@ import textwrap
 
 import functions
 import pytest
-from conftest import Mode
-from support import AT_ONCE, SOON, alive_after, status
+from support import AT_ONCE, SOON, Mode, alive_after, status
 
 from executorlib.api import ExecutorlibSocketError
 

@@ -7,8 +7,7 @@ import struct
 
 import functions
 import pytest
-from conftest import Mode
-from support import SOON
+from support import SOON, Mode
 
 numpy = pytest.importorskip("numpy")
 

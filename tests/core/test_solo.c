@@ -261,14 +261,17 @@ static void a_call_is_told_its_gpus(void **state)
 
 static void no_two_calls_have_one_gpu(void **state)
 {
-    enum { CALLS = 5 };
-    gate_t gate = gate_open(), said = gate_open();
+    enum { CALLS = 5, PAIRS = 3 };
+    gate_t said = gate_open(), gates[PAIRS]; /* one for each two: a call of the next pair must not go through their gate */
+    for (int i = 0; i < PAIRS; i++)
+        gates[i] = gate_open();
     exl_pool_t *pool = stub_pool((stub_pool_t){.gpus = "ab"});
     exl_task_t *tasks[CALLS];
     char text[64];
-    (void)snprintf(text, sizeof text, "say %d .; wait %d; devices", said.in, gate.out);
-    for (int i = 0; i < CALLS; i++)
+    for (int i = 0; i < CALLS; i++) {
+        (void)snprintf(text, sizeof text, "say %d .; wait %d; devices", said.in, gates[i / 2].out);
         tasks[i] = submit_with_gpus(pool, text, 1, 0);
+    }
     for (int i = 0; i < CALLS; i += 2) {
         gate_expect(&said, i + 1 < CALLS ? ".." : ".");
         expect_result(submit(pool, "who needs none runs"), "who needs none runs");
@@ -276,7 +279,7 @@ static void no_two_calls_have_one_gpu(void **state)
         for (int k = i; k < CALLS; k++)
             running += exl_task_running(tasks[k]);
         assert_int_equal(running, i + 1 < CALLS ? 2 : 1);
-        gate_pass(&gate, i + 1 < CALLS ? 2 : 1);
+        gate_pass(&gates[i / 2], i + 1 < CALLS ? 2 : 1);
         if (i + 1 < CALLS)
             expect_each_once(tasks + i, "GPUS\na", "GPUS\nb");
         else
@@ -284,7 +287,8 @@ static void no_two_calls_have_one_gpu(void **state)
     }
     exl_task_unref(tasks[CALLS - 1]);
     finish(pool);
-    gate_close(&gate);
+    for (int i = 0; i < PAIRS; i++)
+        gate_close(&gates[i]);
     gate_close(&said);
 }
 
