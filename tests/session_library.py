@@ -25,6 +25,10 @@ def cores(state):
     return executorlib._core.cpu_count()
 
 
+def gpus(state):
+    return os.environ["CUDA_VISIBLE_DEVICES"]
+
+
 def at_gate(state, folder):
     return functions.pass_gate(folder, None)
 

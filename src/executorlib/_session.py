@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 # As many frames are searched for the client: executors are handed to libraries as they are, or thinly wrapped.
 _DEPTH = 16
 
+_WHOLE_GPU = 1000
+
 
 class Library:
     """What is known about a library; this class stands for one of which nothing is.
@@ -138,6 +140,10 @@ class Sessions:
         workers, cores = host._workers, host._limit_cores
         if workers and len(sessions) >= workers:
             raise ResourceError(f"max_workers is {workers}, and none is left beside {_titled(sessions)}")
+        if request.gpus and host._gpus is not None:
+            left = len(host._gpus.names) * _WHOLE_GPU - sum(map(_gpus_of, (s.executor._default for s in sessions)))
+            if _gpus_of(request) > left:
+                raise ResourceError(f"a call needs more GPUs than are left beside {_titled(sessions)}")
         free = cores - sum(session.cores for session in sessions)
         if not host._persistent and cores and request.cores > free:
             raise ResourceError(
@@ -279,6 +285,11 @@ def _package(module: str) -> str:
 def _titled(sessions: list[Session]) -> str:
     names = ", ".join(f"{session.module} ({session.cores} core{'s' * (session.cores > 1)})" for session in sessions)
     return f"the open session{'s' * (len(sessions) > 1)} of {names}"
+
+
+def _gpus_of(request: Request) -> int:
+    """In thousandths."""
+    return request.gpus * (request.gpu_share or _WHOLE_GPU)
 
 
 def _is_exclusive(request: Request) -> bool:

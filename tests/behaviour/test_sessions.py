@@ -239,6 +239,20 @@ def test_a_call_of_a_session_that_is_ended(pair, gate):
     assert result(pair.submit(abs, -1)) == 1
 
 
+def test_gpus_of_a_session(monkeypatch):
+    monkeypatch.setenv("EXECUTORLIB_GPUS", "0,1")
+    one = {"gpus_per_core": 1}
+    with SingleNodeExecutor(max_cores=4) as exe:
+        client = Client(exe, resource_dict=one)
+        mine = result(client.call(session_library.gpus))
+        other = result(exe.submit(functions.environment, "CUDA_VISIBLE_DEVICES", resource_dict=one))
+        assert {mine, *other.values()} == {"0", "1"}
+        with pytest.raises(ValueError, match="more GPUs than are left beside"):
+            exe.submit(abs, -1, resource_dict={"gpus_per_core": 2})
+        assert result(exe.submit(abs, -1)) == 1
+        assert result(client.call(session_library.gpus)) == mine
+
+
 def test_other_resources_than_the_session_has(pair):
     client = Client(pair)
     assert result(client.remember(1)) == [1]

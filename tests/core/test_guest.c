@@ -117,6 +117,21 @@ static void a_guest_takes_the_place_of_a_worker(void **state)
     finish(host);
 }
 
+static void a_guest_has_gpus_of_its_host(void **state)
+{
+    for (int persistent = 0; persistent < 2; persistent++) {
+        exl_request_t one = {.cores = 1, .gpus = 1};
+        exl_pool_t *host =
+            stub_pool((stub_pool_t){.persistent = persistent, .max_workers = 2, .each = one, .gpus = "ab"});
+        exl_pool_t *guest =
+            stub_pool((stub_pool_t){.persistent = true, .max_workers = 1, .each = one, .gpus = "ab", .host = host});
+        expect_result(submit(guest, "devices"), "GPUS\na");
+        expect_result(stub_submit(host, (stub_call_t){.text = "devices", .gpus = 1}), "GPUS\nb");
+        finish(guest);
+        finish(host);
+    }
+}
+
 static void a_lost_worker_is_not_replaced(void **state)
 {
     exl_pool_t *host = per_call(1, 0), *guest = guest_of(host, 1);
@@ -156,6 +171,7 @@ int main(void)
         POOL_TEST(earlier_calls_that_could_not_run_beside_it_go_first),
         POOL_TEST(a_guest_counts_as_a_call),
         POOL_TEST(a_guest_takes_the_place_of_a_worker),
+        POOL_TEST(a_guest_has_gpus_of_its_host),
         POOL_TEST(a_lost_worker_is_not_replaced),
         POOL_TEST(a_guest_outlives_its_host),
     };
