@@ -15,6 +15,10 @@ FOLDERS = ("/dev/shm", "/tmp")
 NAMES = ("executorlib-", "mpich_shm_", "ompi.", "vader_segment", "sm_segment", "openmpi-sessions", "pmix", "prte", "hydra")
 
 
+#: Containers run tests as root, which Open MPI wants to be told is meant.
+AS_ROOT = {f"OMPI_ALLOW_RUN_AS_ROOT{suffix}": "1" for suffix in ("", "_CONFIRM") if os.geteuid() == 0}
+
+
 @dataclass(frozen=True)
 class Implementation:
     """One MPI: how mpi4py is told to use it, and who starts its ranks."""
@@ -41,34 +45,37 @@ class Implementation:
         said = subprocess.run([launcher, "--version"], capture_output=True, text=True, timeout=30).stdout
         return "Open MPI" if "Open" in said else "MPICH" if "HYDRA" in said else "unknown"
 
-    def environment(self):
-        variables = {"MPI4PY_MPIABI": self.name, "EXECUTORLIB_MPIEXEC": self.launcher() or ""}
-        if os.geteuid() == 0:
-            variables |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-        return variables
-
     @functools.cache
-    def missing(self):
-        """Why it cannot be used; None if it can."""
-        if self.launcher() is None:
+    def chosen(self):
+        """Variables that make mpi4py use it, None for those that must not be set; or a text: why there are none."""
+        launcher = self.launcher()
+        if launcher is None:
             return f"{self.vendor} has no launcher here: none of {', '.join(self.launchers)} is its"
-        probe = "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; print(MPI.get_vendor()[0])"
-        found = subprocess.run(
-            [sys.executable, "-c", probe], capture_output=True, text=True, timeout=30,
-            env={**os.environ, **self.environment()},
-        )  # fmt: skip
-        if found.stdout.strip() != self.vendor:
-            said = found.stdout.strip() or (found.stderr.strip().splitlines() or ["nothing"])[-1]
-            return f"mpi4py cannot use {self.vendor}: {said}"
-        return None
+        # A wheel of mpi4py finds a library that pip installed only where it is not told which to take.
+        for abi in (None, self.name):
+            variables = {"MPI4PY_MPIABI": abi, "MPI4PY_LIBMPI": None, "EXECUTORLIB_MPIEXEC": launcher}
+            found = _vendor_in({name: value for name, value in {**os.environ, **variables}.items() if value is not None})
+            if found == self.vendor:
+                return variables
+        return f"mpi4py cannot use {self.vendor}: {found}"
 
     def use(self, monkeypatch):
-        """Make this the MPI of the test and of all that it starts."""
-        reason = self.missing()
-        if reason:
-            pytest.skip(reason)
-        for name, value in self.environment().items():
-            monkeypatch.setenv(name, value)
+        """Make this the MPI of the test and of all that it starts; skips where it cannot be had."""
+        chosen = self.chosen()
+        if isinstance(chosen, str):
+            pytest.skip(chosen)
+        for name, value in {**chosen, **AS_ROOT}.items():
+            if value is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, value)
+
+
+def _vendor_in(environ):
+    """Of the library that mpi4py loads; else what it says instead."""
+    probe = "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; print(MPI.get_vendor()[0])"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, env=environ)
+    return done.stdout.strip() or (done.stderr.strip().splitlines() or ["nothing"])[-1]
 
 
 MPICH = Implementation("mpich", "MPICH", ("mpiexec", "mpiexec.mpich", "mpiexec.hydra"))

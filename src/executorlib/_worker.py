@@ -238,10 +238,12 @@ def plan_ranks(setup: bytes) -> "tuple[int, list[bytes]]":
 
 def set_up_rank(setup: bytes, index: int) -> "dict[str, Any]":
     """Start MPI in the place where the driver is, and see that all ranks are there; returns the initializer's presets."""
+    import os
     from _pickle import loads
 
     description = loads(setup)
     apply_setup(description)
+    os.environ.pop("EXECUTORLIB_RANKS", None)  # the secret has served its purpose; ranks of this rank get another one
     # mpi4py asks it where a library that pip has installed may be; it is not there in an interpreter that skipped it.
     import site  # noqa: F401
 

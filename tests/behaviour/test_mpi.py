@@ -112,7 +112,7 @@ def test_functions_of_main(tmp_path, block):
 
         def work(value):
             from mpi4py import MPI
-            print("printed by", MPI.COMM_WORLD.Get_rank(), flush=True)
+            sys.stdout.write(f"printed by {MPI.COMM_WORLD.Get_rank()}\n")
             return Item(MPI.COMM_WORLD.Get_rank(), FACTOR * value)
 
         if __name__ == "__main__":
@@ -320,7 +320,8 @@ def test_error_log_file(make_ranks, tmp_path):
 
 
 def test_a_nested_executor_sees_the_cores_of_the_call(make_ranks):
-    assert make_ranks(3).submit(mpi_functions.inner_cores).result(timeout=SOON) == [(3, 3)] * 3
+    cores = min(2, _core.cpu_count())
+    assert make_ranks().submit(mpi_functions.inner_cores).result(timeout=SOON) == [(cores, 3)] * 2
 
 
 def test_ranks_inside_a_rank(ranks):
