@@ -147,6 +147,7 @@ class Snapshot:
             mpi = launcher()
             setup["ranks"] = request.ranks
             setup["launch"] = [*mpi.command(request.ranks, request.oversubscribe), *_command("rank_main()")]
+            setup["launch_environ"] = mpi.environ
             setup["launcher"] = mpi.description
             setup["inherited"] = inherited()
         return setup

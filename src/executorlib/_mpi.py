@@ -90,6 +90,15 @@ class Launcher:
         self.library = library
         self.description = f"{path} of {family}"
 
+    @property
+    def environ(self) -> dict[str, str]:
+        """Variables for the launcher alone.
+
+        Hydra writes the node's topology to a file in /tmp for the ranks, and leaves it there when it is killed, unless it
+        is told of one; ranks that find nothing in it look for themselves.
+        """
+        return {"HWLOC_XMLFILE": os.devnull} if self.family == "MPICH" else {}
+
     def command(self, ranks: int, oversubscribe: bool) -> list[str]:
         """The command line up to the program that each rank runs."""
         options = ["-n", str(ranks)]

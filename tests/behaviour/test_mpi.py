@@ -99,7 +99,7 @@ def test_functions_of_main(tmp_path, block):
     result = run_script(
         tmp_path,
         """
-        import sys
+        import os, sys
         from dataclasses import dataclass
         from executorlib import SingleNodeExecutor
 
@@ -112,7 +112,7 @@ def test_functions_of_main(tmp_path, block):
 
         def work(value):
             from mpi4py import MPI
-            sys.stdout.write(f"printed by {MPI.COMM_WORLD.Get_rank()}\n")
+            os.write(1, f"printed by {MPI.COMM_WORLD.Get_rank()}\\n".encode())
             return Item(MPI.COMM_WORLD.Get_rank(), FACTOR * value)
 
         if __name__ == "__main__":

@@ -8,11 +8,11 @@
  * RANK  "N" or "N HOW": number N; HOW is
  *       stranger  says a wrong secret      mute      connects, says nothing, and leaves
  *       foreign   is another user (root)   odd       says something else than that it is ready
+ *       silent    connects, says nothing, and stays
  *       die       exits with 7 once it is set up       fail      cannot set itself up
- *       late      connects a second time after the others, as a fourth wheel
  *
  * The text of a call has a part per rank, separated by "|"; what is in the last one is for all further ranks. Parts:
- *   exit N | signal N | raise TEXT | pause | garbage | wait FD | launcher N (signals the launcher) | daemon FD
+ *   exit N | signal N | raise TEXT | pause | garbage | wait FD | launcher N (signals the launcher) | daemon FD | pid FD
  *   join (the arguments from other calls, and the options) | ready (answers with another frame) | big N
  * Another text is its own result. */
 #include <errno.h>
@@ -33,7 +33,7 @@ enum { TEXT_SIZE = 4096, SECRET_BYTES = 32, OTHER_USER = 65534 };
 
 typedef struct rank {
     exl_channel_t channel;
-    unsigned place, number; /* among the launcher's arguments, and as it says */
+    unsigned number; /* as it says */
     char inputs[TEXT_SIZE];
 } rank_t;
 
@@ -107,6 +107,9 @@ static void join_group(rank_t *rank, const char *how)
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
         die("connect");
     exl_channel_init(&rank->channel, fd);
+    if (strcmp(how, "silent") == 0)
+        for (;;)
+            (void)pause();
     if (strcmp(how, "mute") != 0)
         send_text(rank, EXL_FRAME_HELLO, 0, (const char *)secret, sizeof secret);
 }
@@ -171,6 +174,9 @@ static void run_call(rank_t *rank, const exl_message_t *message)
         (void)!read(atoi(rest), &byte, 1);
     if (strncmp(part, "daemon ", 7) == 0)
         start_daemon(atoi(rest));
+    pid_t pid = getpid();
+    if (strncmp(part, "pid ", 4) == 0)
+        (void)!write(atoi(rest), &pid, sizeof pid);
     if (strcmp(part, "ready") == 0)
         send_plain(rank, EXL_FRAME_READY, rank->number);
     else if (strncmp(part, "raise ", 6) == 0)
@@ -192,7 +198,7 @@ static void keep_input(rank_t *rank, exl_payload_t *payload)
     (void)snprintf(rank->inputs + length, TEXT_SIZE - length, "%.100s+", text);
 }
 
-static void set_up(rank_t *rank, const exl_message_t *message, const char *how)
+static void set_up(rank_t *rank, const char *how)
 {
     if (strcmp(how, "die") == 0)
         _exit(7);
@@ -202,7 +208,6 @@ static void set_up(rank_t *rank, const exl_message_t *message, const char *how)
         send_plain(rank, EXL_FRAME_HELLO, 0);
     else
         send_plain(rank, EXL_FRAME_READY, rank->number);
-    (void)message;
 }
 
 static int rank_main(rank_t *rank, const char *how)
@@ -215,12 +220,12 @@ static int rank_main(rank_t *rank, const char *how)
         if (exl_channel_receive(&rank->channel, &message) != 1)
             return strcmp(how, "stranger") == 0 || strcmp(how, "foreign") == 0 ? 0 : 1;
         if (message.frame.type == EXL_FRAME_SETUP)
-            set_up(rank, &message, how);
+            set_up(rank, how);
         else if (message.frame.type == EXL_FRAME_CALL)
             run_call(rank, &message);
         else if (message.frame.type == EXL_FRAME_END)
             more = false;
-        else
+        else if (message.payload)
             keep_input(rank, message.payload);
         exl_message_fini(&message);
     }
@@ -230,12 +235,12 @@ static int rank_main(rank_t *rank, const char *how)
 
 /* ---- the launcher ---- */
 
-static void start_rank(unsigned place, const char *argument)
+static void start_rank(const char *argument)
 {
     if (fork() != 0)
         return;
     char how[32] = "";
-    rank_t rank = {.place = place};
+    rank_t rank = {.number = 0};
     (void)sscanf(argument, "%u %31s", &rank.number, how);
     _exit(rank_main(&rank, how));
 }
@@ -249,7 +254,7 @@ int main(int argc, char **argv)
         return 3;
     }
     for (int i = 2; i < argc; i++)
-        start_rank((unsigned)i - 2, argv[i]);
+        start_rank(argv[i]);
     if (strcmp(mode, "alone") == 0)
         return 0;
     for (pid_t pid; (pid = wait(&status)) > 0 || errno == EINTR;)

@@ -1,10 +1,8 @@
 /* rank_group.c: see rank_group.h. */
 #include "node/rank_group.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,12 +19,9 @@
 #include "base/clock.h"
 #include "launch/spawn.h"
 #include "node/descendants.h"
+#include "node/rank_directory.h"
 
-enum { SECRET_BYTES = 32, START_LIMIT_S = 300, NEWS_GRACE_MS = 300, END_LIMIT_MS = 5000, SEGMENT_NAME = 128 };
-
-#define PREFIX "executorlib-"
-#define SEGMENTS "segments"
-#define MPICH_SEGMENT "/dev/shm/mpich_shm_"
+enum { SECRET_BYTES = 32, START_LIMIT_S = 300, NEWS_GRACE_MS = 300, END_LIMIT_MS = 4000 };
 
 struct rank {
     exl_channel_t channel;
@@ -39,7 +34,7 @@ struct exl_rank_group {
     uint32_t size, connected, nready;
     struct rank *ranks; /* owned; in the order of connection until all are ready, then by rank */
     struct pollfd *fds; /* owned; those of wait_once() */
-    char directory[64], address[64 + 64 + 2 * SECRET_BYTES];
+    char directory[EXL_RANK_DIRECTORY_SIZE], address[64 + 64 + 2 * SECRET_BYTES];
     char session[128], segments[128]; /* variables that tell Open MPI where to keep its files */
     char **environment;               /* owned; the strings are not */
     uint8_t secret[SECRET_BYTES];
@@ -49,12 +44,6 @@ struct exl_rank_group {
 };
 
 /* ---- the door ---- */
-
-/* In memory where possible: MPI keeps its shared memory there too. */
-static const char *runtime_directory(void)
-{
-    return access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : "/tmp";
-}
 
 static struct sockaddr_un socket_address(const exl_rank_group_t *group)
 {
@@ -73,90 +62,13 @@ static void close_door(exl_rank_group_t *group)
     group->listener = -1;
 }
 
-static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *position)
-{
-    (void)status;
-    (void)type;
-    (void)position;
-    (void)remove(path);
-    return 0;
-}
-
-static void remove_directory(const char *directory)
-{
-    enum { OPEN_DIRECTORIES = 16 };
-    if (directory[0])
-        (void)nftw(directory, remove_entry, OPEN_DIRECTORIES, FTW_DEPTH | FTW_PHYS);
-}
-
-/* MPICH's shared memory outlives ranks that are killed. Its names are in their maps; they are noted in the directory while
- * the ranks live. Others keep theirs in the directory itself. */
-static void note_segments(const exl_rank_group_t *group)
-{
-    char path[96], line[512], last[SEGMENT_NAME] = "";
-    (void)snprintf(path, sizeof path, "/proc/%d/maps", (int)group->ranks[0].pid);
-    FILE *maps = fopen(path, "re");
-    (void)snprintf(path, sizeof path, "%s/" SEGMENTS, group->directory);
-    FILE *notes = fopen(path, "we");
-    while (maps && notes && fgets(line, sizeof line, maps)) {
-        char *name = strstr(line, MPICH_SEGMENT);
-        if (!name || strcspn(name, " \n") >= sizeof last)
-            continue;
-        name[strcspn(name, " \n")] = '\0';
-        if (strcmp(name, last) != 0)
-            (void)fprintf(notes, "%s\n", name);
-        (void)snprintf(last, sizeof last, "%s", name);
-    }
-    if (maps)
-        (void)fclose(maps);
-    if (notes)
-        (void)fclose(notes);
-}
-
-static void unlink_segments(const char *directory)
-{
-    char path[SEGMENT_NAME + sizeof SEGMENTS];
-    (void)snprintf(path, sizeof path, "%s/" SEGMENTS, directory);
-    FILE *notes = fopen(path, "re");
-    char name[SEGMENT_NAME];
-    while (notes && fgets(name, sizeof name, notes)) {
-        name[strcspn(name, "\n")] = '\0';
-        if (strncmp(name, MPICH_SEGMENT, sizeof MPICH_SEGMENT - 1) == 0)
-            (void)unlink(name);
-    }
-    if (notes)
-        (void)fclose(notes);
-}
-
-void exl_rank_group_sweep(pid_t head)
-{
-    char wanted[64], path[SEGMENT_NAME];
-    struct stat status;
-    struct dirent *entry;
-    int length = snprintf(wanted, sizeof wanted, PREFIX "%d-", (int)head);
-    DIR *directory = opendir(runtime_directory());
-    while (directory && (entry = readdir(directory))) {
-        if (strncmp(entry->d_name, wanted, (size_t)length) != 0 || strlen(entry->d_name) != (size_t)length + 6)
-            continue;
-        (void)snprintf(path, sizeof path, "%s/%.40s", runtime_directory(), entry->d_name);
-        if (lstat(path, &status) < 0 || !S_ISDIR(status.st_mode) || status.st_uid != geteuid())
-            continue;
-        unlink_segments(path);
-        remove_directory(path);
-    }
-    if (directory)
-        (void)closedir(directory);
-}
-
 static int open_door(exl_rank_group_t *group)
 {
-    /* The pid lets the zygote find it (exl_rank_group_sweep). */
-    (void)snprintf(group->directory, sizeof group->directory, "%s/" PREFIX "%d-XXXXXX", runtime_directory(),
-                   (int)getpid());
-    if (getrandom(group->secret, sizeof group->secret, 0) != sizeof group->secret || !mkdtemp(group->directory)) {
-        group->directory[0] = '\0';
+    if (getrandom(group->secret, sizeof group->secret, 0) != sizeof group->secret)
         return -errno;
-    }
+    int rc = exl_rank_directory_create(group->directory);
+    if (rc < 0)
+        return rc;
     struct sockaddr_un address = socket_address(group);
     group->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (group->listener < 0 || bind(group->listener, (struct sockaddr *)&address, sizeof address) < 0 ||
@@ -211,7 +123,7 @@ static void group_free(exl_rank_group_t *group)
     for (uint32_t i = 0; i < group->connected; i++)
         exl_channel_fini(&group->ranks[i].channel);
     close_door(group);
-    remove_directory(group->directory);
+    exl_rank_directory_remove(group->directory);
     if (group->signal_fd >= 0)
         (void)close(group->signal_fd);
     free(group->environment);
@@ -326,7 +238,6 @@ static int reap(exl_rank_group_t *group, exl_error_t *err)
 void exl_rank_group_kill(exl_rank_group_t *group)
 {
     close_door(group);
-    unlink_segments(group->directory);
     for (;;) {
         if (!group->terminated)
             exl_descendants_signal(getpid(), SIGKILL);
@@ -345,16 +256,13 @@ void exl_rank_group_end(exl_rank_group_t *group)
         exl_error_t ignored;
         struct pollfd child = {.fd = group->signal_fd, .events = POLLIN};
         (void)reap(group, &ignored);
-        if (waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD)
-            break;
         int64_t left_ns = deadline_ns - exl_clock_ns();
-        if (left_ns <= 0) {
-            exl_rank_group_kill(group); /* a rank waits in MPI_Finalize for what no other is going to do */
-            return;
-        }
+        /* In time, unless a rank waits in MPI_Finalize for what no other is going to do. */
+        if (!group->launcher || left_ns <= 0)
+            break;
         (void)poll(&child, 1, (int)(left_ns / EXL_NS_PER_MS) + 1);
     }
-    group_free(group);
+    exl_rank_group_kill(group); /* what the ranks started and left behind */
 }
 
 static int rank_gone(exl_rank_group_t *group, uint32_t rank, exl_error_t *err)
@@ -467,10 +375,7 @@ static int await_ready(exl_rank_group_t *group, exl_payload_t **ret_exception, e
         if (rc < 0)
             return rc;
     }
-    int rc = by_rank(group, err);
-    if (rc == 0)
-        note_segments(group);
-    return rc;
+    return by_rank(group, err);
 }
 
 int exl_rank_group_launch(exl_rank_group_t *group, char *const *argv, char *const *envp, const exl_message_t *first,
