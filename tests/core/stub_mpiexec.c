@@ -13,6 +13,7 @@
  *
  * The text of a call has a part per rank, separated by "|"; what is in the last one is for all further ranks. Parts:
  *   exit N | signal N | raise TEXT | pause | garbage | wait FD | launcher N (signals the launcher) | daemon FD | pid FD
+ *   told FD (writes a byte there once its answer is on its way)
  *   join (the arguments from other calls, and the options) | ready (answers with another frame) | big N
  * Another text is its own result. */
 #include <errno.h>
@@ -187,6 +188,8 @@ static void run_call(rank_t *rank, const exl_message_t *message)
         send_text(rank, EXL_FRAME_RESULT, id, rank->inputs, strlen(rank->inputs));
     else
         send_text(rank, EXL_FRAME_RESULT, id, part, strlen(part));
+    if (strncmp(part, "told ", 5) == 0)
+        (void)!write(atoi(rest), ".", 1);
     rank->inputs[0] = '\0';
 }
 

@@ -21,7 +21,7 @@
 #include "node/descendants.h"
 #include "node/rank_directory.h"
 
-enum { SECRET_BYTES = 32, START_LIMIT_S = 300, NEWS_GRACE_MS = 300, END_LIMIT_MS = 4000 };
+enum { SECRET_BYTES = 32, START_LIMIT_S = 300, HELLO_LIMIT_MS = 1000, NEWS_GRACE_MS = 300, END_LIMIT_MS = 4000 };
 
 struct rank {
     exl_channel_t channel;
@@ -39,6 +39,8 @@ struct exl_rank_group {
     char **environment;               /* owned; the strings are not */
     uint8_t secret[SECRET_BYTES];
     int listener, signal_fd;
+    int lost;         /* the error, once a rank or the launcher has gone in a call: answers that came before go first */
+    exl_error_t loss; /* … and its text */
     pid_t launcher;  /* 0: not started, or waited for */
     bool terminated; /* by SIGTERM, like everything that was started: whoever sent it also ends what does not heed it */
 };
@@ -92,6 +94,21 @@ static bool knows_secret(const exl_rank_group_t *group, const exl_message_t *mes
     return difference == 0;
 }
 
+/* Its first message. Ranks say it at once; who does not must not hold up those behind it. */
+static bool receive_hello(exl_channel_t *channel, exl_message_t *ret_message)
+{
+    int64_t deadline_ns = exl_clock_ns() + HELLO_LIMIT_MS * EXL_NS_PER_MS;
+    for (;;) {
+        struct pollfd rank = {.fd = channel->fd, .events = POLLIN};
+        int rc = exl_channel_next(channel, ret_message);
+        if (rc != 0)
+            return rc > 0;
+        int64_t left_ns = deadline_ns - exl_clock_ns();
+        if (left_ns <= 0 || poll(&rank, 1, (int)(left_ns / EXL_NS_PER_MS) + 1) == 0 || exl_channel_fill_now(channel) < 0)
+            return false;
+    }
+}
+
 /* Takes one connection, if it is a rank's. */
 static int admit(exl_rank_group_t *group)
 {
@@ -104,7 +121,7 @@ static int admit(exl_rank_group_t *group)
     exl_message_t message;
     exl_channel_init(&channel, fd);
     bool mine = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == geteuid();
-    if (mine && exl_channel_receive(&channel, &message) == 1) {
+    if (mine && receive_hello(&channel, &message)) {
         mine = knows_secret(group, &message);
         exl_message_fini(&message);
     } else {
@@ -320,9 +337,11 @@ static int wait_once(exl_rank_group_t *group, int other, int timeout_ms, exl_err
         return errno == EINTR ? 0 : -errno;
     /* The launcher first: its ranks go because it went. */
     rc = fds[nranks].revents ? reap(group, err) : 0;
-    for (uint32_t i = 0; rc == 0 && i < nranks; i++)
-        if (fds[i].revents)
+    for (uint32_t i = 0; i < nranks; i++)
+        if (fds[i].revents && rc == 0)
             rc = read_rank(group, i, err);
+        else if (fds[i].revents)
+            (void)exl_channel_fill_now(&group->ranks[i].channel); /* what others have said before counts */
     if (rc == 0 && fds[nranks + 1].revents)
         rc = admit(group);
     return rc == 0 && fds[nranks + 2].revents ? 1 : rc;
@@ -438,11 +457,17 @@ int exl_rank_group_answer(exl_rank_group_t *group, int timeout_ms, uint32_t *ret
             exl_message_fini(&message);
             return exl_error_set(err, EXL_EPROTOCOL, "MPI rank %u sent something else than an answer", *ret_rank);
         }
+        if (group->lost < 0) {
+            *err = group->loss;
+            return group->lost;
+        }
         int64_t left_ns = deadline_ns - exl_clock_ns();
         if (left_ns <= 0)
             return 0;
         rc = wait_once(group, -1, timeout_ms < 0 ? -1 : (int)(left_ns / EXL_NS_PER_MS) + 1, err);
-        if (rc < 0 && rc != -ETIMEDOUT)
-            return rc;
+        if (rc < 0 && rc != -ETIMEDOUT) {
+            group->lost = rc;
+            group->loss = *err;
+        }
     }
 }
