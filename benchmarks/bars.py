@@ -71,6 +71,8 @@ BARS = (
     Bar("one process per call, round trip / bare fork", _ratio("per_call", "round_trip_ms", "limit"), "≤", 2.5, "1.2"),
     Bar("one process per call, reference / ours", _gain("per_call", "round_trip_ms", "reference"), "≥", 100),
     Bar("one process per call [calls/s]", _value("per_call", "rate_per_s"), "≥", 500, "1,000"),
+    Bar("2 MPI ranks, one group per call / bare mpiexec", _ratio("mpi", "per_call_ms", "limit"), "≤", 1.3, "0.5"),
+    Bar("2 MPI ranks, persistent group / reference", _ratio("mpi", "round_trip_ms", "reference"), "≤", 0.1),
     Bar("emcee / multiprocessing.Pool(2)", _ratio("emcee_page", "total_s", "pool"), "≤", 0.6, "0.25"),
     Bar("emcee, reference / ours", _gain("emcee_page", "total_s", "reference"), "≥", 15),
     Bar("constructor to first result / ProcessPoolExecutor", _ratio("start", "persistent_ms", "process"), "≤", 3),

@@ -120,6 +120,19 @@ def per_call(quick):
         yield {"round_trip_ms": middle * 1e3, "rate_per_s": 1 / middle}
 
 
+def mpi(quick):
+    """Bare mpiexec: two interpreters that start MPI and end."""
+    import subprocess
+    import sys
+
+    from executorlib._mpi import launcher
+
+    command = [*launcher().command(2, False), sys.executable, "-c", "from mpi4py import MPI"]
+    while True:
+        durations = timing.repeat(lambda: subprocess.run(command, check=True), 0.5 if quick else 1.5)
+        yield {"per_call_ms": timing.median(durations) * 1e3}
+
+
 def arrays(quick):
     """Two plain copies in one process: the argument there, the result back."""
     import numpy

@@ -15,6 +15,7 @@ NAMES = (
     "submit_cost",
     "throughput",
     "per_call",
+    "mpi",
     "numpy_call",
     "chain",
     "fan_in",

@@ -142,13 +142,14 @@ class Snapshot:
         if self.authkey is not None:
             setup["authkey"] = self.authkey
         if request.ranks > 1:
-            from executorlib._mpi import INHERITED, launcher
+            from executorlib._mpi import inherited, launcher
 
             mpi = launcher()
             setup["ranks"] = request.ranks
             setup["launch"] = [*mpi.command(request.ranks, request.oversubscribe), *_command("rank_main()")]
+            setup["launch_environ"] = mpi.environ
             setup["launcher"] = mpi.description
-            setup["inherited"] = INHERITED
+            setup["inherited"] = inherited()
         return setup
 
     def _absolute(self, entry: str) -> str:

@@ -29,8 +29,44 @@ file = next((line.split()[-1] for line in open("/proc/self/maps") if "/libmpi" i
 print("executorlib", MPI.get_vendor()[0], MPI.Get_library_version().split("\\n")[0].split(",")[0].strip("\\0 "), file, sep="\\t")
 """
 
-# What a job that this process itself runs in says to its ranks: none of it is meant for ours.
-INHERITED = ("PMI_", "PMIX_", "PMI2_", "OMPI_COMM_WORLD_", "OMPI_UNIVERSE_", "MPI_LOCAL", "HYDI_", "HYDRA_", "PRTE_")
+# What the launcher of a job that this process itself runs in says to its ranks: none of it is meant for ours.
+_INHERITED = (
+    "EXECUTORLIB_RANKS",
+    "HYDI_",
+    "HYDRA_",
+    "MPI_LOCAL",
+    "OMPI_APP_CTX_",
+    "OMPI_ARGV",
+    "OMPI_COMMAND",
+    "OMPI_COMM_WORLD_",
+    "OMPI_FILE_LOCATION",
+    "OMPI_FIRST_RANKS",
+    "OMPI_NUM_APP_CTX",
+    "OMPI_UNIVERSE_",
+    "PMI2_",
+    "PMIX_",
+    "PMI_",
+    "PRTE_",
+)
+# Open MPI's launcher says the rest as parameters, which a user may also have set where there is no such job.
+_INHERITED_PARAMETERS = tuple(
+    "OMPI_MCA_" + name
+    for name in (
+        "btl_vader_backing_directory",
+        "ess",
+        "initial_wdir",
+        "mpi_oversubscribe",
+        "orte_",
+        "pmix",
+        "shmem_RUNTIME_QUERY_hint",
+    )
+)
+
+
+def inherited() -> tuple[str, ...]:
+    """Beginnings of the names of variables that are not passed on to ranks."""
+    return _INHERITED + _INHERITED_PARAMETERS if "OMPI_COMM_WORLD_RANK" in os.environ else _INHERITED
+
 
 # Families whose launchers speak the same protocol to their ranks.
 _HYDRA = frozenset({"MPICH", "Intel MPI", "MVAPICH", "MVAPICH2", "Cray MPI"})
@@ -53,6 +89,15 @@ class Launcher:
         self.family = family
         self.library = library
         self.description = f"{path} of {family}"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """Variables for the launcher alone.
+
+        Hydra writes the node's topology to a file in /tmp for the ranks, and leaves it there when it is killed, unless it
+        is told of one; ranks that find nothing in it look for themselves.
+        """
+        return {"HWLOC_XMLFILE": os.devnull} if self.family == "MPICH" else {}
 
     def command(self, ranks: int, oversubscribe: bool) -> list[str]:
         """The command line up to the program that each rank runs."""
@@ -88,7 +133,8 @@ def launcher() -> Launcher:
 
 
 def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(INHERITED)}
+    names = inherited()
+    return {name: value for name, value in os.environ.items() if not name.startswith(names)}
 
 
 def _probe() -> tuple[str, str, str]:

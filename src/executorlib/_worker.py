@@ -233,20 +233,29 @@ def plan_ranks(setup: bytes) -> "tuple[int, list[bytes]]":
     for name in list(os.environ):
         if name.startswith(description["inherited"]):
             del os.environ[name]
+    for name, value in description["launch_environ"].items():
+        os.environ.setdefault(name, value)
     return description["ranks"], [os.fsencode(argument) for argument in description["launch"]]
 
 
 def set_up_rank(setup: bytes, index: int) -> "dict[str, Any]":
     """Start MPI in the place where the driver is, and see that all ranks are there; returns the initializer's presets."""
+    import os
     from _pickle import loads
 
     description = loads(setup)
     apply_setup(description)
+    # The secret has served its purpose; ranks that this rank starts get another one.
+    door = os.environ.pop("EXECUTORLIB_RANKS").rpartition(":")[0]
+    for name, value in description["launch_environ"].items():
+        if os.environ.get(name) == value:
+            del os.environ[name]
     # mpi4py asks it where a library that pip has installed may be; it is not there in an interpreter that skipped it.
     import site  # noqa: F401
 
     from mpi4py import MPI
 
+    note_segments(os.path.dirname(door))
     size = MPI.COMM_WORLD.Get_size()
     if size != description["ranks"]:
         library = MPI.Get_library_version().splitlines()[0]
@@ -257,6 +266,19 @@ def set_up_rank(setup: bytes, index: int) -> "dict[str, Any]":
     init = description.get("init")
     presets = call_initializer(loads(init), index) if init else {}
     return {"executorlib_worker_id": index, **presets}
+
+
+def note_segments(directory: str) -> None:
+    """Link to MPICH's shared memory, which outlives ranks that are killed: it is removed with the directory."""
+    import os
+
+    with open("/proc/self/maps") as maps:
+        names = {line.split()[5] for line in maps if "/dev/shm/mpich_shm_" in line}
+    for name in names:
+        try:
+            os.symlink(name, os.path.join(directory, os.path.basename(name)))
+        except OSError:  # another rank has
+            continue
 
 
 def mpi_rank() -> int:

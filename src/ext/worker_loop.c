@@ -621,7 +621,7 @@ static int unhex(const char *digits, uint8_t *bytes, size_t size)
     return 0;
 }
 
-/* Connects to the group's head and says the secret, which nobody who comes later finds in the environment. */
+/* Connects to the group's head and says the secret. set_up_rank() takes it out of the environment. */
 static int join_group(exl_channel_t *channel)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -632,7 +632,6 @@ static int join_group(exl_channel_t *channel)
         (size_t)(colon - value) >= sizeof address.sun_path)
         return EXL_EPROTOCOL;
     memcpy(address.sun_path, value, (size_t)(colon - value));
-    (void)unsetenv(EXL_RANKS_VARIABLE);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
         return -errno;

@@ -1,10 +1,8 @@
 /* rank_group.c: see rank_group.h. */
 #include "node/rank_group.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,12 +19,9 @@
 #include "base/clock.h"
 #include "launch/spawn.h"
 #include "node/descendants.h"
+#include "node/rank_directory.h"
 
-enum { SECRET_BYTES = 32, START_LIMIT_S = 300, NEWS_GRACE_MS = 300, END_LIMIT_MS = 5000, SEGMENT_NAME = 128 };
-
-#define PREFIX "executorlib-"
-#define SEGMENTS "segments"
-#define MPICH_SEGMENT "/dev/shm/mpich_shm_"
+enum { SECRET_BYTES = 32, START_LIMIT_S = 300, HELLO_LIMIT_MS = 1000, NEWS_GRACE_MS = 300, END_LIMIT_MS = 4000 };
 
 struct rank {
     exl_channel_t channel;
@@ -39,22 +34,18 @@ struct exl_rank_group {
     uint32_t size, connected, nready;
     struct rank *ranks; /* owned; in the order of connection until all are ready, then by rank */
     struct pollfd *fds; /* owned; those of wait_once() */
-    char directory[64], address[64 + 64 + 2 * SECRET_BYTES];
+    char directory[EXL_RANK_DIRECTORY_SIZE], address[64 + 64 + 2 * SECRET_BYTES];
     char session[128], segments[128]; /* variables that tell Open MPI where to keep its files */
     char **environment;               /* owned; the strings are not */
     uint8_t secret[SECRET_BYTES];
     int listener, signal_fd;
+    int lost;         /* the error, once a rank or the launcher has gone in a call: answers that came before go first */
+    exl_error_t loss; /* … and its text */
     pid_t launcher;  /* 0: not started, or waited for */
     bool terminated; /* by SIGTERM, like everything that was started: whoever sent it also ends what does not heed it */
 };
 
 /* ---- the door ---- */
-
-/* In memory where possible: MPI keeps its shared memory there too. */
-static const char *runtime_directory(void)
-{
-    return access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : "/tmp";
-}
 
 static struct sockaddr_un socket_address(const exl_rank_group_t *group)
 {
@@ -73,90 +64,13 @@ static void close_door(exl_rank_group_t *group)
     group->listener = -1;
 }
 
-static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *position)
-{
-    (void)status;
-    (void)type;
-    (void)position;
-    (void)remove(path);
-    return 0;
-}
-
-static void remove_directory(const char *directory)
-{
-    enum { OPEN_DIRECTORIES = 16 };
-    if (directory[0])
-        (void)nftw(directory, remove_entry, OPEN_DIRECTORIES, FTW_DEPTH | FTW_PHYS);
-}
-
-/* MPICH's shared memory outlives ranks that are killed. Its names are in their maps; they are noted in the directory while
- * the ranks live. Others keep theirs in the directory itself. */
-static void note_segments(const exl_rank_group_t *group)
-{
-    char path[96], line[512], last[SEGMENT_NAME] = "";
-    (void)snprintf(path, sizeof path, "/proc/%d/maps", (int)group->ranks[0].pid);
-    FILE *maps = fopen(path, "re");
-    (void)snprintf(path, sizeof path, "%s/" SEGMENTS, group->directory);
-    FILE *notes = fopen(path, "we");
-    while (maps && notes && fgets(line, sizeof line, maps)) {
-        char *name = strstr(line, MPICH_SEGMENT);
-        if (!name || strcspn(name, " \n") >= sizeof last)
-            continue;
-        name[strcspn(name, " \n")] = '\0';
-        if (strcmp(name, last) != 0)
-            (void)fprintf(notes, "%s\n", name);
-        (void)snprintf(last, sizeof last, "%s", name);
-    }
-    if (maps)
-        (void)fclose(maps);
-    if (notes)
-        (void)fclose(notes);
-}
-
-static void unlink_segments(const char *directory)
-{
-    char path[SEGMENT_NAME + sizeof SEGMENTS];
-    (void)snprintf(path, sizeof path, "%s/" SEGMENTS, directory);
-    FILE *notes = fopen(path, "re");
-    char name[SEGMENT_NAME];
-    while (notes && fgets(name, sizeof name, notes)) {
-        name[strcspn(name, "\n")] = '\0';
-        if (strncmp(name, MPICH_SEGMENT, sizeof MPICH_SEGMENT - 1) == 0)
-            (void)unlink(name);
-    }
-    if (notes)
-        (void)fclose(notes);
-}
-
-void exl_rank_group_sweep(pid_t head)
-{
-    char wanted[64], path[SEGMENT_NAME];
-    struct stat status;
-    struct dirent *entry;
-    int length = snprintf(wanted, sizeof wanted, PREFIX "%d-", (int)head);
-    DIR *directory = opendir(runtime_directory());
-    while (directory && (entry = readdir(directory))) {
-        if (strncmp(entry->d_name, wanted, (size_t)length) != 0 || strlen(entry->d_name) != (size_t)length + 6)
-            continue;
-        (void)snprintf(path, sizeof path, "%s/%.40s", runtime_directory(), entry->d_name);
-        if (lstat(path, &status) < 0 || !S_ISDIR(status.st_mode) || status.st_uid != geteuid())
-            continue;
-        unlink_segments(path);
-        remove_directory(path);
-    }
-    if (directory)
-        (void)closedir(directory);
-}
-
 static int open_door(exl_rank_group_t *group)
 {
-    /* The pid lets the zygote find it (exl_rank_group_sweep). */
-    (void)snprintf(group->directory, sizeof group->directory, "%s/" PREFIX "%d-XXXXXX", runtime_directory(),
-                   (int)getpid());
-    if (getrandom(group->secret, sizeof group->secret, 0) != sizeof group->secret || !mkdtemp(group->directory)) {
-        group->directory[0] = '\0';
+    if (getrandom(group->secret, sizeof group->secret, 0) != sizeof group->secret)
         return -errno;
-    }
+    int rc = exl_rank_directory_create(group->directory);
+    if (rc < 0)
+        return rc;
     struct sockaddr_un address = socket_address(group);
     group->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (group->listener < 0 || bind(group->listener, (struct sockaddr *)&address, sizeof address) < 0 ||
@@ -180,6 +94,21 @@ static bool knows_secret(const exl_rank_group_t *group, const exl_message_t *mes
     return difference == 0;
 }
 
+/* Its first message. Ranks say it at once; who does not must not hold up those behind it. */
+static bool receive_hello(exl_channel_t *channel, exl_message_t *ret_message)
+{
+    int64_t deadline_ns = exl_clock_ns() + HELLO_LIMIT_MS * EXL_NS_PER_MS;
+    for (;;) {
+        struct pollfd rank = {.fd = channel->fd, .events = POLLIN};
+        int rc = exl_channel_next(channel, ret_message);
+        if (rc != 0)
+            return rc > 0;
+        int64_t left_ns = deadline_ns - exl_clock_ns();
+        if (left_ns <= 0 || poll(&rank, 1, (int)(left_ns / EXL_NS_PER_MS) + 1) == 0 || exl_channel_fill_now(channel) < 0)
+            return false;
+    }
+}
+
 /* Takes one connection, if it is a rank's. */
 static int admit(exl_rank_group_t *group)
 {
@@ -192,7 +121,7 @@ static int admit(exl_rank_group_t *group)
     exl_message_t message;
     exl_channel_init(&channel, fd);
     bool mine = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == geteuid();
-    if (mine && exl_channel_receive(&channel, &message) == 1) {
+    if (mine && receive_hello(&channel, &message)) {
         mine = knows_secret(group, &message);
         exl_message_fini(&message);
     } else {
@@ -211,7 +140,7 @@ static void group_free(exl_rank_group_t *group)
     for (uint32_t i = 0; i < group->connected; i++)
         exl_channel_fini(&group->ranks[i].channel);
     close_door(group);
-    remove_directory(group->directory);
+    exl_rank_directory_remove(group->directory);
     if (group->signal_fd >= 0)
         (void)close(group->signal_fd);
     free(group->environment);
@@ -326,7 +255,6 @@ static int reap(exl_rank_group_t *group, exl_error_t *err)
 void exl_rank_group_kill(exl_rank_group_t *group)
 {
     close_door(group);
-    unlink_segments(group->directory);
     for (;;) {
         if (!group->terminated)
             exl_descendants_signal(getpid(), SIGKILL);
@@ -345,16 +273,13 @@ void exl_rank_group_end(exl_rank_group_t *group)
         exl_error_t ignored;
         struct pollfd child = {.fd = group->signal_fd, .events = POLLIN};
         (void)reap(group, &ignored);
-        if (waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD)
-            break;
         int64_t left_ns = deadline_ns - exl_clock_ns();
-        if (left_ns <= 0) {
-            exl_rank_group_kill(group); /* a rank waits in MPI_Finalize for what no other is going to do */
-            return;
-        }
+        /* In time, unless a rank waits in MPI_Finalize for what no other is going to do. */
+        if (!group->launcher || left_ns <= 0)
+            break;
         (void)poll(&child, 1, (int)(left_ns / EXL_NS_PER_MS) + 1);
     }
-    group_free(group);
+    exl_rank_group_kill(group); /* what the ranks started and left behind */
 }
 
 static int rank_gone(exl_rank_group_t *group, uint32_t rank, exl_error_t *err)
@@ -412,9 +337,11 @@ static int wait_once(exl_rank_group_t *group, int other, int timeout_ms, exl_err
         return errno == EINTR ? 0 : -errno;
     /* The launcher first: its ranks go because it went. */
     rc = fds[nranks].revents ? reap(group, err) : 0;
-    for (uint32_t i = 0; rc == 0 && i < nranks; i++)
-        if (fds[i].revents)
+    for (uint32_t i = 0; i < nranks; i++)
+        if (fds[i].revents && rc == 0)
             rc = read_rank(group, i, err);
+        else if (fds[i].revents)
+            (void)exl_channel_fill_now(&group->ranks[i].channel); /* what others have said before counts */
     if (rc == 0 && fds[nranks + 1].revents)
         rc = admit(group);
     return rc == 0 && fds[nranks + 2].revents ? 1 : rc;
@@ -467,10 +394,7 @@ static int await_ready(exl_rank_group_t *group, exl_payload_t **ret_exception, e
         if (rc < 0)
             return rc;
     }
-    int rc = by_rank(group, err);
-    if (rc == 0)
-        note_segments(group);
-    return rc;
+    return by_rank(group, err);
 }
 
 int exl_rank_group_launch(exl_rank_group_t *group, char *const *argv, char *const *envp, const exl_message_t *first,
@@ -533,11 +457,17 @@ int exl_rank_group_answer(exl_rank_group_t *group, int timeout_ms, uint32_t *ret
             exl_message_fini(&message);
             return exl_error_set(err, EXL_EPROTOCOL, "MPI rank %u sent something else than an answer", *ret_rank);
         }
+        if (group->lost < 0) {
+            *err = group->loss;
+            return group->lost;
+        }
         int64_t left_ns = deadline_ns - exl_clock_ns();
         if (left_ns <= 0)
             return 0;
         rc = wait_once(group, -1, timeout_ms < 0 ? -1 : (int)(left_ns / EXL_NS_PER_MS) + 1, err);
-        if (rc < 0 && rc != -ETIMEDOUT)
-            return rc;
+        if (rc < 0 && rc != -ETIMEDOUT) {
+            group->lost = rc;
+            group->loss = *err;
+        }
     }
 }

@@ -53,9 +53,6 @@ int exl_rank_group_answer(exl_rank_group_t *group, int timeout_ms, uint32_t *ret
 /* Lets the ranks finish, and waits until everything is gone. */
 void exl_rank_group_end(exl_rank_group_t *group);
 
-/* In the zygote, when the head of a group has gone, however: removes the files that it may have left. */
-void exl_rank_group_sweep(pid_t head);
-
 /* Kills everything that this process started; after SIGTERM, which all of it has got, waits for its end instead. */
 void exl_rank_group_kill(exl_rank_group_t *group);
 

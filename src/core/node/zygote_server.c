@@ -18,7 +18,7 @@
 #include "base/idmap.h"
 #include "base/list.h"
 #include "node/descendants.h"
-#include "node/rank_group.h"
+#include "node/rank_directory.h"
 
 struct child {
     exl_list_t link; /* in `terminated`, or empty */
@@ -72,7 +72,7 @@ static struct child *child_add(struct server *server, uint64_t id, pid_t pid, bo
 static void bury(struct server *server, struct child *child)
 {
     if (child->head)
-        exl_rank_group_sweep(child->pid);
+        exl_rank_directory_sweep(child->pid);
     report(server, EXL_FRAME_EXITED, child->id, (uint32_t)child->wait_status);
     (void)exl_idmap_remove(&server->by_id, child->id);
     exl_list_remove(&child->link);
@@ -229,7 +229,7 @@ static void kill_everything(const struct server *server)
     for (size_t i = 0; i < server->by_id.capacity; i++) {
         const struct child *child = server->by_id.slots[i].value;
         if (child && child->head)
-            exl_rank_group_sweep(child->pid);
+            exl_rank_directory_sweep(child->pid);
     }
 }
 
@@ -309,7 +309,7 @@ static bool fork_child(struct server *server, exl_message_t *request, exl_role_t
     int error = errno;
     if (server->hooks->in_parent)
         server->hooks->in_parent();
-    if (pid > 0 && !child_add(server, id, pid, !template && request->frame.arg & EXL_FORK_HEAD)) {
+    if (pid > 0 && !child_add(server, id, pid, !template && (request->frame.arg & EXL_FORK_HEAD))) {
         (void)kill(pid, SIGKILL);
         error = ENOMEM;
         pid = -1;

@@ -1,0 +1,73 @@
+/* rank_directory.c: see rank_directory.h. */
+#include "node/rank_directory.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <ftw.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *const parents[] = {"/dev/shm", "/tmp"};
+static const char segment_prefix[] = "/dev/shm/mpich_shm_";
+
+/* Containers may share the directory but not the pids: the number of the pid namespace is part of the name. */
+static void prefix_of(pid_t owner, char *prefix, size_t size)
+{
+    struct stat pids = {.st_ino = 0};
+    (void)stat("/proc/self/ns/pid", &pids);
+    (void)snprintf(prefix, size, "executorlib-%lu-%d-", (unsigned long)pids.st_ino, (int)owner);
+}
+
+int exl_rank_directory_create(char path[EXL_RANK_DIRECTORY_SIZE])
+{
+    char prefix[EXL_RANK_DIRECTORY_SIZE - 16];
+    const char *parent = access(parents[0], W_OK | X_OK) == 0 ? parents[0] : parents[1];
+    prefix_of(getpid(), prefix, sizeof prefix);
+    (void)snprintf(path, EXL_RANK_DIRECTORY_SIZE, "%s/%sXXXXXX", parent, prefix);
+    if (mkdtemp(path))
+        return 0;
+    path[0] = '\0';
+    return -errno;
+}
+
+static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *position)
+{
+    char target[PATH_MAX];
+    (void)status;
+    (void)position;
+    ssize_t length = type == FTW_SL ? readlink(path, target, sizeof target - 1) : -1;
+    if (length > 0) {
+        target[length] = '\0';
+        if (strncmp(target, segment_prefix, sizeof segment_prefix - 1) == 0)
+            (void)unlink(target);
+    }
+    (void)remove(path);
+    return 0;
+}
+
+void exl_rank_directory_remove(const char *path)
+{
+    enum { OPEN_DIRECTORIES = 16 };
+    if (path[0])
+        (void)nftw(path, remove_entry, OPEN_DIRECTORIES, FTW_DEPTH | FTW_PHYS);
+}
+
+void exl_rank_directory_sweep(pid_t owner)
+{
+    char prefix[EXL_RANK_DIRECTORY_SIZE], path[PATH_MAX];
+    prefix_of(owner, prefix, sizeof prefix);
+    for (size_t i = 0; i < sizeof parents / sizeof *parents; i++) {
+        DIR *parent = opendir(parents[i]);
+        for (const struct dirent *entry; parent && (entry = readdir(parent));)
+            if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0) {
+                (void)snprintf(path, sizeof path, "%s/%s", parents[i], entry->d_name);
+                exl_rank_directory_remove(path);
+            }
+        if (parent)
+            (void)closedir(parent);
+    }
+}

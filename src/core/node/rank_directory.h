@@ -1,0 +1,19 @@
+/* rank_directory.h: where a rank group keeps its socket, and MPI its files: in memory where possible, for this user alone.
+ *
+ * The name says which process it belongs to, so that the zygote can remove what a head that was killed has left. Shared
+ * memory that MPI keeps elsewhere is linked to from the directory, by the ranks themselves, and goes with it. */
+#ifndef EXL_NODE_RANK_DIRECTORY_H
+#define EXL_NODE_RANK_DIRECTORY_H
+
+#include <sys/types.h>
+
+enum { EXL_RANK_DIRECTORY_SIZE = 64 };
+
+/* For the calling process. 0 or -errno. */
+int exl_rank_directory_create(char path[EXL_RANK_DIRECTORY_SIZE]);
+void exl_rank_directory_remove(const char *path);
+
+/* Removes those of a process that has ended. */
+void exl_rank_directory_sweep(pid_t owner);
+
+#endif

@@ -1,0 +1,92 @@
+"""The MPI implementations that tests run on, and why one cannot be used here."""
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+#: Folders in which MPI and rank groups keep files, and how those are called.
+FOLDERS = ("/dev/shm", "/tmp")
+NAMES = ("executorlib-", "mpich_shm_", "ompi.", "vader_segment", "sm_segment", "openmpi-sessions", "pmix", "prte", "hydra")
+
+
+#: Containers run tests as root, which Open MPI wants to be told is meant.
+AS_ROOT = {f"OMPI_ALLOW_RUN_AS_ROOT{suffix}": "1" for suffix in ("", "_CONFIRM") if os.geteuid() == 0}
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """One MPI: how mpi4py is told to use it, and who starts its ranks."""
+
+    name: str
+    vendor: str
+    launchers: tuple
+
+    def __str__(self):
+        return self.name
+
+    def launcher(self):
+        places = (os.path.join(sys.prefix, "bin"), None)
+        names = [(name, place) for place in places for name in self.launchers]
+        return next(filter(None, (shutil.which(name, path=place) for name, place in names if self.owns(name, place))), None)
+
+    def owns(self, name, place):
+        path = shutil.which(name, path=place)
+        return path is not None and self.vendor_of(path) == self.vendor
+
+    @staticmethod
+    @functools.cache
+    def vendor_of(launcher):
+        said = subprocess.run([launcher, "--version"], capture_output=True, text=True, timeout=30).stdout
+        return "Open MPI" if "Open" in said else "MPICH" if "HYDRA" in said else "unknown"
+
+    @functools.cache
+    def chosen(self):
+        """Variables that make mpi4py use it, None for those that must not be set; or a text: why there are none."""
+        launcher = self.launcher()
+        if launcher is None:
+            return f"{self.vendor} has no launcher here: none of {', '.join(self.launchers)} is its"
+        # A wheel of mpi4py finds a library that pip installed only where it is not told which to take.
+        for abi in (None, self.name):
+            variables = {"MPI4PY_MPIABI": abi, "MPI4PY_LIBMPI": None, "EXECUTORLIB_MPIEXEC": launcher}
+            found = _vendor_in({name: value for name, value in {**os.environ, **variables}.items() if value is not None})
+            if found == self.vendor:
+                return variables
+        return f"mpi4py cannot use {self.vendor}: {found}"
+
+    def use(self, monkeypatch):
+        """Make this the MPI of the test and of all that it starts; skips where it cannot be had."""
+        chosen = self.chosen()
+        if isinstance(chosen, str):
+            pytest.skip(chosen)
+        for name, value in {**chosen, **AS_ROOT}.items():
+            if value is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, value)
+
+
+def _vendor_in(environ):
+    """Of the library that mpi4py loads; else what it says instead."""
+    probe = "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; print(MPI.get_vendor()[0])"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, env=environ)
+    return done.stdout.strip() or (done.stderr.strip().splitlines() or ["nothing"])[-1]
+
+
+MPICH = Implementation("mpich", "MPICH", ("mpiexec", "mpiexec.mpich", "mpiexec.hydra"))
+OPEN_MPI = Implementation("openmpi", "Open MPI", ("mpiexec.openmpi", "mpiexec"))
+ALL = (MPICH, OPEN_MPI)
+
+
+def other(implementation):
+    return OPEN_MPI if implementation is MPICH else MPICH
+
+
+def files():
+    """Files of MPI and of rank groups, in all folders where they are kept."""
+    return {str(path) for folder in FOLDERS for path in Path(folder).iterdir() if path.name.startswith(NAMES)}
