@@ -12,7 +12,17 @@ import pytest
 
 #: Folders in which MPI and rank groups keep files, and how those are called.
 FOLDERS = ("/dev/shm", "/tmp")
-NAMES = ("executorlib-", "mpich_shm_", "ompi.", "vader_segment", "sm_segment", "openmpi-sessions", "pmix", "prte", "hydra")
+NAMES = (
+    "executorlib-",
+    "mpich_shm_",
+    "ompi.",
+    "vader_segment",
+    "sm_segment",
+    "openmpi-sessions",
+    "pmix",
+    "prte",
+    "hydra",
+)
 
 
 #: Containers run tests as root, which Open MPI wants to be told is meant.
@@ -33,7 +43,9 @@ class Implementation:
     def launcher(self):
         places = (os.path.join(sys.prefix, "bin"), None)
         names = [(name, place) for place in places for name in self.launchers]
-        return next(filter(None, (shutil.which(name, path=place) for name, place in names if self.owns(name, place))), None)
+        return next(
+            filter(None, (shutil.which(name, path=place) for name, place in names if self.owns(name, place))), None
+        )
 
     def owns(self, name, place):
         path = shutil.which(name, path=place)
@@ -45,7 +57,7 @@ class Implementation:
         said = subprocess.run([launcher, "--version"], capture_output=True, text=True, timeout=30).stdout
         return "Open MPI" if "Open" in said else "MPICH" if "HYDRA" in said else "unknown"
 
-    @functools.cache
+    @functools.cache  # noqa: B019 - there are two of them, for good
     def chosen(self):
         """Variables that make mpi4py use it, None for those that must not be set; or a text: why there are none."""
         launcher = self.launcher()
@@ -54,7 +66,9 @@ class Implementation:
         # A wheel of mpi4py finds a library that pip installed only where it is not told which to take.
         for abi in (None, self.name):
             variables = {"MPI4PY_MPIABI": abi, "MPI4PY_LIBMPI": None, "EXECUTORLIB_MPIEXEC": launcher}
-            found = _vendor_in({name: value for name, value in {**os.environ, **variables}.items() if value is not None})
+            found = _vendor_in(
+                {name: value for name, value in {**os.environ, **variables}.items() if value is not None}
+            )
             if found == self.vendor:
                 return variables
         return f"mpi4py cannot use {self.vendor}: {found}"

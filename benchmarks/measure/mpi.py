@@ -10,7 +10,7 @@ METRICS = {
 }
 ROUNDS = (2, 5)
 TIMEOUT_S = 120
-RESOURCES = {"cores": 2}
+RESOURCES = {"cores": 2}  # the reference writes into what it is given
 
 
 def touch_mpi(value):
@@ -24,11 +24,11 @@ def measure(peer, quick):
 
     seconds = 0.5 if quick else 1.5
     per_call = SingleNodeExecutor(max_cores=2)
-    group = SingleNodeExecutor(max_workers=1, block_allocation=True, resource_dict=RESOURCES)
+    group = SingleNodeExecutor(max_workers=1, block_allocation=True, resource_dict=dict(RESOURCES))
     with per_call, group:
 
         def one_group_per_call():
-            per_call.submit(touch_mpi, 1, resource_dict=RESOURCES).result()
+            per_call.submit(touch_mpi, 1, resource_dict=dict(RESOURCES)).result()
 
         def round_trip():
             group.submit(work.echo, 1).result()

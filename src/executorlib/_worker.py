@@ -166,7 +166,9 @@ def launched_rank() -> "tuple[int, int]":
     for rank, ranks in (("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE")):
         if rank in os.environ and ranks in os.environ:
             return int(os.environ[rank]), int(os.environ[ranks])
-    raise RuntimeError("the launcher of MPI did not tell this rank its number, which decides on its GPUs and processors")
+    raise RuntimeError(
+        "the launcher of MPI did not tell this rank its number, which decides on its GPUs and processors"
+    )
 
 
 def take_devices(text: bytes, is_rank: bool) -> None:

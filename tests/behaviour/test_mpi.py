@@ -225,7 +225,11 @@ def test_presets_on_every_rank(make_ranks, block):
     def init(executorlib_worker_id):
         from mpi4py import MPI
 
-        return {"rank": MPI.COMM_WORLD.Get_rank(), "total": MPI.COMM_WORLD.allreduce(1), "worker": executorlib_worker_id}
+        return {
+            "rank": MPI.COMM_WORLD.Get_rank(),
+            "total": MPI.COMM_WORLD.allreduce(1),
+            "worker": executorlib_worker_id,
+        }
 
     exe = make_ranks(init_function=init)
     found = exe.submit(lambda rank, total, worker, executorlib_worker_id: (rank, total, worker, executorlib_worker_id))
@@ -460,7 +464,7 @@ def test_mixed_widths_fill_the_cores_and_no_more(mpi):
             )
             for ranks, threads in shapes
         ]  # fmt: skip
-        # As the executor counts: from when a call gets its cores to when it gives them back. Starting ranks is part of it.
+        # As the executor counts: from when a call gets its cores to when it gives them back.
         while waiting := [future for future in futures if not (future.running() or future.done())]:
             running = sum(r * t for future, (r, t) in zip(futures, shapes) if future.running())
             samples.append((running, len(waiting)))

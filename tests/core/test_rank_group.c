@@ -47,7 +47,8 @@ static int end(void **state)
 static int directories(void)
 {
     char command[128];
-    (void)snprintf(command, sizeof command, "exit $(ls -d /dev/shm/executorlib-*-%d-* /tmp/executorlib-*-%d-* 2>/dev/null | wc -l)",
+    (void)snprintf(command, sizeof command,
+                   "exit $(ls -d /dev/shm/executorlib-*-%d-* /tmp/executorlib-*-%d-* 2>/dev/null | wc -l)",
                    (int)getpid(), (int)getpid());
     int status = system(command);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;

@@ -41,7 +41,7 @@ struct exl_rank_group {
     int listener, signal_fd;
     int lost;         /* the error, once a rank or the launcher has gone in a call: answers that came before go first */
     exl_error_t loss; /* … and its text */
-    pid_t launcher;  /* 0: not started, or waited for */
+    pid_t launcher;   /* 0: not started, or waited for */
     bool terminated; /* by SIGTERM, like everything that was started: whoever sent it also ends what does not heed it */
 };
 
@@ -104,7 +104,8 @@ static bool receive_hello(exl_channel_t *channel, exl_message_t *ret_message)
         if (rc != 0)
             return rc > 0;
         int64_t left_ns = deadline_ns - exl_clock_ns();
-        if (left_ns <= 0 || poll(&rank, 1, (int)(left_ns / EXL_NS_PER_MS) + 1) == 0 || exl_channel_fill_now(channel) < 0)
+        if (left_ns <= 0 || poll(&rank, 1, (int)(left_ns / EXL_NS_PER_MS) + 1) == 0 ||
+            exl_channel_fill_now(channel) < 0)
             return false;
     }
 }

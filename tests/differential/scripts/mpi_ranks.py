@@ -51,9 +51,7 @@ if __name__ == "__main__":
         first, second = split_future(exe.submit(who, "split", resource_dict=RESOURCES), 2)
         print(first.result(), second.result())
         print(exe.submit(lambda text: text + "!", "lambda", resource_dict=RESOURCES).result())
-    with SingleNodeExecutor(
-        max_workers=1, block_allocation=True, resource_dict=RESOURCES, init_function=preset
-    ) as exe:
+    with SingleNodeExecutor(max_workers=1, block_allocation=True, resource_dict=RESOURCES, init_function=preset) as exe:
         print([exe.submit(who, number).result() for number in range(3)])
         print(exe.submit(scaled, 4).result(), exe.submit(scaled, 4, factor=2).result())
         print(list(exe.map(summed, range(3))))
