@@ -34,6 +34,23 @@ int exl_rank_directory_create(char path[EXL_RANK_DIRECTORY_SIZE])
     return -errno;
 }
 
+void exl_rank_directory_note(const char *path, pid_t rank)
+{
+    char maps_path[32], line[PATH_MAX], link[PATH_MAX];
+    (void)snprintf(maps_path, sizeof maps_path, "/proc/%d/maps", (int)rank);
+    FILE *maps = fopen(maps_path, "re");
+    while (maps && fgets(line, sizeof line, maps)) {
+        char *name = strstr(line, segment_prefix);
+        if (!name)
+            continue;
+        name[strcspn(name, " \n")] = '\0';
+        if (snprintf(link, sizeof link, "%s/%s", path, strrchr(name, '/') + 1) < (int)sizeof link)
+            (void)!symlink(name, link); /* may be there already */
+    }
+    if (maps)
+        (void)fclose(maps);
+}
+
 static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *position)
 {
     char target[PATH_MAX];

@@ -13,6 +13,9 @@ enum { EXL_RANK_DIRECTORY_SIZE = 64 };
 int exl_rank_directory_create(char path[EXL_RANK_DIRECTORY_SIZE]);
 void exl_rank_directory_remove(const char *path);
 
+/* Links to MPICH's shared memory that `rank` has mapped; ranks do so themselves once MPI has started. */
+void exl_rank_directory_note(const char *path, pid_t rank);
+
 /* Removes those of a process that has ended. */
 void exl_rank_directory_sweep(pid_t owner);
 

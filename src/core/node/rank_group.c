@@ -256,6 +256,8 @@ static int reap(exl_rank_group_t *group, exl_error_t *err)
 void exl_rank_group_kill(exl_rank_group_t *group)
 {
     close_door(group);
+    for (uint32_t i = 0; i < group->connected && group->nready < group->size; i++)
+        exl_rank_directory_note(group->directory, group->ranks[i].pid);
     for (;;) {
         if (!group->terminated)
             exl_descendants_signal(getpid(), SIGKILL);
