@@ -26,7 +26,8 @@ import mpi4py
 mpi4py.rc.initialize = False
 from mpi4py import MPI
 file = next((line.split()[-1] for line in open("/proc/self/maps") if "/libmpi" in line), "")
-print("executorlib", MPI.get_vendor()[0], MPI.Get_library_version().split("\\n")[0].split(",")[0].strip("\\0 "), file, sep="\\t")
+version = MPI.Get_library_version().split("\\n")[0].split(",")[0].strip("\\0 ")
+print("executorlib", MPI.get_vendor()[0], version, file, sep="\\t")
 """
 
 # What the launcher of a job that this process itself runs in says to its ranks: none of it is meant for ours.
@@ -94,8 +95,8 @@ class Launcher:
     def environ(self) -> dict[str, str]:
         """Variables for the launcher alone.
 
-        Hydra writes the node's topology to a file in /tmp for the ranks, and leaves it there when it is killed, unless it
-        is told of one; ranks that find nothing in it look for themselves.
+        Hydra writes the node's topology to a file in /tmp for the ranks, and leaves it there when it is killed, unless
+        it is told of one; ranks that find nothing in it look for themselves.
         """
         return {"HWLOC_XMLFILE": os.devnull} if self.family == "MPICH" else {}
 
@@ -108,7 +109,8 @@ class Launcher:
             return [self.path, "--bind-to", "none", slots, *options]
         if ranks > _core.cpu_count() and not oversubscribe:
             raise RuntimeError(
-                f"{ranks} MPI ranks, but there are {_core.cpu_count()} cores; openmpi_oversubscribe=True starts them anyway"
+                f"{ranks} MPI ranks, but there are {_core.cpu_count()} cores; "
+                "openmpi_oversubscribe=True starts them anyway"
             )
         return [self.path, "-launcher", "fork", *options]
 
@@ -176,8 +178,8 @@ def _find(vendor: str, version: str, file: str) -> Launcher:
             f"alone. Install the launcher of mpi4py's MPI, or an mpi4py for this one; {_VARIABLE} may name a launcher"
         )
     raise FileNotFoundError(
-        f"a call with cores > 1 runs as MPI ranks, but there is no mpiexec: looked next to {file or 'the MPI library'}, next "
-        f"to {sys.executable}, and in PATH; pip install mpich, or set {_VARIABLE}"
+        f"a call with cores > 1 runs as MPI ranks, but there is no mpiexec: looked next to "
+        f"{file or 'the MPI library'}, next to {sys.executable}, and in PATH; pip install mpich, or set {_VARIABLE}"
     )
 
 

@@ -87,8 +87,8 @@ class PoolExecutor(BaseExecutor):
         default_cores = _core.cpu_count() if max_workers is None and max_cores is None else 0
         self._limit_cores = max_cores or default_cores
         self._pace = Pace()
-        # A batch has no place for presets, a log or a time limit per call, or a second try of one call, or for MPI ranks,
-        # each of which returns one.
+        # A batch has no place for presets, a log or a time limit per call, or a second try of one call, or for MPI
+        # ranks, each of which returns one.
         one_by_one = init_function is not None or restart_limit or self._default.options or self._default.limited
         self._batches = persistent and not one_by_one and self._default.ranks == 1
         self._core_pool: _core.Pool = _core.Pool(

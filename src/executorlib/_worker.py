@@ -49,7 +49,7 @@ class Batch:
         from time import perf_counter
 
         function = self.function
-        results = []
+        results: list = []
         append = results.append
         started = perf_counter()
         try:
@@ -166,9 +166,7 @@ def launched_rank() -> "tuple[int, int]":
     for rank, ranks in (("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE")):
         if rank in os.environ and ranks in os.environ:
             return int(os.environ[rank]), int(os.environ[ranks])
-    raise RuntimeError(
-        "the launcher of MPI did not tell this rank its number, which decides on its GPUs and processors"
-    )
+    raise RuntimeError("the launcher of MPI did not tell this rank its number, which its GPUs and processors go by")
 
 
 def take_devices(text: bytes, is_rank: bool) -> None:
@@ -226,7 +224,7 @@ def set_up(setup: bytes, index: int) -> "dict[str, Any]":
 
 
 def plan_ranks(setup: bytes) -> "tuple[int, list[bytes]]":
-    """In the head of a rank group: become what the driver was; returns how many ranks, and the command that starts them."""
+    """In the head of a rank group: become what the driver was; returns how many ranks, and what starts them."""
     import os
     from _pickle import loads
 
@@ -241,7 +239,7 @@ def plan_ranks(setup: bytes) -> "tuple[int, list[bytes]]":
 
 
 def set_up_rank(setup: bytes, index: int) -> "dict[str, Any]":
-    """Start MPI in the place where the driver is, and see that all ranks are there; returns the initializer's presets."""
+    """Start MPI where the driver is, and see that all ranks are there; returns the initializer's presets."""
     import os
     from _pickle import loads
 
@@ -262,7 +260,8 @@ def set_up_rank(setup: bytes, index: int) -> "dict[str, Any]":
     if size != description["ranks"]:
         library = MPI.Get_library_version().splitlines()[0]
         raise RuntimeError(
-            f"{description['launcher']} started {description['ranks']} MPI ranks, but mpi4py, which uses {library}, sees {size}"
+            f"{description['launcher']} started {description['ranks']} MPI ranks, "
+            f"but mpi4py, which uses {library}, sees {size}"
         )
     _core._enter_worker(description.get("cores", 0))
     init = description.get("init")
@@ -522,7 +521,7 @@ def note_environment() -> None:
     import os
 
     global _environ_at_start
-    _environ_at_start = dict(os.environ._data)
+    _environ_at_start = dict(os.environ._data)  # type: ignore[attr-defined]
 
 
 def importable_since(nmodules: int) -> bytes:
@@ -536,7 +535,7 @@ def importable_since(nmodules: int) -> bytes:
     from _pickle import dumps
 
     libraries = library_directories()
-    if os.environ._data != _environ_at_start:
+    if os.environ._data != _environ_at_start:  # type: ignore[attr-defined]
         return b""
     names = [
         name

@@ -1,4 +1,5 @@
 /* test_crew.c: persistent workers: what they keep, who gets which call, and their number. */
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -190,6 +191,43 @@ static void what_was_sent_ahead_is_taken_back(void **state)
     assert_true(number_from(tasks[20]) > 0);
     finish(pool);
     gate_close(&gate);
+}
+
+/* A worker that is about to begin its only call has nothing to share, and must not hide another one that has. */
+static void what_waits_behind_a_long_call_goes_to_a_free_worker(void **state)
+{
+    enum { CALLS = 3 };
+    gate_t first = gate_open(), second = gate_open(), said = gate_open();
+    exl_task_t *tasks[CALLS];
+    exl_pool_t *pool = stub_crew(2);
+    exl_task_t *quick = submit(pool, "say %d in; wait %d; pid", said.in, first.out);
+    gate_expect(&said, "in");
+    exl_task_t *lasting = submit(pool, "say %d in; wait %d; pid", said.in, second.out);
+    gate_expect(&said, "in");
+    gate_pass(&first, 1);
+    pid_t idle = (pid_t)number_from(quick);
+    assert_int_equal(kill(idle, SIGSTOP), 0);
+    for (int i = 0; i < CALLS; i++)
+        tasks[i] = submit(pool, "text");
+    assert_int_equal(exl_pool_resize(pool, 3), 0);
+    /* The stopped worker keeps one, and the lasting call holds up none. */
+    int done = 0;
+    for (int64_t deadline_ns = exl_test_soon_ns(); done < CALLS - 1 && exl_clock_ns() < deadline_ns;) {
+        done = 0;
+        for (int i = 0; i < CALLS; i++)
+            done += exl_task_done(tasks[i]);
+        (void)sched_yield();
+    }
+    assert_int_equal(kill(idle, SIGCONT), 0);
+    assert_int_equal(done, CALLS - 1);
+    for (int i = 0; i < CALLS; i++)
+        expect_result(tasks[i], "text");
+    gate_pass(&second, 1);
+    assert_true(number_from(lasting) > 0);
+    finish(pool);
+    gate_close(&first);
+    gate_close(&second);
+    gate_close(&said);
 }
 
 static void the_urgent_come_first(void **state)
@@ -436,6 +474,7 @@ int main(void)
         POOL_TEST(an_answer_that_nobody_asked_for_is_ignored),
         POOL_TEST(a_long_call_holds_up_nobody_else),
         POOL_TEST(what_was_sent_ahead_is_taken_back),
+        POOL_TEST(what_waits_behind_a_long_call_goes_to_a_free_worker),
         POOL_TEST(the_urgent_come_first),
         POOL_TEST(only_the_guilty_call_is_lost),
         POOL_TEST(a_lost_worker_is_replaced_for_what_was_sent_ahead),

@@ -262,7 +262,8 @@ static void a_call_is_told_its_gpus(void **state)
 static void no_two_calls_have_one_gpu(void **state)
 {
     enum { CALLS = 5, PAIRS = 3 };
-    gate_t said = gate_open(), gates[PAIRS]; /* one for each two: a call of the next pair must not go through their gate */
+    gate_t said = gate_open(),
+           gates[PAIRS]; /* one for each two: a call of the next pair must not go through their gate */
     for (int i = 0; i < PAIRS; i++)
         gates[i] = gate_open();
     exl_pool_t *pool = stub_pool((stub_pool_t){.gpus = "ab"});

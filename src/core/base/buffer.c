@@ -36,7 +36,7 @@ uint8_t *exl_buffer_reserve(exl_buffer_t *buffer, size_t extra)
         uint8_t *bytes = malloc(capacity);
         if (!bytes)
             return NULL;
-        if (used)
+        if (buffer->bytes)
             memcpy(bytes, buffer->bytes + buffer->start, used);
         free(buffer->bytes);
         buffer->bytes = bytes;

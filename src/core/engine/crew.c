@@ -428,23 +428,32 @@ static void fill(exl_pool_t *pool, uint32_t depth)
     }
 }
 
-/* A free worker and an empty queue: share out what another was sent and has not begun. False: nothing to share. */
-static bool steal(exl_pool_t *pool)
+/* Of those that have calls beside the one that they are at, or about to begin, the one with the most that it has not begun. */
+static exl_worker_t *most_ahead(exl_pool_t *pool)
 {
-    exl_worker_t *victim = NULL;
+    exl_worker_t *found = NULL;
     uint32_t most = 0;
-    if (pool->queue.count || !least_loaded(pool, 1))
-        return false;
     EXL_LIST_FOREACH(&pool->workers, link)
     {
-        uint32_t ahead = count_ahead(worker_of(link));
+        uint32_t ahead = worker_of(link)->noutstanding > 1 ? count_ahead(worker_of(link)) : 0;
         if (ahead > most) {
-            victim = worker_of(link);
+            found = worker_of(link);
             most = ahead;
         }
     }
-    if (!victim || !recall_from(victim))
+    return found;
+}
+
+/* A free worker and an empty queue: share out what another was sent and has not begun. False: nothing to share. */
+static bool steal(exl_pool_t *pool)
+{
+    exl_worker_t *victim;
+    if (pool->queue.count || !least_loaded(pool, 1))
         return false;
+    do
+        if (!(victim = most_ahead(pool)))
+            return false;
+    while (!recall_from(victim)); /* it has begun all of them meanwhile */
     fill(pool, DEPTH);
     return true;
 }

@@ -83,7 +83,7 @@ static bool fits_beside(const exl_pool_t *host, exl_request_t request, const exl
     if (limits->calls && host->nadmitted + 1 >= limits->calls)
         return false;
     if (request.gpus &&
-        share_of(request) + share_of(guest->room) + host->admitted_share > host->gpus.count * EXL_GPU_WHOLE)
+        share_of(request) + share_of(guest->room) + host->admitted_share > (uint64_t)host->gpus.count * EXL_GPU_WHOLE)
         return false;
     return !limits->cores || (uint64_t)request.cores + guest->room.cores + host->admitted_cores <= limits->cores;
 }

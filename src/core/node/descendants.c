@@ -98,7 +98,7 @@ ssize_t exl_children_of(pid_t pid, pid_t *pids, size_t capacity)
 
 static void signal_tree(pid_t pid, int signal, int depth)
 {
-    pid_t *pids = depth < MAX_DEPTH ? malloc(MAX_CHILDREN * sizeof *pids) : NULL;
+    pid_t *pids = depth < MAX_DEPTH ? calloc(MAX_CHILDREN, sizeof *pids) : NULL;
     if (!pids)
         return;
     ssize_t count = exl_children_of(pid, pids, MAX_CHILDREN);

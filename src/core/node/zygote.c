@@ -27,7 +27,7 @@ struct exl_zygote {
     unsigned refs;
     char *key;
     char **argv, **envp; /* owned; the last entry of envp is the marker */
-    char marker[sizeof "EXECUTORLIB_ZYGOTE=" + 2 * MARKER_BYTES];
+    char marker[sizeof "EXECUTORLIB_ZYGOTE=" + 2 * (size_t)MARKER_BYTES];
     exl_zygote_state_t state;
     pid_t pid;
     exl_channel_t control;

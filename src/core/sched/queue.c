@@ -31,7 +31,7 @@ static bool lane_matches(const struct exl_queue_lane *lane, const exl_queue_item
            lane->request.gpus == item->request.gpus && lane->request.gpu_share == item->request.gpu_share;
 }
 
-static struct exl_queue_lane *lane_new(exl_queue_t *queue, const exl_queue_item_t *item)
+static exl_list_t *lane_new(exl_queue_t *queue, const exl_queue_item_t *item)
 {
     if (queue->nlanes == queue->capacity) {
         size_t capacity = queue->capacity ? queue->capacity * 2 : 4;
@@ -51,7 +51,7 @@ static struct exl_queue_lane *lane_new(exl_queue_t *queue, const exl_queue_item_
     memmove(queue->lanes + at + 1, queue->lanes + at, (queue->nlanes - at) * sizeof *queue->lanes);
     queue->nlanes++;
     queue->lanes[at] = (struct exl_queue_lane){.priority = item->priority, .request = item->request, .items = items};
-    return &queue->lanes[at];
+    return items;
 }
 
 /* Lanes that ran empty go when a new one is needed, so a lane that is used all the time is not made anew each time. */
@@ -67,11 +67,12 @@ static void drop_empty_lanes(exl_queue_t *queue)
     queue->nlanes = kept;
 }
 
-static struct exl_queue_lane *lane_for(exl_queue_t *queue, const exl_queue_item_t *item)
+/* Where such items wait, or NULL. */
+static exl_list_t *lane_for(exl_queue_t *queue, const exl_queue_item_t *item)
 {
     for (size_t i = 0; i < queue->nlanes; i++)
         if (lane_matches(&queue->lanes[i], item))
-            return &queue->lanes[i];
+            return queue->lanes[i].items;
     drop_empty_lanes(queue);
     return lane_new(queue, item);
 }
@@ -83,11 +84,10 @@ static exl_queue_item_t *item_of(exl_list_t *link)
 
 int exl_queue_push(exl_queue_t *queue, exl_queue_item_t *item)
 {
-    struct exl_queue_lane *lane = lane_for(queue, item);
-    if (!lane)
+    exl_list_t *at = lane_for(queue, item);
+    if (!at)
         return -ENOMEM;
     /* New items go to the back and returning ones near the front: search from the end that is nearer. */
-    exl_list_t *at = lane->items;
     if (!exl_list_empty(at) && item_of(at->prev)->order > item->order)
         for (at = at->next; item_of(at)->order < item->order; at = at->next) {
         }
