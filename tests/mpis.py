@@ -102,5 +102,12 @@ def other(implementation):
 
 
 def files():
-    """Files of MPI and of rank groups, in all folders where they are kept."""
-    return {str(path) for folder in FOLDERS for path in Path(folder).iterdir() if path.name.startswith(NAMES)}
+    """Files of MPI and of rank groups, in all folders where they are kept, but not those of groups that live."""
+    paths = (path for folder in FOLDERS for path in Path(folder).iterdir() if path.name.startswith(NAMES))
+    return {str(path) for path in paths if not _has_owner(path)}
+
+
+def _has_owner(path):
+    """Whether the folder is that of the head of a rank group that lives; its name ends in -<pid>-<random>."""
+    pid = path.name.split("-")[-2:-1]
+    return path.name.startswith("executorlib-") and bool(pid) and Path("/proc", *pid).exists()
