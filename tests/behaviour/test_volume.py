@@ -12,6 +12,7 @@ def submit_and_drop(exe, count):
         assert exe.submit(functions.identity, number).result(timeout=SOON) == number
 
 
+@pytest.mark.memory
 def test_memory_is_flat_over_many_calls(exe, mode):
     rounds = 5000 if mode.block else 300
     submit_and_drop(exe, rounds)
@@ -20,6 +21,7 @@ def test_memory_is_flat_over_many_calls(exe, mode):
     assert resident_kib() - before < 4 * MIB
 
 
+@pytest.mark.memory
 def test_memory_is_flat_over_arrays(exe, mode):
     numpy = pytest.importorskip("numpy")
     values = numpy.zeros(1 << 18)
@@ -34,6 +36,7 @@ def test_memory_is_flat_over_arrays(exe, mode):
     assert resident_kib() - before < 16 * MIB
 
 
+@pytest.mark.memory
 def test_memory_is_flat_over_failing_calls(exe, mode):
     def failures(count):
         for _ in range(count):
@@ -46,6 +49,7 @@ def test_memory_is_flat_over_failing_calls(exe, mode):
     assert resident_kib() - before < 4 * MIB
 
 
+@pytest.mark.memory
 def test_memory_is_flat_over_observed_futures(exe, mode):
     import concurrent.futures
 
@@ -76,6 +80,7 @@ def test_pending_calls_on_one_large_array_do_not_copy_it(exe, mode, gate):
     assert [future.result(timeout=SOON) for future in futures[:10]] == [64 << 17] * 10
 
 
+@pytest.mark.memory
 def test_many_pending_calls_are_small(exe, mode, gate):
     for _ in range(mode.workers):
         gate.submit(exe)

@@ -150,6 +150,7 @@ def test_a_stopped_worker_is_not_lost(exe, gate):
     assert future.result(timeout=SOON) == "value"
 
 
+@pytest.mark.memory
 def test_out_of_memory_in_the_call(exe):
     def exhaust():
         import resource
