@@ -1,7 +1,6 @@
 /* test_resources.c: the ledger, and the choice among persistent workers. */
 #include "sched/resources.h"
 
-#include "sched/place.h"
 #include "support.h"
 
 static void without_limits_everything_fits(void **state)
@@ -121,24 +120,6 @@ static void an_exclusive_call_fits_alone_whatever_the_limits_are(void **state)
     }
 }
 
-static void the_least_loaded_worker_below_the_depth(void **state)
-{
-    const uint32_t loads[] = {3, 1, UINT32_MAX, 1, 0};
-    assert_int_equal(exl_place_least_loaded(loads, 5, 8), 4);
-    assert_int_equal(exl_place_least_loaded(loads, 4, 8), 1);
-    assert_int_equal(exl_place_least_loaded(loads, 4, 1), -1);
-    assert_int_equal(exl_place_least_loaded(loads, 0, 8), -1);
-    assert_int_equal(exl_place_least_loaded(loads + 2, 1, UINT32_MAX), -1);
-}
-
-static void the_worker_with_most_calls_ahead(void **state)
-{
-    const uint32_t ahead[] = {0, 2, 5, 5};
-    assert_int_equal(exl_place_most_ahead(ahead, 4), 2);
-    assert_int_equal(exl_place_most_ahead(ahead, 1), -1);
-    assert_int_equal(exl_place_most_ahead(ahead, 0), -1);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -149,8 +130,6 @@ int main(void)
         EXL_TEST(pins_are_no_reason_to_wait),
         EXL_TEST(a_call_wider_than_everything_fits_alone),
         EXL_TEST(an_exclusive_call_fits_alone_whatever_the_limits_are),
-        EXL_TEST(the_least_loaded_worker_below_the_depth),
-        EXL_TEST(the_worker_with_most_calls_ahead),
     };
     return EXL_RUN(tests);
 }
