@@ -24,6 +24,16 @@ def pytest_configure(config):
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+def pytest_collection_modifyitems(config, items):
+    """Starting ranks takes long: what does not depend on the kind of MPI is tried with one of them."""
+    if os.environ.get("EXECUTORLIB_TEST_ALL_MPI"):
+        return
+    twice = [i for i in items if i.get_closest_marker("second_mpi") and not i.get_closest_marker("both_mpis")]
+    if twice:
+        config.hook.pytest_deselected(items=twice)
+        items[:] = [item for item in items if item not in set(twice)]
+
+
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item, call):
     outcome = yield

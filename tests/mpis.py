@@ -94,7 +94,8 @@ def _vendor_in(environ):
 
 MPICH = Implementation("mpich", "MPICH", ("mpiexec", "mpiexec.mpich", "mpiexec.hydra"))
 OPEN_MPI = Implementation("openmpi", "Open MPI", ("mpiexec.openmpi", "mpiexec"))
-ALL = (MPICH, OPEN_MPI)
+#: Most cases run with the first one only, unless EXECUTORLIB_TEST_ALL_MPI is set: see conftest.py.
+ALL = (MPICH, pytest.param(OPEN_MPI, marks=pytest.mark.second_mpi))
 
 
 def other(implementation):

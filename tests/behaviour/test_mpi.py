@@ -60,6 +60,7 @@ def persistent(block):
 # ---- results ----
 
 
+@pytest.mark.both_mpis
 @pytest.mark.parametrize("cores", [2, 3, 5])
 def test_the_result_is_the_list_over_ranks(make_ranks, cores):
     exe = make_ranks(cores)
@@ -67,6 +68,7 @@ def test_the_result_is_the_list_over_ranks(make_ranks, cores):
         assert exe.submit(mpi_functions.whoami).result(timeout=SOON) == [(n, cores) for n in range(cores)]
 
 
+@pytest.mark.both_mpis
 def test_collectives(ranks):
     results = ranks.submit(mpi_functions.everything_collective, 7).result(timeout=SOON)
     common = {"bcast": 7, "Allreduce": 15.0}
@@ -219,6 +221,7 @@ def test_map_that_fails(ranks):
 # ---- presets ----
 
 
+@pytest.mark.both_mpis
 def test_presets_on_every_rank(make_ranks, block):
     persistent(block)
 
@@ -292,6 +295,7 @@ def test_every_rank_is_where_the_driver_is(make_ranks, tmp_path, monkeypatch):
         assert argv == ["a script", "an argument"]
 
 
+@pytest.mark.both_mpis
 def test_set_up_before_the_first_import(make_ranks, tmp_path, monkeypatch):
     """A module of the driver's path, imported by the ranks: what it reads at import is what the call asked for."""
     (tmp_path / "reads_at_import.py").write_text(
@@ -328,11 +332,13 @@ def test_a_nested_executor_sees_the_cores_of_the_call(make_ranks):
     assert make_ranks().submit(mpi_functions.inner_cores).result(timeout=SOON) == [(cores, 3)] * 2
 
 
+@pytest.mark.both_mpis
 def test_ranks_inside_a_rank(ranks):
     """The job that a rank is part of is no business of the ranks that it starts."""
     assert ranks.submit(mpi_functions.inner_ranks).result(timeout=SOON) == [[(0, 2), (1, 2)]] * 2
 
 
+@pytest.mark.both_mpis
 def test_a_driver_that_mpiexec_started(mpi, tmp_path, block):
     import subprocess
 
@@ -405,6 +411,7 @@ def test_calls_of_one_and_of_two_cores_interleaved(mpi):
         assert chained.result(timeout=SOON) == 1
 
 
+@pytest.mark.both_mpis
 def test_more_ranks_than_cores(mpi, block):
     """A clear error of the launcher, or before it is started; the executor goes on."""
     ranks = max(os.cpu_count(), _core.cpu_count()) + 1

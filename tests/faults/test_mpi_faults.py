@@ -95,6 +95,7 @@ def limit(block):
 # ---- a rank raises ----
 
 
+@pytest.mark.both_mpis
 @pytest.mark.parametrize("guilty", [0, 1])
 def test_one_rank_raises_while_the_other_waits_in_a_collective(ranks, block, guilty):
     before = group_of(ranks)
@@ -104,6 +105,7 @@ def test_one_rank_raises_while_the_other_waits_in_a_collective(ranks, block, gui
     assert_goes_on(ranks, before)
 
 
+@pytest.mark.both_mpis
 def test_all_ranks_raise(ranks, block):
     before = group_of(ranks)
     error = error_of(ranks, limit(block), mpi_functions.all_raise)
@@ -144,6 +146,7 @@ def test_only_the_guilty_call_fails(ranks):
 # ---- a process ends ----
 
 
+@pytest.mark.both_mpis
 @pytest.mark.parametrize("guilty", [0, 1])
 @pytest.mark.parametrize("kind", ["SIGKILL", "SIGSEGV", "os._exit"])
 def test_one_rank_ends_while_the_other_waits_in_a_collective(ranks, block, kind, guilty):
@@ -172,6 +175,7 @@ def test_mpi_abort(ranks, block):
     assert_goes_on(ranks)
 
 
+@pytest.mark.both_mpis
 def test_the_launcher_is_killed_in_a_call(ranks, block):
     before = group_of(ranks)
     error = error_of(ranks, limit(block), mpi_functions.kill_launcher)
@@ -180,6 +184,7 @@ def test_the_launcher_is_killed_in_a_call(ranks, block):
     assert_goes_on(ranks, before)
 
 
+@pytest.mark.both_mpis
 def test_a_rank_is_killed_while_idle(ranks, block):
     if not block:
         pytest.skip("only a persistent group is ever idle")
@@ -269,6 +274,7 @@ def test_what_a_lost_group_started_is_gone(ranks, make_gate):
 # ---- the driver ends ----
 
 
+@pytest.mark.both_mpis
 @pytest.mark.orphans
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_the_driver_is_killed_in_a_call(mpi, block, tmp_path, make_gate, number):
@@ -441,6 +447,7 @@ def test_mpi4py_cannot_load_its_library(block, monkeypatch):
     assert took < IN_TIME
 
 
+@pytest.mark.both_mpis
 @pytest.mark.parametrize("mpi_of_mpi4py", mpis.ALL, ids=str)
 def test_the_launcher_of_the_other_family(mpi_of_mpi4py, block, monkeypatch):
     mpi_of_mpi4py.use(monkeypatch)
