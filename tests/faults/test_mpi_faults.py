@@ -166,9 +166,12 @@ def test_all_ranks_end_at_once(ranks, block):
 
 def test_mpi_abort(ranks, block):
     def abort():
+        import signal
+
         from mpi4py import MPI
 
         MPI.COMM_WORLD.Abort(3)
+        signal.pause()  # MPICH's may return before the launcher kills
 
     error = error_of(ranks, limit(block), abort)
     assert isinstance(error, ExecutorlibSocketError)
