@@ -1,5 +1,6 @@
 """The MPI implementations that tests run on, and why one cannot be used here."""
 
+import contextlib
 import functools
 import os
 import shutil
@@ -106,6 +107,14 @@ def files():
     """Files of MPI and of rank groups, in all folders where they are kept, but not those of groups that live."""
     paths = (path for folder in FOLDERS for path in Path(folder).iterdir() if path.name.startswith(NAMES))
     return {str(path) for path in paths if not _has_owner(path)}
+
+
+@contextlib.contextmanager
+def no_files_left():
+    before = files()
+    yield
+    left = files() - before
+    assert not left, "files left behind"
 
 
 def _has_owner(path):

@@ -13,6 +13,7 @@ import sys
 from _pickle import dumps
 
 from executorlib import _core
+from executorlib._worker import THREAD_VARIABLES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
     from executorlib._resources import Request
 
     Environ = dict[bytes, bytes]
-
-THREAD_VARIABLES = tuple(
-    f"{library}_NUM_THREADS" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB", "NUMBA")
-)
 
 # Read once, when a process starts or first needs them.
 _FIXED_PREFIXES = (b"LD_", b"PYTHON", b"MALLOC_", b"LC_")

@@ -139,10 +139,10 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(names)}
 
 
-def _probe() -> tuple[str, str, str]:
-    """Family, version and file of the library that mpi4py uses."""
-    probe = subprocess.run(
-        [sys.executable, "-c", _PROBE.format(path=sys.path)],
+def _ask(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a program that says something about itself, as if no MPI job surrounded it."""
+    return subprocess.run(
+        command,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -151,6 +151,11 @@ def _probe() -> tuple[str, str, str]:
         env=_environment(),
         check=False,
     )
+
+
+def _probe() -> tuple[str, str, str]:
+    """Family, version and file of the library that mpi4py uses."""
+    probe = _ask([sys.executable, "-c", _PROBE.format(path=sys.path)])
     for line in probe.stdout.splitlines():
         if line.startswith("executorlib\t"):
             _, vendor, version, file = line.split("\t")
@@ -206,16 +211,7 @@ def _candidates(file: str) -> Iterator[str]:
 
 def _family(path: str) -> str:
     try:
-        said = subprocess.run(
-            [path, "--version"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_LIMIT,
-            env=_environment(),
-            check=False,
-        ).stdout
+        said = _ask([path, "--version"]).stdout
     except (OSError, subprocess.SubprocessError) as error:
         return f"an unknown MPI ({error})"
     if "OpenRTE" in said or "Open MPI" in said or "PRRTE" in said or "prte" in said.lower():

@@ -214,6 +214,13 @@ def set_up(setup: bytes, index: int) -> "dict[str, Any]":
     description = loads(setup) if setup else {}
     if setup != _template_setup:
         apply_setup(description)
+    return begin(description, index)
+
+
+def begin(description: "dict[str, Any]", index: int) -> "dict[str, Any]":
+    """Where this process is, calls may run: says so, and runs the initializer; returns its presets."""
+    from _pickle import loads
+
     _core._enter_worker(description.get("cores", 0))
     init = description.get("init")
     presets = call_initializer(loads(init), index) if init else {}
@@ -263,10 +270,7 @@ def set_up_rank(setup: bytes, index: int) -> "dict[str, Any]":
             f"{description['launcher']} started {description['ranks']} MPI ranks, "
             f"but mpi4py, which uses {library}, sees {size}"
         )
-    _core._enter_worker(description.get("cores", 0))
-    init = description.get("init")
-    presets = call_initializer(loads(init), index) if init else {}
-    return {"executorlib_worker_id": index, **presets}
+    return begin(description, index)
 
 
 def note_segments(directory: str) -> None:

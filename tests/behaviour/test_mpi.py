@@ -20,10 +20,8 @@ pytestmark = pytest.mark.timeout(120 * TIME_FACTOR)
 @pytest.fixture(params=mpis.ALL, ids=str, autouse=True)
 def mpi(request, monkeypatch):
     request.param.use(monkeypatch)
-    before = mpis.files()
-    yield request.param
-    left = mpis.files() - before
-    assert not left, "files left behind"
+    with mpis.no_files_left():
+        yield request.param
 
 
 @pytest.fixture(params=[False, True], ids=["per_call", "block"])

@@ -31,10 +31,8 @@ def mpi(request, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def no_files():
-    before = mpis.files()
-    yield
-    left = mpis.files() - before
-    assert not left, "files left behind"
+    with mpis.no_files_left():
+        yield
 
 
 @pytest.fixture(params=[False, True], ids=["per_call", "block"])
