@@ -118,7 +118,8 @@ def crash_with_text(kind, text):
 
 
 def speak(text):
-    print(text, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{text}\n")  # in one piece: others may write into the same file
+    sys.stderr.flush()
     return text
 
 
