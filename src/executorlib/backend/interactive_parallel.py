@@ -1,0 +1,73 @@
+"""The program of a worker that is several MPI ranks:
+
+    mpiexec -n RANKS python interactive_parallel.py --zmqport NUMBER [--host HOST] [--worker-id ID]
+
+Rank 0 speaks to the driver and passes on what it says; every rank performs every call. A result is the list over ranks.
+"""
+
+import os
+import signal
+import sys
+import threading
+
+if __name__ == "__main__":  # any Python, with or without this package: the folder is one of its own
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    _here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != _here]
+    __package__ = "_executorlib_backend"
+    _spec = spec_from_file_location(__package__, os.path.join(_here, "__init__.py"), submodule_search_locations=[_here])
+    sys.modules[__package__] = module_from_spec(_spec)
+
+from . import calls, driver, rendezvous
+
+#: Seconds that a rank which has raised waits for the others, who may wait for it in a collective.
+PATIENCE = 1.0
+
+
+def main():
+    """Serve a driver until it says that this is the end, or ends itself."""
+    from mpi4py import MPI
+
+    world = MPI.COMM_WORLD
+    arguments = calls.parse_arguments(sys.argv)
+    session = calls.Session(int(arguments["worker_id"]))
+    connection = watch = None
+    if world.rank == 0:
+        connection = driver.connect(arguments["zmqport"])
+        watch = driver.Watch(connection, group=False)
+    calls.import_from_cwd()
+    kind = calls.CALL
+    while kind != calls.SHUTDOWN:
+        kind, mine = session.answer(world.bcast(bytes(connection.recv()) if connection else None))
+        answers = gather(world, (kind, mine), arguments["zmqport"])
+        if watch and kind == calls.SHUTDOWN:
+            watch.call_off()
+        if connection:
+            connection.send(calls.joined(answers))
+    if connection:
+        connection.close()
+    world.Barrier()
+
+
+def gather(world, answer, number):
+    """The answers of all ranks, on rank 0. One that has raised does not wait for long."""
+    kind, data = answer
+    giving_up = threading.Timer(PATIENCE, give_up, (number, data))
+    if kind == calls.RAISED:
+        giving_up.start()
+    answers = world.gather(answer)
+    giving_up.cancel()
+    return answers
+
+
+def give_up(number, answer):
+    """Leave the answer where the driver looks when its worker dies, and die: the launcher then ends all ranks."""
+    try:
+        rendezvous.leave(number, answer)
+    finally:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

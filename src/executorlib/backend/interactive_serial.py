@@ -1,0 +1,54 @@
+"""The program of a worker that is one process:
+
+    python interactive_serial.py --zmqport NUMBER [--host HOST] [--worker-id ID]
+
+Nothing in the arguments is secret; `rendezvous.py` says where the secret is. The host is for people to read.
+"""
+
+import os
+import sys
+
+if __name__ == "__main__":  # any Python, with or without this package: the folder is one of its own
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    _here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != _here]
+    __package__ = "_executorlib_backend"
+    _spec = spec_from_file_location(__package__, os.path.join(_here, "__init__.py"), submodule_search_locations=[_here])
+    sys.modules[__package__] = module_from_spec(_spec)
+
+from . import calls, driver
+
+
+def evaluate_cmd(argument_lst=None):
+    """Serve a driver until it says that this is the end, or ends itself.
+
+    Parameters:
+        argument_lst (list[str] | None): the command line; None means that of this process.
+
+    Raises:
+        OSError: if no driver waits under that number.
+    """
+    serve(calls.parse_arguments(sys.argv if argument_lst is None else argument_lst), is_program=False)
+
+
+def serve(arguments, is_program):
+    connection = driver.connect(arguments["zmqport"])
+    try:
+        watch = driver.Watch(connection, group=True) if is_program else None
+        calls.import_from_cwd()
+        session = calls.Session(int(arguments["worker_id"]))
+        kind = calls.CALL
+        while kind != calls.SHUTDOWN:
+            kind, answer = session.answer(connection.recv())
+            if watch and kind == calls.SHUTDOWN:
+                watch.call_off()
+            connection.send(answer)
+    except EOFError:
+        pass  # the driver has ended without a word
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    serve(calls.parse_arguments(sys.argv), is_program=True)
