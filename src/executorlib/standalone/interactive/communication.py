@@ -278,7 +278,7 @@ class SocketInterface:
         elif self._listener is not None:
             for descriptor in self._listener.filenos():
                 poll.register(descriptor, events)
-            seconds += filter(None.__ne__, (limit, self._listener.timeout()))
+            seconds += [other for other in (limit, self._listener.timeout()) if other is not None]
         if self._pidfd >= 0:
             poll.register(self._pidfd, select.POLLIN)
         poll.poll(max(0.0, min(seconds)) * 1000)
