@@ -8,9 +8,16 @@
 A preset fills a parameter of its name that the driver has not given. "error_log_file" may name a file for tracebacks.
 """
 
+from __future__ import annotations
+
 import importlib.util
 import os
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 #: What an answer is to.
 CALL, INIT, SHUTDOWN = "call", "init", "shutdown"
@@ -23,7 +30,7 @@ _DEFAULTS = {"host": "localhost", "worker_id": 0}
 _FLAGS = {"zmqport": "--zmqport", "host": "--host", "worker_id": "--worker-id"}
 
 
-def parse_arguments(argument_lst):
+def parse_arguments(argument_lst: list[str]) -> dict[str, Any]:
     """The settings of a worker from its command line.
 
     Parameters:
@@ -37,13 +44,11 @@ def parse_arguments(argument_lst):
         >>> parse_arguments(["--zmqport", "70000", "--worker-id", "3"])
         {'host': 'localhost', 'worker_id': '3', 'zmqport': '70000'}
     """
-    given = {
-        name: argument_lst[argument_lst.index(flag) + 1] for name, flag in _FLAGS.items() if flag in argument_lst
-    }
+    given = {name: argument_lst[argument_lst.index(flag) + 1] for name, flag in _FLAGS.items() if flag in argument_lst}
     return {**_DEFAULTS, **given}
 
 
-def call_funct(input_dict, funct=None, memory=None):
+def call_funct(input_dict: dict[str, Any], funct: Callable | None = None, memory: dict[str, Any] | None = None) -> Any:
     """Call the function of a dictionary.
 
     Parameters:
@@ -70,10 +75,10 @@ class Session:
         worker_id (int): the preset "executorlib_worker_id".
     """
 
-    def __init__(self, worker_id):
-        self._presets = {"executorlib_worker_id": worker_id}
+    def __init__(self, worker_id: int) -> None:
+        self._presets: dict[str, Any] = {"executorlib_worker_id": worker_id}
 
-    def answer(self, data):
+    def answer(self, data: bytes | memoryview) -> tuple[str, bytes]:
         """Do what a pickled dictionary asks for.
 
         Returns:
@@ -87,7 +92,7 @@ class Session:
         except BaseException as exception:  # also SystemExit: it is the call that ends, not the worker
             return RAISED, _dump_raised(exception, message)
 
-    def _perform(self, kind, message):
+    def _perform(self, kind: str, message: dict[str, Any]) -> Any:
         if kind == SHUTDOWN:
             return True
         result = call_funct(message, memory=self._presets)
@@ -97,7 +102,7 @@ class Session:
         return True
 
 
-def joined(answers):
+def joined(answers: list[tuple[str, bytes]]) -> bytes:
     """One answer for those of all ranks: the first exception, or the list of results.
 
     Parameters:
@@ -110,19 +115,19 @@ def joined(answers):
     return dumps({RANKS: [data for _, data in answers]}) if kind == CALL and len(answers) > 1 else data
 
 
-def dumps(value):
+def dumps(value: Any) -> bytes:
     import cloudpickle
 
     return cloudpickle.dumps(value)
 
 
-def loads(data):
+def loads(data: bytes | memoryview) -> Any:
     import cloudpickle
 
     return cloudpickle.loads(data)
 
 
-def _kind(message):
+def _kind(message: dict[str, Any]) -> str:
     if message.get("shutdown"):
         return SHUTDOWN
     missing = [key for key in ("fn", "args", "kwargs") if key not in message]
@@ -131,7 +136,7 @@ def _kind(message):
     return INIT if message.get("init") else CALL
 
 
-def _dump_raised(exception, message):
+def _dump_raised(exception: BaseException, message: Any) -> bytes:
     """The answer for a call that has raised, in a form that is known to unpickle; writes "error_log_file"."""
     call = options = None
     if isinstance(message, dict) and message.get("error_log_file") and "fn" in message:
@@ -140,19 +145,20 @@ def _dump_raised(exception, message):
     return dumps({RAISED: _worker().dump_exception(exception, call, options)})
 
 
-def import_from_cwd():
+def import_from_cwd() -> None:
     """Let functions of modules in the working directory be imported."""
     cwd = os.path.abspath(".")
     if cwd not in sys.path:
         sys.path.insert(0, cwd)
 
 
-def _worker():
+def _worker() -> Any:
     """What workers of this package do around a call; loaded from its file where there is no package."""
     name = "_executorlib_worker"
     if name not in sys.modules:
         path = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "_worker.py")
         spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)

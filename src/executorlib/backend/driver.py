@@ -1,5 +1,7 @@
 """The driver, as its worker sees it."""
 
+from __future__ import annotations
+
 import os
 import select
 import signal
@@ -8,7 +10,7 @@ import threading
 from . import link, rendezvous
 
 
-def connect(number):
+def connect(number: str) -> link.Link:
     """Connect to the driver that waits under a number. Waits until it is ready.
 
     Raises:
@@ -27,17 +29,18 @@ class Watch:
             the driver's terminal no longer reach it.
     """
 
-    def __init__(self, connection, group):
+    def __init__(self, connection: link.Link, group: bool) -> None:
         if group and os.getpgrp() != os.getpid():
             os.setpgid(0, 0)
         self._group = group
         self._on = True
         threading.Thread(target=self._wait, args=(connection.fileno(),), daemon=True).start()
 
-    def call_off(self):
+    def call_off(self) -> None:
+        """The end of the connection will mean nothing."""
         self._on = False
 
-    def _wait(self, descriptor):
+    def _wait(self, descriptor: int) -> None:
         link.wait(descriptor, select.POLLRDHUP)
         if self._on:
             os.kill(0 if self._group else os.getpid(), signal.SIGKILL)

@@ -5,31 +5,39 @@
 Rank 0 speaks to the driver and passes on what it says; every rank performs every call. A result is the list over ranks.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 
 if __name__ == "__main__":  # any Python, with or without this package: the folder is one of its own
-    from importlib.util import module_from_spec, spec_from_file_location
+    from types import ModuleType
 
     _here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != _here]
     __package__ = "_executorlib_backend"
-    _spec = spec_from_file_location(__package__, os.path.join(_here, "__init__.py"), submodule_search_locations=[_here])
-    sys.modules[__package__] = module_from_spec(_spec)
+    sys.modules[__package__] = ModuleType(__package__)
+    sys.modules[__package__].__path__ = [_here]
 
 from . import calls, driver, rendezvous
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 #: Seconds that a rank which has raised waits for the others, who may wait for it in a collective.
 PATIENCE = 1.0
 
 
-def main():
+def main() -> None:
     """Serve a driver until it says that this is the end, or ends itself."""
     from mpi4py import MPI
 
     world = MPI.COMM_WORLD.Dup()  # what a call does with the ranks must not meet what we do
+    forget_segments(world)
     arguments = calls.parse_arguments(sys.argv)
     session = calls.Session(int(arguments["worker_id"]))
     connection = watch = None
@@ -50,7 +58,17 @@ def main():
     world.Barrier()
 
 
-def gather(world, answer, number):
+def forget_segments(world: Any) -> None:
+    """Unlink MPICH's shared memory as soon as all have it: nobody would if the ranks were killed."""
+    world.Barrier()
+    with open("/proc/self/maps") as maps:
+        names = {line.split()[5] for line in maps if " /dev/shm/mpich_shm_" in line}
+    for name in names:
+        with suppress(FileNotFoundError):  # another rank has
+            os.unlink(name)
+
+
+def gather(world: Any, answer: tuple[str, bytes], number: str) -> list[tuple[str, bytes]]:
     """The answers of all ranks, on rank 0. One that has raised does not wait for long."""
     kind, data = answer
     giving_up = threading.Timer(PATIENCE, give_up, (number, data))
@@ -62,7 +80,7 @@ def gather(world, answer, number):
     return answers
 
 
-def give_up(number, answer):
+def give_up(number: str, answer: bytes) -> None:
     """Leave the answer where the driver looks when its worker dies, and die: the launcher then ends all ranks."""
     try:
         rendezvous.leave(number, answer)

@@ -5,22 +5,24 @@
 Nothing in the arguments is secret; `rendezvous.py` says where the secret is. The host is for people to read.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 
 if __name__ == "__main__":  # any Python, with or without this package: the folder is one of its own
-    from importlib.util import module_from_spec, spec_from_file_location
+    from types import ModuleType
 
     _here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != _here]
     __package__ = "_executorlib_backend"
-    _spec = spec_from_file_location(__package__, os.path.join(_here, "__init__.py"), submodule_search_locations=[_here])
-    sys.modules[__package__] = module_from_spec(_spec)
+    sys.modules[__package__] = ModuleType(__package__)
+    sys.modules[__package__].__path__ = [_here]
 
 from . import calls, driver
 
 
-def evaluate_cmd(argument_lst=None):
+def evaluate_cmd(argument_lst: list[str] | None = None) -> None:
     """Serve a driver until it says that this is the end, or ends itself.
 
     Parameters:
@@ -32,7 +34,7 @@ def evaluate_cmd(argument_lst=None):
     serve(calls.parse_arguments(sys.argv if argument_lst is None else argument_lst), is_program=False)
 
 
-def serve(arguments, is_program):
+def serve(arguments: dict, is_program: bool) -> None:
     connection = driver.connect(arguments["zmqport"])
     try:
         watch = driver.Watch(connection, group=True) if is_program else None

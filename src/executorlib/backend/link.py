@@ -15,6 +15,8 @@ be repeated, left out or moved. A length is believed only with its proof, so no 
 arrives is given out when its proof is right, and not before. Contents are not encrypted.
 """
 
+from __future__ import annotations
+
 import hashlib
 import hmac
 import secrets
@@ -51,24 +53,24 @@ class Link:
         is_driver (bool): which side this is.
     """
 
-    def __init__(self, sock, secret, nonces, is_driver):
+    def __init__(self, sock: socket.socket, secret: bytes, nonces: bytes, is_driver: bool) -> None:
         sock.setblocking(False)
         self._sock = sock
         to_worker, to_driver = (_mac(secret, way, nonces) for way in (b"to worker", b"to driver"))
         self._out_key, self._in_key = (to_worker, to_driver) if is_driver else (to_driver, to_worker)
-        self._out, self._in = deque(), 0
-        self._sent = 0
-        self._body = None
+        self._out: deque[memoryview] = deque()
+        self._sent = self._received = 0
+        self._body: int | None = None
         self._expect(_HEADER)
 
-    def fileno(self):
+    def fileno(self) -> int:
         return self._sock.fileno()
 
-    def close(self):
+    def close(self) -> None:
         """Close the connection; the other side sees its end. May be called again."""
         self._sock.close()
 
-    def send(self, data):
+    def send(self, data: bytes) -> None:
         """Send one message; returns when the system has taken all of it.
 
         Raises:
@@ -78,7 +80,7 @@ class Link:
         while not self.flush():
             wait(self._sock, select.POLLOUT)
 
-    def recv(self):
+    def recv(self) -> memoryview:
         """The next message, as bytes-like.
 
         Raises:
@@ -91,7 +93,7 @@ class Link:
                 return message
             wait(self._sock, select.POLLIN)
 
-    def push(self, data):
+    def push(self, data: bytes) -> None:
         """Take a message to be sent by `flush()`; its bytes must not change until then."""
         length = _LENGTH.pack(len(data))
         number = _LENGTH.pack(self._sent)
@@ -99,7 +101,7 @@ class Link:
         head = length + _mac(self._out_key, b"length", number, length)
         self._out.extend(map(memoryview, (head, data, _mac(self._out_key, b"body", number, data))))
 
-    def flush(self):
+    def flush(self) -> bool:
         """Send as much as the system takes. Returns whether that was all."""
         while self._out:
             view = self._out[0]
@@ -113,10 +115,10 @@ class Link:
                 self._out.popleft()
         return True
 
-    def pull(self):
+    def pull(self) -> memoryview | None:
         """The next message if all of it is there, else None. Raises as `recv()` does."""
         while self._fill():
-            number = _LENGTH.pack(self._in)
+            number = _LENGTH.pack(self._received)
             if self._body is None:
                 length, proof = self._buffer[: _LENGTH.size], self._buffer[_LENGTH.size :]
                 _verify(proof, _mac(self._in_key, b"length", number, length))
@@ -124,18 +126,18 @@ class Link:
                 self._expect(self._body + _PROOF)
                 continue
             view = memoryview(self._buffer)
-            body, proof = view[: self._body], view[self._body :]
-            _verify(proof, _mac(self._in_key, b"body", number, body))
-            self._in += 1
+            body, claimed = view[: self._body], view[self._body :]
+            _verify(claimed, _mac(self._in_key, b"body", number, body))
+            self._received += 1
             self._body = None
             self._expect(_HEADER)
             return body
         return None
 
-    def _expect(self, size):
+    def _expect(self, size: int) -> None:
         self._buffer, self._filled = bytearray(size), 0
 
-    def _fill(self):
+    def _fill(self) -> bool:
         with memoryview(self._buffer) as view:
             while self._filled < len(view):
                 try:
@@ -158,20 +160,20 @@ class Greeting:
         secret (bytes): what the worker must know.
     """
 
-    def __init__(self, sock, secret):
+    def __init__(self, sock: socket.socket, secret: bytes) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._secret = secret
         self._nonces = b""
         self._received = b""
 
-    def fileno(self):
+    def fileno(self) -> int:
         return self._sock.fileno()
 
-    def close(self):
+    def close(self) -> None:
         self._sock.close()
 
-    def step(self):
+    def step(self) -> Link | None:
         """Go on as far as what has arrived allows.
 
         Returns:
@@ -189,7 +191,7 @@ class Greeting:
         _verify(self._received, _mac(self._secret, b"worker proves", self._nonces))
         return Link(self._sock, self._secret, self._nonces, is_driver=True)
 
-    def _challenge(self):
+    def _challenge(self) -> None:
         if not self._received.startswith(_MAGIC):
             raise LinkError("not a worker")
         mine = secrets.token_bytes(_NONCE)
@@ -199,7 +201,7 @@ class Greeting:
         if self._sock.send(challenge) < len(challenge):
             raise LinkError("a worker that does not read")
 
-    def _read(self, size):
+    def _read(self, size: int) -> bool:
         """Never more than the greeting has: what follows belongs to the link."""
         while len(self._received) < size:
             try:
@@ -212,7 +214,7 @@ class Greeting:
         return True
 
 
-def connect(address, secret):
+def connect(address: str, secret: bytes) -> Link:
     """Connect to a driver: the worker's side of a greeting. Waits until the driver is ready for it.
 
     Parameters:
@@ -238,7 +240,7 @@ def connect(address, secret):
         raise
 
 
-def keep_alive(sock):
+def keep_alive(sock: socket.socket) -> None:
     """Have the system notice within minutes that the other host has gone."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -246,14 +248,14 @@ def keep_alive(sock):
         sock.setsockopt(socket.IPPROTO_TCP, option, seconds)
 
 
-def wait(sock, events):
+def wait(sock: socket.socket | int, events: int) -> None:
     """Until one of the events of poll() is there, or the connection has ended."""
     poll = select.poll()
     poll.register(sock, events)
     poll.poll()
 
 
-def _connected(address):
+def _connected(address: str) -> socket.socket:
     kind, _, place = address.partition(":")
     if kind == "unix":
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -269,7 +271,7 @@ def _connected(address):
     return sock
 
 
-def _receive(sock, size):
+def _receive(sock: socket.socket, size: int) -> bytes:
     received = b""
     while len(received) < size:
         chunk = sock.recv(size - len(received))
@@ -279,13 +281,13 @@ def _receive(sock, size):
     return received
 
 
-def _mac(key, *parts):
+def _mac(key: bytes, *parts: bytes | bytearray | memoryview) -> bytes:
     proof = hmac.new(key, digestmod=hashlib.sha256)
     for part in parts:
         proof.update(part)
     return proof.digest()
 
 
-def _verify(given, expected):
+def _verify(given: bytes | bytearray | memoryview, expected: bytes) -> None:
     if not hmac.compare_digest(given, expected):
         raise LinkError("it does not know the secret, or the message was changed on its way")

@@ -5,9 +5,11 @@ neither the command line, nor the environment, nor a log has the secret. No numb
 late finds nobody, rather than somebody else.
 
     /run/user/UID/executorlib/NUMBER        where the system made that folder for the user, else
-    /tmp/executorlib-UID/NUMBER
+    /tmp/executorlib_UID/NUMBER
     ~/.cache/executorlib/NUMBER             for workers on other hosts that share the home directory
 """
+
+from __future__ import annotations
 
 import contextlib
 import fcntl
@@ -37,7 +39,7 @@ class Rendezvous:
         OSError: if the file cannot be written.
     """
 
-    def __init__(self, number, address, folder):
+    def __init__(self, number: int, address: str, folder: str) -> None:
         self.secret = secrets.token_bytes(SECRET_SIZE)
         self._name = str(number)
         self._folder = _open_folder(folder)
@@ -47,7 +49,7 @@ class Rendezvous:
             os.close(self._folder)
             raise
 
-    def _write(self, text):
+    def _write(self, text: bytes) -> int:
         """Nobody finds the file before it is complete and locked: the lock says that its driver lives."""
         hidden = "." + self._name
         file = os.open(
@@ -64,7 +66,7 @@ class Rendezvous:
             raise
         return file
 
-    def close(self):
+    def close(self) -> None:
         """Take it away. May be called again."""
         if self._folder < 0:
             return
@@ -75,12 +77,12 @@ class Rendezvous:
         self._folder = -1
 
 
-def draw():
+def draw() -> int:
     """A number that no other driver has or will have."""
     return secrets.randbelow((1 << 53) - _SMALLEST) + _SMALLEST
 
 
-def find(number):
+def find(number: int | str) -> tuple[str, bytes]:
     """What the driver has put down under a number.
 
     Returns:
@@ -108,7 +110,7 @@ def find(number):
     )
 
 
-def leave(number, words):
+def leave(number: int | str, words: bytes) -> None:
     """Leave bytes for the driver that waits under a number, which looks for them when its worker has died."""
     folder = _open_folder(local_folder())
     try:
@@ -120,7 +122,7 @@ def leave(number, words):
         os.close(folder)
 
 
-def left(number):
+def left(number: int | str) -> bytes | None:
     """What a worker has left under a number, and takes it away; None if it has left nothing."""
     try:
         folder = _open_folder(local_folder())
@@ -137,11 +139,11 @@ def left(number):
         os.close(folder)
 
 
-def _words(number):
+def _words(number: int | str) -> str:
     return f"{number}.words"
 
 
-def local_folder():
+def local_folder() -> str:
     """The private folder for workers on this host, made if missing; rendezvous of drivers that died are removed."""
     problems = []
     for path in _local_folders():
@@ -158,17 +160,17 @@ def local_folder():
     raise PermissionError(f"there is no private folder in which a worker could find its driver: {'; '.join(problems)}")
 
 
-def shared_folder():
+def shared_folder() -> str:
     """The folder for workers on other hosts."""
     return os.path.join(os.path.expanduser("~"), ".cache", "executorlib")
 
 
-def _local_folders():
+def _local_folders() -> tuple[str, ...]:
     user = os.geteuid()
-    return f"/run/user/{user}/executorlib", f"/tmp/executorlib-{user}"
+    return f"/run/user/{user}/executorlib", f"/tmp/executorlib_{user}"
 
 
-def _open_folder(path, create=True):
+def _open_folder(path: str, create: bool = True) -> int:
     """A descriptor of a folder that is ours alone. In /tmp anybody can have made one of that name, or a link."""
     if create:
         with contextlib.suppress(FileExistsError):
@@ -187,7 +189,7 @@ def _open_folder(path, create=True):
     return folder
 
 
-def _read(folder, name):
+def _read(folder: int, name: str) -> tuple[str, bytes]:
     file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
         _check(file, name)
@@ -197,7 +199,7 @@ def _read(folder, name):
     return address, bytes.fromhex(secret)
 
 
-def _check(descriptor, path):
+def _check(descriptor: int, path: str) -> None:
     status = os.fstat(descriptor)
     if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
         raise PermissionError(
@@ -206,7 +208,7 @@ def _check(descriptor, path):
         )
 
 
-def _sweep(folder):
+def _sweep(folder: int) -> None:
     """Remove what killed drivers have left: who lives has a lock on its file."""
     for name in os.listdir(folder):
         if not name.isdigit():

@@ -15,6 +15,7 @@ Executors do not use this: it is for packages that start workers in their own wa
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import select
@@ -23,6 +24,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from socket import gethostname
+from weakref import WeakSet
 
 from executorlib._errors import ExecutorlibSocketError, error_for, set_remote_cause
 
@@ -52,7 +54,11 @@ _END_LIMIT = 0.25
 #: Seconds that a worker which is shut down before it was sent anything has to connect.
 _CONNECT_LIMIT = 5.0
 
+_NOT_BOUND = "bind_to_random_port() was not called, so no worker can connect"
+_NO_WORKER = "there is no worker: it has died or was not started; bootup() starts one"
+
 _logger = logging.getLogger("executorlib")
+_interfaces: WeakSet[SocketInterface] = WeakSet()
 
 
 class SocketInterface:
@@ -81,9 +87,7 @@ class SocketInterface:
 
     _owner = 0  # the process that made it; also where __init__ has failed
 
-    def __init__(
-        self, spawner: BaseSpawner | None = None, log_obj_size: bool = False, time_out_ms: int = 1000
-    ) -> None:
+    def __init__(self, spawner: BaseSpawner | None = None, log_obj_size: bool = False, time_out_ms: int = 1000) -> None:
         self._spawner = spawner
         self._logger = _logger if log_obj_size else None
         self._time_out_ms = time_out_ms
@@ -95,8 +99,9 @@ class SocketInterface:
         self._inbox: deque[memoryview] = deque()
         self._why = ""
         self._link: Link | None = None
-        self._pidfd = -1
+        self._pidfd = _NOT_OPEN
         self._owner = os.getpid()
+        _interfaces.add(self)
 
     @property
     def status(self) -> bool:
@@ -124,9 +129,7 @@ class SocketInterface:
         self._listen()
         return self._number
 
-    def bootup(
-        self, command_lst: list[str] | None = None, stop_function: Callable[[], bool] | None = None
-    ) -> None:
+    def bootup(self, command_lst: list[str] | None = None, stop_function: Callable[[], bool] | None = None) -> None:
         """Start the worker; it connects in its own time. Again after it has died: a new one, for the same number.
 
         Parameters:
@@ -147,9 +150,7 @@ class SocketInterface:
         self._disconnect()
         if self._number is not None:
             self._listen()
-        self._booted = bool(
-            self._spawner.bootup(command_lst=self._command_lst, stop_function=self._stop_function)
-        )
+        self._booted = bool(self._spawner.bootup(command_lst=self._command_lst, stop_function=self._stop_function))
         if not self._booted:
             self._reset_socket()
 
@@ -219,8 +220,7 @@ class SocketInterface:
 
     def __del__(self) -> None:
         if self._owner == os.getpid():
-            with suppress(Exception):  # the interpreter may be ending
-                self.shutdown(wait=True)
+            self.shutdown(wait=True)
 
     def _listen(self) -> None:
         if self._listener is None and self._link is None and self._number is not None:
@@ -233,7 +233,7 @@ class SocketInterface:
         deadline = None if limit is None else time.monotonic() + limit
         while self._link is None:
             if self._listener is None:
-                self._why = self._why or "bind_to_random_port() was not called, so no worker can connect"
+                self._why = self._why or (_NOT_BOUND if self._number is None else _NO_WORKER)
                 return False
             self._link = self._listener.step()
             if self._link is not None:
@@ -488,6 +488,13 @@ def _answer(data: bytes | memoryview) -> dict:
         return {"error": error}
     set_remote_cause(exception, traceback)
     return {"error": exception}
+
+
+@atexit.register
+def _shutdown_all() -> None:
+    """A worker is still told that this is the end, as long as the interpreter can."""
+    for interface in list(_interfaces):
+        interface.__del__()
 
 
 def _watch(process: subprocess.Popen | None) -> int:

@@ -68,7 +68,7 @@ class Listener:
         return max(0.0, min(self._greetings.values()) - time.monotonic()) if self._greetings else None
 
     def step(self) -> Link | None:
-        """Let in who has connected, as far as what has arrived allows. Returns the link to the worker, if it is there."""
+        """Let in who has connected, as far as what has arrived allows. Returns the link to the worker if it is in."""
         self._accept()
         now = time.monotonic()
         for greeting, deadline in list(self._greetings.items()):
@@ -123,5 +123,3 @@ class Listener:
         if self._path:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path)
-
-

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 from abc import ABC, abstractmethod
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ class SubprocessSpawner(BaseSpawner):
         """
         if self._cwd is not None:
             os.makedirs(self._cwd, exist_ok=True)
+        if self._process is not None:
+            _end_behind(self._process)
         self._process = subprocess.Popen(
             self.generate_command(command_lst=command_lst),
             cwd=self._cwd,
@@ -145,7 +148,7 @@ class SubprocessSpawner(BaseSpawner):
         if wait:
             _end(process)
         else:
-            threading.Thread(target=_end, args=(process,), daemon=True).start()
+            _end_behind(process)
 
     def poll(self) -> bool:
         """Whether the process runs."""
@@ -157,7 +160,7 @@ class SubprocessSpawner(BaseSpawner):
 
 
 class MpiExecSpawner(SubprocessSpawner):
-    """Starts the worker as `cores` MPI ranks, with the launcher that belongs to mpi4py's MPI; as a process if it is one.
+    """Starts the worker as `cores` MPI ranks, with the launcher of the MPI that mpi4py uses; one is a plain process.
 
     Parameters:
         cwd (str | None): working directory of the ranks, made if missing; None means that of the driver.
@@ -204,11 +207,24 @@ def set_current_directory_in_environment() -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join([os.getcwd(), *paths])
 
 
+def _end_behind(process: subprocess.Popen) -> None:
+    threading.Thread(target=_end, args=(process,), daemon=True).start()
+
+
 def _end(process: subprocess.Popen) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             process.wait(END_LIMIT)
             return
         except subprocess.TimeoutExpired:
-            process.send_signal(number)
+            _signal(process, number)
     process.wait()
+
+
+def _signal(process: subprocess.Popen, number: int) -> None:
+    """To the process, and to what it has started if that is a group of its own."""
+    with suppress(ProcessLookupError):
+        if os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
