@@ -80,11 +80,9 @@ def pid_of(interface):
     return interface.send_and_receive_dict(call(os.getpid))["result"]
 
 
-@pytest.mark.parametrize(
-    "command", [["sh", "-c", "sleep 0.1; exit 3"], ["sh", "-c", "sleep 0.1; kill -9 $$"]], ids=["exits", "killed"]
-)
-def test_dies_before_it_connects(make, command):
-    error = expect_loss(make(*command), call(abs, -1))
+@pytest.mark.parametrize("ending", ["exit 3", "kill -9 $$"], ids=["exits", "killed"])
+def test_dies_before_it_connects(make, ending):
+    error = expect_loss(make("sh", "-c", f"sleep 0.1; {ending}"), call(abs, -1))
     assert isinstance(error, WorkerLostError)
     assert "before it had connected" in str(error)
 

@@ -70,8 +70,7 @@ class Rendezvous:
         """Take it away. May be called again."""
         if self._folder < 0:
             return
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._name, dir_fd=self._folder)
+        _remove(self._folder, self._name)
         os.close(self._file)
         os.close(self._folder)
         self._folder = -1
@@ -217,7 +216,13 @@ def _sweep(folder: int) -> None:
             file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.unlink(name, dir_fd=folder)
-                os.unlink(name + ".socket", dir_fd=folder)
+                if os.fstat(file).st_nlink:  # else its driver has just removed it, and may have made it anew
+                    _remove(folder, name, f"{name}.socket", _words(name))
             finally:
                 os.close(file)
+
+
+def _remove(folder: int, *names: str) -> None:
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)
