@@ -336,8 +336,13 @@ def test_squatted_folder_is_not_used(folders):
     folders[1].symlink_to(folders[0])
     with pytest.raises(PermissionError, match="mode 755.*is not a folder, or a link"):
         rendezvous.local_folder()
+    with pytest.raises(PermissionError, match="mode 755"):
+        rendezvous.find(70000)
     folders[1].unlink()
     assert rendezvous.local_folder() == str(folders[1])
+    made = rendezvous.Rendezvous(70000, "unix:/x", str(folders[1]))
+    assert rendezvous.find(70000) == ("unix:/x", made.secret)
+    made.close()
 
 
 @pytest.mark.parametrize("spoil", ["mode", "link"])

@@ -92,18 +92,19 @@ def find(number: int | str) -> tuple[str, bytes]:
         PermissionError: if a folder or the file could be read or made by others.
     """
     name = str(int(number))
+    refused = None
     for path in (*_local_folders(), shared_folder()):
         try:
             folder = _open_folder(path, create=False)
+            try:
+                return _read(folder, name)
+            finally:
+                os.close(folder)
         except FileNotFoundError:
             continue
-        try:
-            return _read(folder, name)
-        except FileNotFoundError:
-            continue
-        finally:
-            os.close(folder)
-    raise FileNotFoundError(
+        except PermissionError as error:  # who squats one folder does not close the others
+            refused = refused or error
+    raise refused or FileNotFoundError(
         f"no driver waits for a worker under number {name} on this host: it has ended, or it runs on another host and "
         "its spawner does not say so (remote = True)"
     )
