@@ -11,8 +11,8 @@ def get_command_path(executable: str) -> str:
 
     Parameters:
         executable (str): "interactive_serial.py" or "interactive_parallel.py": the program of a worker that is one
-            process, or several MPI ranks. Any Python with cloudpickle, of this or of another environment, runs the
-            first; the second also needs mpi4py.
+            process, or several MPI ranks. Any Python from 3.9 on, of this or of another environment, runs the first if
+            it has cloudpickle; the second also needs mpi4py.
 
     Returns:
         str: the absolute path, whether or not there is such a program.
