@@ -23,6 +23,7 @@ class Pool:
         ranks: int = 1,
         needs: tuple[int, ...] = ...,
         host: Pool | None = None,
+        timeline: str | None = None,
     ) -> None: ...
     closed: bool
     lost: bool

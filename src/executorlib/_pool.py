@@ -50,6 +50,7 @@ class PoolExecutor(BaseExecutor):
         log_obj_size: whether to log the sizes of what is sent and received.
         info: settings to show to the user.
         host: the executor in whose limits this one's only worker has its place.
+        timeline: file to which what happens is logged; None takes the variable EXECUTORLIB_TIMELINE, if it is set.
     """
 
     _gpus: Inventory | None = None  # looked for when a call first asks for some
@@ -68,6 +69,7 @@ class PoolExecutor(BaseExecutor):
         log_obj_size: bool,
         info: dict[str, Any],
         host: PoolExecutor | None = None,
+        timeline: str | os.PathLike[str] | None = None,
     ) -> None:
         self._resources = resources
         self._accepts = accepts
@@ -78,6 +80,7 @@ class PoolExecutor(BaseExecutor):
         self._presets = init_function is not None
         self._allow_futures = allow_futures
         self._log_obj_size = log_obj_size
+        self._timeline = os.fspath(timeline) if timeline is not None else os.environ.get("EXECUTORLIB_TIMELINE") or None
         self._sessions: Sessions | None = None
         self._checked: object = _UNCHECKED
         if host is not None:
@@ -104,6 +107,7 @@ class PoolExecutor(BaseExecutor):
             imports=libraries_named if self._shares_imports(init_function) else None,
             needs=self._default.needs,
             host=None if host is None else host._core_pool,
+            timeline=self._timeline,
         )
         self._pool: _core.Pool = self._core_pool
         if self._gpus is not None:

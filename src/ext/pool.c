@@ -19,6 +19,7 @@ typedef struct {
     PyObject *setup;
     exl_payload_t *setup_payload;
     PyObject *imports; /* f(pickles) says what the first call imports, or NULL once it was asked */
+    bool timeline;     /* calls are logged, with the names of their functions */
 } PoolObject;
 
 /* What a call needs, in the order in which the facade names it (executorlib/_resources.py, Request.needs). */
@@ -103,18 +104,19 @@ static int create(PoolObject *self, const char *key, PyObject *argv, PyObject *e
 
 static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {
-        "zygote",         "persistent", "max_cores", "max_workers", "restart_limit", "setup", "allow_futures",
-        "exclusive_wide", "imports",    "ranks",     "needs",       "host",          NULL};
+    static char *names[] = {"zygote", "persistent",    "max_cores",      "max_workers", "restart_limit",
+                            "setup",  "allow_futures", "exclusive_wide", "imports",     "ranks",
+                            "needs",  "host",          "timeline",       NULL};
     PoolObject *self = (PoolObject *)object;
     const char *key = NULL;
     PyObject *argv = NULL, *envp = NULL, *setup = NULL, *imports = NULL, *needs = NULL, *host = NULL;
     long each[NNEEDS] = {0};
     int persistent = 0, allow_futures = 1, exclusive_wide = 1;
     exl_pool_config_t config = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$(sOO)pIIISppOIOO:Pool", names, &key, &argv, &envp, &persistent,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$(sOO)pIIISppOIOOz:Pool", names, &key, &argv, &envp, &persistent,
                                      &config.max_cores, &config.max_workers, &config.restart_limit, &setup,
-                                     &allow_futures, &exclusive_wide, &imports, &config.ranks, &needs, &host) ||
+                                     &allow_futures, &exclusive_wide, &imports, &config.ranks, &needs, &host,
+                                     &config.timeline) ||
         (needs && parse_needs(needs, each) < 0))
         return -1;
     config.each = resources_of(each);
@@ -133,6 +135,7 @@ static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
     }
     self->persistent = config.persistent = persistent;
     self->allow_futures = allow_futures;
+    self->timeline = config.timeline != NULL;
     if (imports && imports != Py_None)
         self->imports = Py_NewRef(imports);
     if (setup && PyBytes_GET_SIZE(setup) && exl_payload_of_bytes(setup, &config.setup) < 0)
@@ -195,6 +198,53 @@ static uint64_t import_key_of(exl_state_t *state, PyObject *callable)
     Py_XDECREF(module);
     PyErr_Clear();
     return key;
+}
+
+/* What a callable wraps: a partial's function, that of a map's batch. NULL without an error: nothing. */
+static PyObject *wrapped_by(PyObject *callable)
+{
+    PyObject *inner = PyObject_GetAttrString(callable, "func");
+    if (!inner) {
+        PyErr_Clear();
+        inner = PyObject_GetAttrString(callable, "function");
+    }
+    PyErr_Clear();
+    return inner;
+}
+
+/* What a log calls a function: its module, unless that is the main program, and its name. New reference, or NULL. */
+static PyObject *name_of(exl_state_t *state, PyObject *callable, int depth)
+{
+    PyObject *name = PyObject_GetAttr(callable, state->str_qualname);
+    PyObject *inner = NULL;
+    if (!name) {
+        PyErr_Clear();
+        inner = depth ? wrapped_by(callable) : NULL;
+        if (inner) {
+            name = name_of(state, inner, depth - 1);
+            Py_DECREF(inner);
+            return name;
+        }
+        name = PyObject_GetAttr((PyObject *)Py_TYPE(callable), state->str_qualname);
+    }
+    PyObject *module = name ? PyObject_GetAttr(callable, state->str_module) : NULL;
+    if (module && PyUnicode_Check(module) && PyUnicode_Check(name) &&
+        PyUnicode_CompareWithASCIIString(module, "__main__") != 0 &&
+        PyUnicode_CompareWithASCIIString(module, "builtins") != 0)
+        Py_SETREF(name, PyUnicode_FromFormat("%U.%U", module, name));
+    Py_XDECREF(module);
+    PyErr_Clear();
+    return name;
+}
+
+/* Names the call in the log, if there is one. The text is `*ret_name`'s, which the caller drops after the submission. */
+static void name_call(const PoolObject *self, exl_state_t *state, PyObject *callable, exl_call_t *call,
+                      PyObject **ret_name)
+{
+    enum { MAX_DEPTH = 8 };
+    *ret_name = self->timeline ? name_of(state, callable, MAX_DEPTH) : NULL;
+    call->name = *ret_name && PyUnicode_Check(*ret_name) ? PyUnicode_AsUTF8(*ret_name) : NULL;
+    PyErr_Clear();
 }
 
 static int setup_payload_of(PoolObject *self, PyObject *setup, exl_payload_t **ret_payload)
@@ -356,9 +406,12 @@ static PyObject *pool_submit(PyObject *object, PyObject *const *args, Py_ssize_t
         return NULL;
     if (!self->persistent)
         call.import_key = import_key_of(state, args[0]);
+    PyObject *name;
+    name_call(self, state, args[0], &call, &name);
     PyObject *triple = PyTuple_Pack(3, args[0], args[1], args[2]);
     PyObject *future = triple ? submit(self, state, &call, triple, goes_by_value(state, args[0]), NULL) : NULL;
     Py_XDECREF(triple);
+    Py_XDECREF(name);
     unprepare(&call);
     return future;
 }
@@ -435,6 +488,8 @@ static PyObject *pool_map(PyObject *object, PyObject *const *args, Py_ssize_t na
         return NULL;
     if (!self->persistent)
         call.import_key = import_key_of(state, args[0]);
+    PyObject *name;
+    name_call(self, state, args[0], &call, &name);
     PyObject *tuples = PyObject_Call((PyObject *)&PyZip_Type, args[1], NULL);
     PyObject *futures = tuples ? PyList_New(0) : NULL;
     exl_submission_t shared;
@@ -447,6 +502,7 @@ static PyObject *pool_map(PyObject *object, PyObject *const *args, Py_ssize_t na
     }
     exl_submission_fini(&shared);
     Py_XDECREF(tuples);
+    Py_XDECREF(name);
     unprepare(&call);
     return futures;
 }

@@ -24,6 +24,7 @@ typedef struct exl_pool_config {
     exl_request_t each;     /* persistent: GPUs of each worker, and whether it is pinned to so many cores */
     /* Persistent only: the pool is a guest (guest.h) with one worker, which is never replaced. Borrowed, or NULL. */
     struct exl_pool *host;
+    const char *timeline; /* copied: the log of what happens (journal.h), or NULL */
 } exl_pool_config_t;
 
 /* What is submitted. All pointers are borrowed; payloads are referenced. */
@@ -41,6 +42,7 @@ typedef struct exl_call {
     bool cloudpickled;
     exl_task_t *const *producers;
     uint32_t nproducers;
+    const char *name; /* of the function, for the journal; or NULL */
 } exl_call_t;
 
 /* The functions below take the lock themselves. */

@@ -4,16 +4,19 @@
 
 #include "engine/deadline.h"
 #include "engine/engine.h"
+#include "engine/journal.h"
 #include "engine/pool.h"
 #include "node/worker.h"
 #include "sched/queue.h"
 
 struct exl_pool {
-    exl_due_t due;        /* a scheduling pass */
-    exl_engine_t *engine; /* a reference, until closed */
-    exl_zygote_t *zygote; /* a reference, until closed */
-    uint32_t generation;  /* of the process it was made in */
-    unsigned refs;        /* the handle, and the engine until closed */
+    exl_due_t due;          /* a scheduling pass */
+    exl_engine_t *engine;   /* a reference, until closed */
+    exl_zygote_t *zygote;   /* a reference, until closed */
+    uint32_t generation;    /* of the process it was made in */
+    exl_journal_t *journal; /* a reference, or NULL: what happens is not logged */
+    uint32_t number;        /* in the journal */
+    unsigned refs;          /* the handle, and the engine until closed */
     bool persistent, closing, closed;
     bool ended;      /* workers have been told to end; the grace timer runs */
     bool grace_open; /* the timer's handle needs closing */
