@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 
 TYPE_CHECKING = False
@@ -39,6 +40,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
     for path in arguments.gantt:
         _gantt.check(path)
+    gc.disable()  # there are millions of objects and no cycles
     timeline = _timeline.read(arguments.log)
     figures = _report.figures(timeline, arguments.slowest)
     print(json.dumps(figures, indent=2) if arguments.json else _report.text(figures))

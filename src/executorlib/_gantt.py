@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from executorlib._report import cores_at_once
 from executorlib._timeline import lanes
 
 TYPE_CHECKING = False
@@ -137,7 +138,7 @@ def _draw_use(axes: Any, timeline: Timeline) -> None:
         times.append(time)
         used.append(now)
     axes.fill_between(times, used, step="post", alpha=0.5, linewidth=0, rasterized=len(times) > 20000)
-    cores = sum(executor.cores for executor in timeline.executors if executor.host is None)
+    cores = cores_at_once(timeline)
     axes.axhline(cores, color="black", linewidth=0.8, linestyle="dashed")
     axes.set_ylim(0, 1.1 * max([cores, *used, 1]))
     axes.set_ylabel("cores in use", fontsize=8)

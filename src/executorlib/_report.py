@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from executorlib._timeline import OUTCOMES
 
@@ -34,10 +34,10 @@ def figures(timeline: Timeline, slowest: int = 10) -> dict[str, Any]:
         "log": timeline.path,
         "drivers": timeline.drivers,
         "nodes": sorted({executor.node for executor in timeline.executors}),
-        "began": datetime.fromtimestamp(timeline.began).astimezone().isoformat(timespec="milliseconds"),
+        "began": datetime.fromtimestamp(timeline.wall + timeline.began).astimezone().isoformat(timespec="milliseconds"),
         "makespan": timeline.ended - timeline.began if calls else 0.0,
         "executors": [_executor(executor) for executor in timeline.executors],
-        "cores": sum(executor.cores for executor in timeline.executors if executor.host is None),
+        "cores": cores_at_once(timeline),
         "core_seconds_used": used,
         "core_seconds_available": available,
         "utilisation": used / available if available else 0.0,
@@ -57,6 +57,20 @@ def figures(timeline: Timeline, slowest: int = 10) -> dict[str, Any]:
         "garbled_lines": timeline.garbled,
         "torn": timeline.torn,
     }
+
+
+def cores_at_once(timeline: Timeline) -> int:
+    """The most cores that the executors which were there at one time had together."""
+    changes: list[tuple[float, int]] = []
+    for executor in timeline.executors:
+        if executor.host is None:
+            before = 0
+            for time, cores in executor.limits:
+                changes.append((time, cores - before))
+                before = cores
+            if executor.closed is not None:
+                changes.append((executor.closed, -before))
+    return max(accumulate(change for _, change in sorted(changes)), default=0)
 
 
 def _core_seconds_used(timeline: Timeline) -> float:
@@ -207,7 +221,7 @@ def _warnings(figures: dict[str, Any]) -> list[str]:
         told.append(f"{_many(figures['garbled_lines'], 'line')} could not be read and are left out.")
     if figures["dropped_events"]:
         told.append(
-            f"{_many(figures['dropped_events'], 'event')} missing: the disk of the log was full, or slower than the calls."
+            f"{_many(figures['dropped_events'], 'event')} missing: the log's disk was full, or slower than the calls."
         )
     return ["\n".join(told)] if told else []
 

@@ -2,8 +2,9 @@
 
     lines  --read-->  Timeline(executors, calls)  -->  _report: figures;  _gantt: a picture;  _trace: a trace
 
-docs/timeline.md describes the lines. Times are seconds on one axis for all drivers: the wall clock as each driver knew
-it when it opened the log, and its monotonic clock from there, so that a clock that is set meanwhile bends nothing.
+docs/timeline.md describes the lines. Times are seconds since the log was begun, on one axis for all drivers: the wall
+clock as each driver knew it when it opened the log, and its monotonic clock from there, so that a clock that is set
+meanwhile bends nothing.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ class Call:
 @dataclass(slots=True)
 class Timeline:
     path: str
+    wall: float = 0.0  # the wall clock's time of 0
     drivers: list[str] = field(default_factory=list)
     executors: list[Executor] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
@@ -156,7 +158,10 @@ class _Reader:
                     f"this one reads version {VERSION}"
                 )
             node = event.get("node", name.rpartition(":")[0])
-            driver = self._drivers[name] = _Driver(name, node, event["time"] - t)
+            if not self._timeline.drivers:
+                self._timeline.wall = event["time"]
+            # In this order little is lost of the nanoseconds.
+            driver = self._drivers[name] = _Driver(name, node, event["time"] - self._timeline.wall - t)
             if name not in self._timeline.drivers:
                 self._timeline.drivers.append(name)
         tell = self._tell.get(kind)

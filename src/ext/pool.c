@@ -18,8 +18,9 @@ typedef struct {
     /* The last setup of one-process-per-call calls: the facade passes the same bytes while nothing changed. */
     PyObject *setup;
     exl_payload_t *setup_payload;
-    PyObject *imports; /* f(pickles) says what the first call imports, or NULL once it was asked */
-    bool timeline;     /* calls are logged, with the names of their functions */
+    PyObject *imports;                  /* f(pickles) says what the first call imports, or NULL once it was asked */
+    bool timeline;                      /* calls are logged, with the names of their functions */
+    PyObject *qualname, *module, *name; /* of the last one, or NULL */
 } PoolObject;
 
 /* What a call needs, in the order in which the facade names it (executorlib/_resources.py, Request.needs). */
@@ -156,6 +157,9 @@ static void pool_dealloc(PyObject *object)
     exl_payload_unref(self->setup_payload);
     Py_XDECREF(self->setup);
     Py_XDECREF(self->imports);
+    Py_XDECREF(self->qualname);
+    Py_XDECREF(self->module);
+    Py_XDECREF(self->name);
     type->tp_free(object);
     Py_DECREF(type);
 }
@@ -212,37 +216,46 @@ static PyObject *wrapped_by(PyObject *callable)
     return inner;
 }
 
-/* What a log calls a function: its module, unless that is the main program, and its name. New reference, or NULL. */
-static PyObject *name_of(exl_state_t *state, PyObject *callable, int depth)
+/* Modules that go without saying. */
+static bool is_plain(PyObject *module)
+{
+    return PyUnicode_CompareWithASCIIString(module, "__main__") == 0 ||
+           PyUnicode_CompareWithASCIIString(module, "builtins") == 0;
+}
+
+/* What a log calls a function: its module, unless that is the main program, and its name. New reference, or NULL. The last
+ * one is kept: calls of one function follow each other. */
+static PyObject *name_of(PoolObject *self, exl_state_t *state, PyObject *callable, int depth)
 {
     PyObject *name = PyObject_GetAttr(callable, state->str_qualname);
-    PyObject *inner = NULL;
-    if (!name) {
-        PyErr_Clear();
-        inner = depth ? wrapped_by(callable) : NULL;
-        if (inner) {
-            name = name_of(state, inner, depth - 1);
-            Py_DECREF(inner);
-            return name;
-        }
-        name = PyObject_GetAttr((PyObject *)Py_TYPE(callable), state->str_qualname);
+    PyErr_Clear();
+    PyObject *inner = name || depth == 0 ? NULL : wrapped_by(callable);
+    if (inner) {
+        name = name_of(self, state, inner, depth - 1);
+        Py_DECREF(inner);
+        return name;
     }
+    if (!name)
+        name = PyObject_GetAttr((PyObject *)Py_TYPE(callable), state->str_qualname);
     PyObject *module = name ? PyObject_GetAttr(callable, state->str_module) : NULL;
-    if (module && PyUnicode_Check(module) && PyUnicode_Check(name) &&
-        PyUnicode_CompareWithASCIIString(module, "__main__") != 0 &&
-        PyUnicode_CompareWithASCIIString(module, "builtins") != 0)
-        Py_SETREF(name, PyUnicode_FromFormat("%U.%U", module, name));
+    if (module && PyUnicode_Check(module) && PyUnicode_Check(name) && !is_plain(module)) {
+        if (name != self->qualname || module != self->module) {
+            Py_XSETREF(self->name, PyUnicode_FromFormat("%U.%U", module, name));
+            Py_XSETREF(self->qualname, Py_NewRef(name));
+            Py_XSETREF(self->module, Py_NewRef(module));
+        }
+        Py_SETREF(name, Py_XNewRef(self->name));
+    }
     Py_XDECREF(module);
     PyErr_Clear();
     return name;
 }
 
 /* Names the call in the log, if there is one. The text is `*ret_name`'s, which the caller drops after the submission. */
-static void name_call(const PoolObject *self, exl_state_t *state, PyObject *callable, exl_call_t *call,
-                      PyObject **ret_name)
+static void name_call(PoolObject *self, exl_state_t *state, PyObject *callable, exl_call_t *call, PyObject **ret_name)
 {
     enum { MAX_DEPTH = 8 };
-    *ret_name = self->timeline ? name_of(state, callable, MAX_DEPTH) : NULL;
+    *ret_name = self->timeline ? name_of(self, state, callable, MAX_DEPTH) : NULL;
     call->name = *ret_name && PyUnicode_Check(*ret_name) ? PyUnicode_AsUTF8(*ret_name) : NULL;
     PyErr_Clear();
 }
