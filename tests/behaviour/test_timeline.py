@@ -11,6 +11,7 @@ from executorlib.api import WorkerLostError
 
 pytestmark = pytest.mark.timeout(60)
 
+
 @pytest.fixture
 def log(tmp_path):
     return tmp_path / "log.jsonl"
