@@ -1,5 +1,6 @@
 """The timeline log: what the engine tells of calls, in which order, and how often."""
 
+import itertools
 import json
 
 import functions
@@ -54,17 +55,13 @@ class TestOneCallAfterTheOther:
         assert [event["event"] for event in events(log)[:2]] == ["timeline", "executor"]
         assert [event["event"] for event in events(log)[-1:]] == ["closed"]
 
-    def test_a_call_that_waits_for_another(self, log, arguments, tmp_path):
-        gate = support.Gate(tmp_path / "gate")
-        try:
-            with SingleNodeExecutor(timeline=log, **arguments) as exe:
-                first = gate.submit(exe, 1)
-                second = exe.submit(functions.identity, first)
-                gate.arrival()
-                gate.open()
-                assert second.result() == 1
-        finally:
-            gate.close()
+    def test_a_call_that_waits_for_another(self, log, arguments, gate):
+        with SingleNodeExecutor(timeline=log, **arguments) as exe:
+            first = gate.submit(exe, 1)
+            second = exe.submit(functions.identity, first)
+            gate.arrival()
+            gate.open()
+            assert second.result() == 1
         assert kinds(log, 2) == ["submitted", "ready", "started", "finished"]
         times = [event["t"] for event in events(log, call=number(log, 2))]
         assert times == sorted(times)
@@ -86,18 +83,21 @@ class TestOneCallAfterTheOther:
         (end,) = events(log, event="lost")
         assert end["reason"] == "killed by signal 9"
 
-    def test_cancelled_and_terminated(self, log, arguments, tmp_path):
-        gate = support.Gate(tmp_path / "gate")
-        try:
-            with SingleNodeExecutor(timeline=log, **arguments) as exe:
-                running = gate.submit(exe)
-                gate.arrival()
-                waiting = exe.submit(functions.identity, 1)
-                assert waiting.cancel()
-                assert running.terminate()
-                assert running.exception() is not None
-        finally:
-            gate.close()
+    def test_a_time_limit(self, log, arguments, gate):
+        with SingleNodeExecutor(timeline=log, resource_dict={"run_time_max": 0.05}, **arguments) as exe:
+            assert isinstance(gate.submit(exe).exception(), TimeoutError)
+        assert kinds(log, 1) == ["submitted", "started", "lost"]
+        (end,) = events(log, event="lost")
+        assert end["reason"] == "ran longer than 50 ms"
+
+    def test_cancelled_and_terminated(self, log, arguments, gate):
+        with SingleNodeExecutor(timeline=log, **arguments) as exe:
+            running = gate.submit(exe)
+            gate.arrival()
+            waiting = exe.submit(functions.identity, 1)
+            assert waiting.cancel()
+            assert running.terminate()
+            assert running.exception() is not None
         assert kinds(log, 1) == ["submitted", "started", "terminated"]
         assert kinds(log, 2) == ["submitted", "cancelled"]
 
@@ -128,7 +128,7 @@ def test_calls_sent_ahead_start_one_after_the_other(log):
     timeline = _timeline.read(log)
     runs = [run for call in timeline.calls for run in call.runs]
     assert len(runs) == len(timeline.calls) == 300
-    assert all(first.ended <= second.began for first, second in zip(runs, runs[1:]))
+    assert all(first.ended <= second.began for first, second in itertools.pairwise(runs))
     assert all(run.began < run.ended for run in runs)
     assert all(call.submitted <= call.runs[0].began < call.runs[0].ended <= call.ended for call in timeline.calls)
 
@@ -240,19 +240,15 @@ def test_without_it_nothing_is_written(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_known_workload_gives_its_figures(log, tmp_path):
-    gate = support.Gate(tmp_path / "gate")
-    try:
-        with SingleNodeExecutor(block_allocation=True, max_workers=2, timeline=log) as exe:
-            held = gate.submit(exe)
-            gate.arrival()
-            waits = exe.submit(functions.identity, held)
-            failed = exe.submit(functions.raise_error, ValueError("no"))
-            assert failed.exception() is not None
-            gate.open()
-            waits.result()
-    finally:
-        gate.close()
+def test_a_known_workload_gives_its_figures(log, gate):
+    with SingleNodeExecutor(block_allocation=True, max_workers=2, timeline=log) as exe:
+        held = gate.submit(exe)
+        gate.arrival()
+        waits = exe.submit(functions.identity, held)
+        failed = exe.submit(functions.raise_error, ValueError("no"))
+        assert failed.exception() is not None
+        gate.open()
+        waits.result()
     figures = _report.figures(_timeline.read(log))
     assert {key: count for key, count in figures["calls"].items() if count} == {
         "total": 3, "finished": 2, "failed": 1
