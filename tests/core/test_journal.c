@@ -1,9 +1,7 @@
 /* test_journal.c: lines of a timeline log, and the thread that writes them. */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -111,27 +109,10 @@ static void flush(exl_journal_t *journal)
     assert_int_equal(exl_journal_flush(journal, exl_test_soon_ns()), 0);
 }
 
-/* Other than `except`. */
-static bool is_open(const char *target, int except)
+static void close_journal(exl_journal_t *journal)
 {
-    char name[32], found[PATH_MAX];
-    for (int fd = 3; fd < 64; fd++) {
-        (void)snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
-        ssize_t size = fd == except ? -1 : readlink(name, found, sizeof found - 1);
-        if (size > 0 && (size_t)size == strlen(target) && memcmp(found, target, (size_t)size) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* Its thread closes the file, sometime after the last reference is gone; `mine` is a descriptor of the test's, or -1. */
-static void close_journal(exl_journal_t *journal, int mine)
-{
-    char target[PATH_MAX];
-    assert_non_null(realpath(path, target));
     exl_journal_unref(journal);
-    while (is_open(target, mine))
-        (void)sched_yield();
+    assert_int_equal(exl_journals_wait_closed(exl_test_soon_ns()), 0);
 }
 
 static void tell(exl_journal_t *journal, uint64_t call)
@@ -183,7 +164,7 @@ static void what_was_told_is_in_the_file_after_a_flush(void **state)
     flush(journal);
     assert_int_equal(count_in_file("timeline"), 1);
     assert_int_equal(count_in_file("submitted"), 10);
-    close_journal(journal, -1);
+    close_journal(journal);
     (void)unlink(path);
 }
 
@@ -198,7 +179,7 @@ static void who_opens_a_file_twice_shares_it(void **state)
     flush(second);
     assert_int_equal(count_in_file("timeline"), 1);
     assert_int_equal(count_in_file("submitted"), 2);
-    close_journal(second, -1);
+    close_journal(second);
     (void)unlink(path);
 }
 
@@ -208,7 +189,7 @@ static void what_was_told_before_the_end_is_written(void **state)
     exl_journal_t *journal = open_journal();
     for (uint64_t call = 1; call <= 1000; call++)
         tell(journal, call);
-    close_journal(journal, -1);
+    close_journal(journal);
     assert_int_equal(count_in_file("submitted"), 1000);
     (void)unlink(path);
 }
@@ -227,7 +208,7 @@ static void nothing_is_lost_while_the_disk_keeps_up(void **state)
     flush(journal);
     assert_int_equal(count_in_file("submitted"), CALLS);
     assert_int_equal(count_in_file("dropped"), 0);
-    close_journal(journal, -1);
+    close_journal(journal);
     (void)unlink(path);
 }
 
@@ -280,7 +261,7 @@ static void a_slow_disk_drops_events_and_says_so(void **state)
     assert_true(dropped > 0);
     assert_int_equal(written + dropped, CALLS + 1);
     (void)fclose(copy);
-    close_journal(journal, pipe);
+    close_journal(journal);
     (void)close(pipe);
     (void)unlink(path);
 }
@@ -293,7 +274,7 @@ static void a_full_disk_is_no_reason_to_stop(void **state)
     for (uint64_t call = 1; call <= 1000; call++)
         tell(journal, call);
     flush(journal);
-    close_journal(journal, -1);
+    close_journal(journal);
     (void)unlink(path);
 }
 

@@ -23,9 +23,7 @@ const char *exl_event_to_string(uint8_t kind)
 
 static char *put(char *end, const char *text)
 {
-    size_t size = strlen(text);
-    memcpy(end, text, size);
-    return end + size;
+    return stpcpy(end, text);
 }
 
 static char *put_number(char *end, uint64_t number)

@@ -58,6 +58,7 @@ struct exl_journal {
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static exl_list_t journals = {&journals, &journals};
+static _Atomic uint32_t closing; /* futex: how many have no reference and are not closed yet */
 
 /* ---- telling ---- */
 
@@ -234,6 +235,8 @@ static void *journal_main(void *argument)
             (void)exl_parker_wait_change(&journal->call, seen, exl_clock_ns() + BATCH_MS * EXL_NS_PER_MS);
     }
     destroy(journal);
+    (void)atomic_fetch_sub(&closing, 1);
+    exl_parker_wake(&closing);
     return NULL;
 }
 
@@ -352,6 +355,7 @@ void exl_journal_unref(exl_journal_t *journal)
     (void)pthread_mutex_unlock(&registry_lock);
     if (!last)
         return;
+    (void)atomic_fetch_add(&closing, 1);
     /* The thread may free it as soon as it sees that: only the word's address is used after. */
     _Atomic uint32_t *call = &journal->call;
     (void)atomic_fetch_or(call, CLOSING);
@@ -373,8 +377,19 @@ int exl_journal_flush(exl_journal_t *journal, int64_t deadline_ns)
     }
 }
 
+int exl_journals_wait_closed(int64_t deadline_ns)
+{
+    for (uint32_t left; (left = atomic_load(&closing)) != 0;) {
+        int rc = exl_parker_wait_change(&closing, left, deadline_ns);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
 void exl_journals_abandon(void)
 {
+    atomic_store(&closing, 0);
     EXL_LIST_FOREACH(&journals, link)
     (void)close(EXL_CONTAINER(link, exl_journal_t, link)->fd);
     exl_list_init(&journals);

@@ -578,6 +578,25 @@ int exl_pool_shutdown(exl_pool_t *pool, bool cancel)
     return rc;
 }
 
+/* Of a closed pool: its log is complete, and closed, unless another executor has it too. */
+static int close_journal(exl_pool_t *pool, int64_t deadline_ns)
+{
+    exl_engine_lock();
+    exl_journal_t *journal = pool->journal ? exl_journal_ref(pool->journal) : NULL;
+    exl_engine_unlock();
+    if (!journal)
+        return 0;
+    int rc = exl_journal_flush(journal, deadline_ns);
+    exl_engine_lock();
+    if (rc == 0) {
+        exl_journal_unref(pool->journal);
+        pool->journal = NULL;
+    }
+    exl_engine_unlock();
+    exl_journal_unref(journal);
+    return rc < 0 ? rc : exl_journals_wait_closed(deadline_ns);
+}
+
 int exl_pool_wait_closed(exl_pool_t *pool, int64_t deadline_ns)
 {
     exl_engine_lock();
@@ -586,7 +605,7 @@ int exl_pool_wait_closed(exl_pool_t *pool, int64_t deadline_ns)
     if (foreign)
         return EXL_EFORKED;
     int rc = exl_parker_wait_change(&pool->closed_word, 0, deadline_ns);
-    return rc == 0 && pool->journal ? exl_journal_flush(pool->journal, deadline_ns) : rc;
+    return rc < 0 ? rc : close_journal(pool, deadline_ns);
 }
 
 int exl_pool_resize(exl_pool_t *pool, uint32_t max_workers)

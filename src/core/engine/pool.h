@@ -63,7 +63,7 @@ int exl_pool_submit(exl_pool_t *pool, const exl_call_t *call, exl_task_t **ret_t
 /* No more submissions; with `cancel`, calls that have not begun are cancelled. Returns at once. */
 int exl_pool_shutdown(exl_pool_t *pool, bool cancel);
 
-/* Waits until all calls have ended and all workers are gone. 0, -ETIMEDOUT, EXL_EINTERRUPTED, EXL_EFORKED. */
+/* Waits until all calls have ended, all workers are gone, and the timeline is written. 0, -ETIMEDOUT, EXL_EINTERRUPTED, EXL_EFORKED. */
 int exl_pool_wait_closed(exl_pool_t *pool, int64_t deadline_ns);
 
 /* Persistent workers only: sets their number. */

@@ -14,8 +14,8 @@ struct exl_pool {
     exl_engine_t *engine;   /* a reference, until closed */
     exl_zygote_t *zygote;   /* a reference, until closed */
     uint32_t generation;    /* of the process it was made in */
-    exl_journal_t *journal; /* a reference, or NULL: what happens is not logged */
     uint32_t number;        /* in the journal */
+    exl_journal_t *journal; /* a reference, or NULL: what happens is not logged */
     unsigned refs;          /* the handle, and the engine until closed */
     bool persistent, closing, closed;
     bool ended;      /* workers have been told to end; the grace timer runs */
