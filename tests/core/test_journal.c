@@ -112,7 +112,7 @@ static void flush(exl_journal_t *journal)
 static void close_journal(exl_journal_t *journal)
 {
     exl_journal_unref(journal);
-    assert_int_equal(exl_journals_wait_closed(exl_test_soon_ns()), 0);
+    assert_int_equal(exl_journals_settle(exl_test_soon_ns()), 0);
 }
 
 static void tell(exl_journal_t *journal, uint64_t call)

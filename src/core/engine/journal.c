@@ -35,8 +35,9 @@ typedef struct {
 
 struct exl_journal {
     exl_list_t link;
-    unsigned refs; /* under `registry_lock`, like the link */
-    int fd;        /* owned */
+    uint64_t serial; /* in the order of the list */
+    unsigned refs;   /* under `registry_lock`, like the link */
+    int fd;          /* owned */
     dev_t device;
     ino_t inode;
     pid_t pid; /* of the process whose thread writes it */
@@ -58,6 +59,7 @@ struct exl_journal {
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static exl_list_t journals = {&journals, &journals};
+static uint64_t last_serial;
 static _Atomic uint32_t closing; /* futex: how many have no reference and are not closed yet */
 
 /* ---- telling ---- */
@@ -291,6 +293,7 @@ static int create(int fd, const struct stat *file, exl_journal_t **ret_journal)
         destroy(journal);
         return rc;
     }
+    journal->serial = ++last_serial;
     exl_list_push_back(&journals, &journal->link);
     *ret_journal = journal;
     return 0;
@@ -377,8 +380,33 @@ int exl_journal_flush(exl_journal_t *journal, int64_t deadline_ns)
     }
 }
 
-int exl_journals_wait_closed(int64_t deadline_ns)
+/* With a reference; NULL: there is none after `serial`. */
+static exl_journal_t *next_after(uint64_t serial)
 {
+    exl_journal_t *found = NULL;
+    (void)pthread_mutex_lock(&registry_lock);
+    EXL_LIST_FOREACH(&journals, link)
+    {
+        exl_journal_t *journal = EXL_CONTAINER(link, exl_journal_t, link);
+        if (!found && journal->serial > serial)
+            found = journal;
+    }
+    if (found)
+        found->refs++;
+    (void)pthread_mutex_unlock(&registry_lock);
+    return found;
+}
+
+int exl_journals_settle(int64_t deadline_ns)
+{
+    exl_journal_t *journal;
+    for (uint64_t serial = 0; (journal = next_after(serial));) {
+        serial = journal->serial;
+        int rc = exl_journal_flush(journal, deadline_ns);
+        exl_journal_unref(journal);
+        if (rc < 0)
+            return rc;
+    }
     for (uint32_t left; (left = atomic_load(&closing)) != 0;) {
         int rc = exl_parker_wait_change(&closing, left, deadline_ns);
         if (rc < 0)

@@ -27,8 +27,8 @@ void exl_journal_tell(exl_journal_t *journal, const exl_event_t *event, const ch
 /* Without the lock: waits until all that was told before is written, or dropped. 0, -ETIMEDOUT, EXL_EINTERRUPTED. */
 int exl_journal_flush(exl_journal_t *journal, int64_t deadline_ns);
 
-/* Without the lock: waits until the files of all journals without a reference are closed. Returns like flush. */
-int exl_journals_wait_closed(int64_t deadline_ns);
+/* The same for all journals; and those without a reference have closed their files. */
+int exl_journals_settle(int64_t deadline_ns);
 
 /* In a child made by fork(): its parent's journals are the parent's. */
 void exl_journals_abandon(void);

@@ -308,7 +308,6 @@ void exl__pool_unref(exl_pool_t *pool)
     if (--pool->refs > 0)
         return;
     exl_failure_unref(pool->loss);
-    exl_journal_unref(pool->journal);
     free(pool);
 }
 
@@ -330,6 +329,8 @@ static void close_pool(exl_pool_t *pool)
     pool->closed = true;
     if (pool->journal)
         exl__record_closed(pool);
+    exl_journal_unref(pool->journal);
+    pool->journal = NULL;
     exl__guest_leave(pool);
     exl__guests_admit_all(pool);
     exl_queue_fini(&pool->queue);
@@ -578,25 +579,6 @@ int exl_pool_shutdown(exl_pool_t *pool, bool cancel)
     return rc;
 }
 
-/* Of a closed pool: its log is complete, and closed, unless another executor has it too. */
-static int close_journal(exl_pool_t *pool, int64_t deadline_ns)
-{
-    exl_engine_lock();
-    exl_journal_t *journal = pool->journal ? exl_journal_ref(pool->journal) : NULL;
-    exl_engine_unlock();
-    if (!journal)
-        return 0;
-    int rc = exl_journal_flush(journal, deadline_ns);
-    exl_engine_lock();
-    if (rc == 0) {
-        exl_journal_unref(pool->journal);
-        pool->journal = NULL;
-    }
-    exl_engine_unlock();
-    exl_journal_unref(journal);
-    return rc < 0 ? rc : exl_journals_wait_closed(deadline_ns);
-}
-
 int exl_pool_wait_closed(exl_pool_t *pool, int64_t deadline_ns)
 {
     exl_engine_lock();
@@ -605,7 +587,7 @@ int exl_pool_wait_closed(exl_pool_t *pool, int64_t deadline_ns)
     if (foreign)
         return EXL_EFORKED;
     int rc = exl_parker_wait_change(&pool->closed_word, 0, deadline_ns);
-    return rc < 0 ? rc : close_journal(pool, deadline_ns);
+    return rc < 0 ? rc : exl_journals_settle(deadline_ns);
 }
 
 int exl_pool_resize(exl_pool_t *pool, uint32_t max_workers)
