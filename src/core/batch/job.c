@@ -76,6 +76,8 @@ exl_holder_t exl_claim_holder(const exl_claim_t *claim)
 {
     exl_claim_t here;
     uint64_t start;
+    if (claim->pid <= 0)
+        return EXL_HOLDER_GONE;
     if (exl_claim_of(0, &here) < 0)
         return EXL_HOLDER_ELSEWHERE;
     if (strcmp(here.boot, claim->boot) != 0)
@@ -199,8 +201,9 @@ int exl_claim_take(const char *folder, exl_claim_t *ret_claim)
             return -EBUSY;
         }
         rc = found == -ENOENT || found == 0 ? make_folders(folder) : found;
-        if (rc == 0)
-            rc = make_claim(folder, held.generation + 1, &own);
+        if (rc < 0)
+            return rc;
+        rc = make_claim(folder, held.generation + 1, &own);
         if (rc == 0) {
             *ret_claim = own;
             return 0;
@@ -244,8 +247,7 @@ int exl_job_start(const exl_job_t *job, pid_t *ret_pid, exl_error_t *err)
         (void)close(out);
         return error;
     }
-    exl_spawn_t spawn = {
-        .argv = job->argv, .envp = job->envp, .control_fd = -1, .stdout_fd = out, .stderr_fd = error};
+    exl_spawn_t spawn = {.argv = job->argv, .envp = job->envp, .control_fd = -1, .stdout_fd = out, .stderr_fd = error};
     rc = exl_spawn(&spawn, ret_pid, err);
     (void)close(out);
     (void)close(error);

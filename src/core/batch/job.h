@@ -61,7 +61,7 @@ void exl_claim_release(const char *folder, unsigned generation);
 typedef struct exl_job {
     char *const *argv;
     char *const *envp;
-    const char *folder; /* of claims and logs; made if missing */
+    const char *folder;    /* of claims and logs; made if missing */
     const char *out, *err; /* where stdout and stderr are appended; NULL: the logs in the folder */
 } exl_job_t;
 

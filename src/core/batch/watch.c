@@ -47,7 +47,7 @@ typedef struct folder {
     char *path;
     void *names; /* tree of wanted_t, by name */
     size_t count;
-    int wd;      /* inotify's number for it, -1: none */
+    int wd; /* inotify's number for it, -1: none */
     bool looking;
     int64_t due_ns, interval_ns;
 } folder_t;
@@ -94,7 +94,7 @@ struct exl_watch {
     uv_timer_t timer;
     uv_poll_t inotify_poll;
     int inotify_fd;
-    int looks;                /* under way */
+    int looks; /* under way */
     exl_list_t folders;
     exl_list_t processes;     /* watched */
     exl_list_t new_processes; /* to be watched, by the thread with the loop */
@@ -124,7 +124,8 @@ static int compare_names(const void *left, const void *right)
 
 static folder_t *find_folder(exl_watch_t *watch, const char *path, size_t length)
 {
-    EXL_LIST_FOREACH(&watch->folders, link) {
+    EXL_LIST_FOREACH(&watch->folders, link)
+    {
         folder_t *folder = EXL_CONTAINER(link, folder_t, link);
         if (strncmp(folder->path, path, length) == 0 && folder->path[length] == '\0')
             return folder;
@@ -360,8 +361,8 @@ static void on_timer(uv_timer_t *timer)
 static bool has_unpolled(const exl_watch_t *watch)
 {
     EXL_LIST_FOREACH(&watch->processes, link)
-        if (!EXL_CONTAINER(link, process_t, link)->polled)
-            return true;
+    if (!EXL_CONTAINER(link, process_t, link)->polled)
+        return true;
     return false;
 }
 
@@ -369,7 +370,8 @@ static bool has_unpolled(const exl_watch_t *watch)
 static void look_where_due(exl_watch_t *watch)
 {
     int64_t now_ns = exl_clock_ns(), next_ns = INT64_MAX;
-    EXL_LIST_FOREACH(&watch->folders, link) {
+    EXL_LIST_FOREACH(&watch->folders, link)
+    {
         folder_t *folder = EXL_CONTAINER(link, folder_t, link);
         if (folder->looking)
             continue;
@@ -392,7 +394,8 @@ static void look_where_due(exl_watch_t *watch)
 
 static folder_t *folder_of_wd(exl_watch_t *watch, int wd)
 {
-    EXL_LIST_FOREACH(&watch->folders, link) {
+    EXL_LIST_FOREACH(&watch->folders, link)
+    {
         folder_t *folder = EXL_CONTAINER(link, folder_t, link);
         if (folder->wd == wd)
             return folder;
@@ -414,7 +417,7 @@ static void take_change(exl_watch_t *watch, const struct inotify_event *event)
 {
     if (event->mask & IN_Q_OVERFLOW) {
         EXL_LIST_FOREACH(&watch->folders, link)
-            EXL_CONTAINER(link, folder_t, link)->due_ns = 0;
+        EXL_CONTAINER(link, folder_t, link)->due_ns = 0;
         return;
     }
     folder_t *folder = folder_of_wd(watch, event->wd);
@@ -489,7 +492,8 @@ static void on_exit_of(uv_poll_t *poll, int status, int events)
 
 static void find_ended_processes(exl_watch_t *watch)
 {
-    EXL_LIST_FOREACH_SAFE(&watch->processes, link) {
+    EXL_LIST_FOREACH_SAFE(&watch->processes, link)
+    {
         process_t *process = EXL_CONTAINER(link, process_t, link);
         siginfo_t info = {.si_pid = 0};
         if (process->polled)
@@ -517,7 +521,7 @@ static void on_changed(uv_async_t *async)
     exl_watch_t *watch = async->data;
     (void)pthread_mutex_lock(&watch->mutex);
     EXL_LIST_FOREACH_SAFE(&watch->new_processes, link)
-        begin_process(EXL_CONTAINER(link, process_t, link));
+    begin_process(EXL_CONTAINER(link, process_t, link));
     look_where_due(watch);
     (void)pthread_mutex_unlock(&watch->mutex);
 }
@@ -722,9 +726,9 @@ static void forget_everything(exl_watch_t *watch)
             forget_wanted(*(wanted_t **)folder->names);
     }
     EXL_LIST_FOREACH_SAFE(&watch->new_processes, new)
-        forget_process(EXL_CONTAINER(new, process_t, link));
+    forget_process(EXL_CONTAINER(new, process_t, link));
     EXL_LIST_FOREACH_SAFE(&watch->processes, link)
-        forget_process(EXL_CONTAINER(link, process_t, link));
+    forget_process(EXL_CONTAINER(link, process_t, link));
     for (exl_list_t *link; (link = exl_list_pop_front(&watch->told));)
         free(EXL_CONTAINER(link, told_t, link));
     (void)pthread_mutex_unlock(&watch->mutex);
