@@ -8,6 +8,7 @@ The user's dictionary is only read.
 from __future__ import annotations
 
 import os
+import warnings
 from _pickle import dumps
 from collections.abc import Mapping
 from operator import index
@@ -38,6 +39,16 @@ def check(resource_dict: Mapping[str, Any] | None) -> dict[str, Any]:
         if value is not None:
             checked[key] = convert(key, value)
     return checked
+
+
+def check_open(resource_dict: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Like `check`, but keys that are unknown are kept, with a warning: a submission template may use them."""
+    if not isinstance(resource_dict, Mapping):
+        return check(resource_dict)
+    unknown = {key: value for key, value in resource_dict.items() if key not in _CONVERTERS}
+    if unknown:
+        warnings.warn(f"unknown resources, which are not checked: {', '.join(map(str, unknown))}", stacklevel=3)
+    return check({key: value for key, value in resource_dict.items() if key not in unknown}) | unknown
 
 
 def check_one_node(resources: dict[str, Any]) -> None:
