@@ -253,7 +253,7 @@ def _dump_error(error: BaseException, text: str) -> bytes:
 
 
 def _report(base: str, failure: "BaseException") -> None:
-    """Tell the driver what went wrong around the function; where even that cannot be written, the exit status is left."""
+    """Tell the driver what went wrong around the function; where that cannot be written, the exit status is left."""
     text = _extension("_worker").format_traceback(failure)
     try:
         sys.stderr.write(text)

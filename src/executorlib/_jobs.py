@@ -5,8 +5,8 @@
             │                     │             └─▶ no output: an error; if it was another driver's, ready again
             └── an argument failed, or cancelled ─▶ the same for its futures
 
-One thread per executor does all of it, the others leave messages. It sleeps in `Watch.next()`, so an idle executor wakes
-nobody. What it knows is lost with its process; what counts is on the file system (src/core/batch/job.h).
+One thread per executor does all of it, the others leave messages. It sleeps in `Watch.next()`, so an idle executor
+wakes nobody. What it knows is lost with its process; what counts is on the file system (src/core/batch/job.h).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ What a queue does, for this one and for those of Slurm and Flux:
     submit(input file, command, resources, dependencies) -> queue id
     cancel(queue id)              states({queue ids}) -> {queue id: "running" or "gone"}
 
-and two attributes: `holds`, whether jobs can be submitted in any number and before those that they depend on have ended;
+and two attributes: `holds`, whether jobs can be submitted in any number and before those they depend on have ended;
 `watches_processes`, whether a queue id is a process of this machine.
 """
 
