@@ -120,15 +120,65 @@ def get_future_from_cache(cache_directory: str, cache_key: str) -> Future:
 def terminate_tasks_in_cache(
     cache_directory: str, pysqa_config_directory: str | None = None, backend: str | None = None
 ) -> None:
-    """Cancel all jobs of a cache directory. Not available in this release."""
-    raise unavailable("terminate_tasks_in_cache")
+    """End all calls of a cache directory that wait or run, and remove them from it. Results stay.
+
+    Parameters:
+        cache_directory (str): the directory; sub-folders belong to it.
+        pysqa_config_directory (str | None): not available in this release.
+        backend (str | None): None for calls of TestClusterExecutor; "slurm" and "flux" are not available in this
+            release.
+
+    Raises:
+        RuntimeError: once all others are ended, if some run on other machines.
+
+    Example:
+        >>> terminate_tasks_in_cache("executorlib_cache")
+    """
+    _check_backend(pysqa_config_directory, backend)
+    from executorlib._job import INPUT
+    from executorlib._jobs import terminate
+
+    failures = []
+    for folder, _, names in os.walk(os.path.abspath(cache_directory)):
+        for name in names:
+            if name.endswith(INPUT):
+                try:
+                    terminate(os.path.join(folder, name[: -len(INPUT)]))
+                except FileNotFoundError:  # it has ended meanwhile
+                    continue
+                except RuntimeError as error:
+                    failures.append(str(error))
+    if failures:
+        raise RuntimeError("\n".join(failures))
 
 
 def terminate_task_in_cache(
     cache_directory: str, cache_key: str, pysqa_config_directory: str | None = None, backend: str | None = None
 ) -> None:
-    """Cancel one job of a cache directory. Not available in this release."""
-    raise unavailable("terminate_task_in_cache")
+    """End one call that waits or runs, and remove it from its cache directory.
+
+    Parameters:
+        cache_directory (str): the directory.
+        cache_key (str): the call's key: the name of its files up to `_i.h5`.
+        pysqa_config_directory (str | None): not available in this release.
+        backend (str | None): as for `terminate_tasks_in_cache`.
+
+    Raises:
+        FileNotFoundError: if there is no such call, or it is done.
+        RuntimeError: if it runs on another machine.
+
+    Example:
+        >>> terminate_task_in_cache("executorlib_cache", "my_call")
+    """
+    _check_backend(pysqa_config_directory, backend)
+    from executorlib._jobs import terminate
+
+    terminate(os.path.join(os.path.abspath(cache_directory), cache_key))
+
+
+def _check_backend(pysqa_config_directory: str | None, backend: str | None) -> None:
+    if backend is not None or pysqa_config_directory is not None:
+        raise unavailable(f"ending jobs of backend={backend!r}")
 
 
 for _function in (

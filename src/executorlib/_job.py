@@ -92,7 +92,7 @@ def load_result(path: str, selector: "int | str | None", patience: float) -> "An
 
 
 class _Item:
-    """A reference to a result, unpickled here without the package that defines it; nested ones at once as the result."""
+    """A reference to a result, unpickled without its package; a nested one becomes the result at once."""
 
     def __new__(cls, file_name=None, selector=None):
         return object.__new__(cls) if file_name is None else load_result(file_name, selector, _PATIENCE)

@@ -82,6 +82,7 @@ class Job:
         self.own = False  # whether this process has submitted it
         self.ended = False  # its futures are done
         self.cancelled = False
+        self.observed = False  # only waited for: another program has submitted it
 
     @property
     def output(self) -> str:
@@ -233,9 +234,11 @@ class Jobs:
                 _, pid, _, holder = claim
             if holder == "lives" and self._watch.add_process(job.id, pid):
                 self._runs(job, pid, own=False)
-            elif holder == "elsewhere":
+            elif holder == "elsewhere" or (job.observed and claim is None):
                 self._elsewhere.add(job)
                 self._mark_started(job)
+            elif job.observed:
+                self._fail(job, _lost(job, claim[1], None))  # type: ignore[index]
             else:
                 self._prepare(job)
         except OSError as error:
@@ -416,6 +419,55 @@ class Jobs:
         for future in futures:
             Future.cancel(future)
             future.notify_cancel()
+
+
+# ---- calls of other drivers ----
+
+
+_observer: Jobs | None = None
+
+
+def awaited(base: str) -> FileFuture:
+    """The future of a call that another program has submitted: done when its output file is there, or its job is gone.
+
+    Parameters:
+        base: path of the call's files without their endings.
+    """
+    global _observer
+    if _observer is None or _observer._pid != os.getpid():
+        _observer = Jobs(LocalQueue(), limit=1)
+    future = FileFuture()
+    future._path = base + OUTPUT
+    job = Job(base, None, future, [], {}, cores=0)
+    job.observed = True
+    _observer.expect(future)
+    _observer.add(job)
+    return future
+
+
+def terminate(base: str) -> None:
+    """End the job of a call, if it runs, and forget the call.
+
+    Raises:
+        FileNotFoundError: if there is no such call, or it is done.
+        RuntimeError: if it runs on another machine.
+    """
+    if not os.path.exists(base + INPUT):
+        raise FileNotFoundError(2, "no call that waits or runs has this file", base + INPUT)
+    claim = _core.read_claim(base)
+    if claim is not None and claim[3] == "elsewhere":
+        raise RuntimeError(f"{base} is computed by process {claim[1]} on {claim[2]}; end it there")
+    if claim is not None and claim[3] == "lives":
+        queue, watch = LocalQueue(), _core.Watch()
+        if watch.add_process(1, claim[1]):
+            queue.cancel(claim[1])
+            if not watch.next(int(_GRACE_S * 1000)):
+                queue.cancel(claim[1], force=True)
+                watch.next()
+    remove(base + INPUT)
+    remove_empty_logs(base)
+    if claim is not None:
+        _core.release_claim(base, claim[0])
 
 
 # ---- calls that outlive their driver ----
