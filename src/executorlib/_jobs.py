@@ -102,7 +102,7 @@ class Jobs:
         self._queue = queue
         self._limit = limit
         self._detaches = detaches
-        self._watch = _core.Watch()
+        self._alarm: _core.Watch | None = None  # the watch of the thread, while that runs
         self._messages: deque[Callable[[], None]] = deque()
         self._lock = threading.Lock()
         self._futures: set[FileFuture] = set()
@@ -110,7 +110,7 @@ class Jobs:
         self._pid = os.getpid()
         self._detached = threading.Event()
         self.closed = False
-        # What follows is the thread's own.
+        # What follows, and self._watch, is the thread's own.
         self._by_base: dict[str, Job] = {}
         self._by_id: dict[int, Job] = {}
         self._ready: list[tuple[int, int, Job]] = []
@@ -130,6 +130,7 @@ class Jobs:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             self._futures.add(future)
             if self._thread is None:
+                self._alarm = self._watch = _core.Watch()
                 self._thread = threading.Thread(target=self._run, name="executorlib-jobs", daemon=True)
                 self._thread.start()
         future.add_done_callback(self._forget)
@@ -145,7 +146,12 @@ class Jobs:
     def post(self, message: Callable[[], None]) -> None:
         """Have the thread do something."""
         self._messages.append(message)
-        self._watch.wake()
+        self._wake()
+
+    def _wake(self) -> None:
+        alarm = self._alarm
+        if alarm is not None:
+            alarm.wake()
 
     def shutdown(self, wait: bool = True, cancel_futures: bool = False) -> None:
         """Take no more calls.
@@ -165,7 +171,7 @@ class Jobs:
         elif not wait:
             self.post(self._detach)
             self._detached.wait()
-        self._watch.wake()
+        self._wake()
         if wait or (cancel_futures and self._detaches):
             thread.join()
 
@@ -175,7 +181,7 @@ class Jobs:
     def _forget(self, future: Future) -> None:
         with self._lock:
             self._futures.discard(future)  # type: ignore[arg-type]
-        self._watch.wake()
+        self._wake()
 
     # ---- the thread ----
 
@@ -192,6 +198,8 @@ class Jobs:
                 self._start_ready()
             self._do_what_is_due()
             self._start_ready()
+        del self._watch
+        self._alarm = None
 
     def _timeout_ms(self) -> int:
         due = [max(0.0, self._kills[0][0] - monotonic())] if self._kills else []
@@ -458,16 +466,30 @@ def terminate(base: str) -> None:
     if claim is not None and claim[3] == "elsewhere":
         raise RuntimeError(f"{base} is computed by process {claim[1]} on {claim[2]}; end it there")
     if claim is not None and claim[3] == "lives":
-        queue, watch = LocalQueue(), _core.Watch()
-        if watch.add_process(1, claim[1]):
-            queue.cancel(claim[1])
-            if not watch.next(int(_GRACE_S * 1000)):
-                queue.cancel(claim[1], force=True)
-                watch.next()
+        _end_process(claim[1])
     remove(base + INPUT)
     remove_empty_logs(base)
     if claim is not None:
         _core.release_claim(base, claim[0])
+
+
+def _end_process(pid: int) -> None:
+    """End a job's process, and return when it has; whose child it is waits for it."""
+    import select
+
+    queue = LocalQueue()
+    try:
+        process = os.pidfd_open(pid)
+    except OSError:  # it is gone, or the kernel is older than 5.3
+        queue.cancel(pid, force=True)
+        return
+    ended = select.poll()
+    ended.register(process, select.POLLIN)
+    queue.cancel(pid)
+    if not ended.poll(_GRACE_S * 1000):
+        queue.cancel(pid, force=True)
+        ended.poll()
+    os.close(process)
 
 
 # ---- calls that outlive their driver ----

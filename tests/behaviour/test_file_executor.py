@@ -108,8 +108,10 @@ def test_output_goes_to_logs_beside_the_result(exe, cache):
 
 def test_errors_are_kept_and_have_the_jobs_traceback(make, cache):
     for _ in range(2):
+        exe = make()
         with pytest.raises(ValueError, match="kept") as caught:
-            make().submit(file_functions.fail, "kept", resource_dict={"cache_key": "k"}).result(SOON)
+            exe.submit(file_functions.fail, "kept", resource_dict={"cache_key": "k"}).result(SOON)
+        exe.shutdown()
         assert "in fail" in str(caught.value.__cause__)
         assert "_job.py" not in str(caught.value.__cause__)
     assert names(cache) == ["k_o.h5"]
@@ -244,7 +246,7 @@ def test_mpi_ranks(exe):
 def test_run_time_max(exe, cache):
     from executorlib.api import RunTimeExceededError
 
-    future = exe.submit(threading.Event().wait if False else _forever, resource_dict={"run_time_max": 0.2})
+    future = exe.submit(_forever, resource_dict={"run_time_max": 0.2})
     with pytest.raises(RunTimeExceededError):
         future.result(SOON)
     exe.shutdown()
