@@ -37,8 +37,8 @@ def drive(folder, count):
 class Campaign:
     """Runs the driver again and again, and kills it and its jobs at random.
 
-    What it checks: results are right; no file is torn; a call is computed again only if the process that computed it was
-    killed, and never once its output was there.
+    What it checks: results are right; no file is torn; a call is computed again only if the process that computed it
+    was killed, and never once its output was there.
     """
 
     def __init__(self, folder, count, seed):

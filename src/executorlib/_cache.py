@@ -89,7 +89,8 @@ def get_future_from_cache(cache_directory: str, cache_key: str) -> Future:
         cache_key (str): the call's name in it: that of its files without `_o.h5` or `_i.h5`.
 
     Returns:
-        Future: done if the result is there. If only the call is there, it ends when the result's file appears.
+        Future: done if the result is there. If only the call is there, it ends when the result's file appears, or
+            with an error when its job is found to be gone.
 
     Raises:
         FileNotFoundError: if the cache has neither result nor call of that name.
@@ -112,9 +113,9 @@ def get_future_from_cache(cache_directory: str, cache_key: str) -> Future:
     except FileNotFoundError:
         if not os.path.exists(os.path.join(directory, cache_key + _cache_entry.INPUT_SUFFIX)):
             raise FileNotFoundError(2, "the cache has neither this result nor its call", path) from None
-    from executorlib._awaited import awaited
+    from executorlib._jobs import awaited
 
-    return awaited(path)
+    return awaited(os.path.join(directory, cache_key))
 
 
 def terminate_tasks_in_cache(
@@ -134,7 +135,7 @@ def terminate_tasks_in_cache(
     Example:
         >>> terminate_tasks_in_cache("executorlib_cache")
     """
-    _check_backend(pysqa_config_directory, backend)
+    _check_backend("terminate_tasks_in_cache", pysqa_config_directory, backend)
     from executorlib._job import INPUT
     from executorlib._jobs import terminate
 
@@ -170,15 +171,15 @@ def terminate_task_in_cache(
     Example:
         >>> terminate_task_in_cache("executorlib_cache", "my_call")
     """
-    _check_backend(pysqa_config_directory, backend)
+    _check_backend("terminate_task_in_cache", pysqa_config_directory, backend)
     from executorlib._jobs import terminate
 
     terminate(os.path.join(os.path.abspath(cache_directory), cache_key))
 
 
-def _check_backend(pysqa_config_directory: str | None, backend: str | None) -> None:
+def _check_backend(function: str, pysqa_config_directory: str | None, backend: str | None) -> None:
     if backend is not None or pysqa_config_directory is not None:
-        raise unavailable(f"ending jobs of backend={backend!r}")
+        raise unavailable(f"{function} with backend={backend!r}")
 
 
 for _function in (

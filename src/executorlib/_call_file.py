@@ -48,7 +48,7 @@ class Arguments:
     def reference(self, future: Future) -> Any:
         """The reference to a future's file, else its result; None, and noted as awaited, if there is neither."""
         selector = None
-        source = future
+        source: Any = future
         if isinstance(future, FutureSelector):
             source, selector = future._future, future._selector
         path = getattr(source, "_path", None) if isinstance(source, FileFuture) else None

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-_unpickling = Lock()
-
 
 class FileFuture(Future):
     """A future of the standard library that takes its result as the fields of an output file.
@@ -28,6 +26,7 @@ class FileFuture(Future):
     def __init__(self, on_cancel: Callable[[FileFuture], None] | None = None) -> None:
         super().__init__()
         self._on_cancel = on_cancel
+        self._unpickling = Lock()
         self._fields: dict[str, bytes] | None = None
         self._path: str | None = None  # of the output file, once the call's key is known
         self.started = False
@@ -74,13 +73,11 @@ class FileFuture(Future):
         return super().exception()
 
     def _unpickle(self) -> None:
-        if self._fields is None:
-            return
-        with _unpickling:
-            if self._fields is None:
-                return
-            try:
-                self._result = load_output(self._fields)
-            except BaseException as error:
-                self._exception = error
-            self._fields = None
+        with self._unpickling:
+            fields = self._fields
+            if fields is not None:
+                try:
+                    self._result = load_output(fields)
+                except BaseException as error:
+                    self._exception = error
+                self._fields = None

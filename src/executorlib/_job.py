@@ -98,7 +98,8 @@ class _Item:
         return object.__new__(cls) if file_name is None else load_result(file_name, selector, _PATIENCE)
 
     def result(self):
-        return load_result(self._file_name, self._selector, _PATIENCE)
+        state = vars(self)
+        return load_result(state["_file_name"], state["_selector"], _PATIENCE)
 
 
 def _load_call(data: bytes) -> "Any":
@@ -141,7 +142,7 @@ def run(input_file: str) -> int:
         remove(base + INPUT)
     except BaseException as failure:
         status = FAILED
-        _report(base, failure.__cause__ if isinstance(failure, _NotTheFunction) else failure)
+        _report(base, (isinstance(failure, _NotTheFunction) and failure.__cause__) or failure)
     worker.finish()
     remove_empty_logs(base)
     core.release_claim(base, generation)
@@ -173,7 +174,7 @@ def _outcome(base: str, fields: "dict[str, bytes]") -> "dict[str, bytes]":
     call = None
     try:
         call = _take_call(fields)
-        return {"output": _dump(_evaluate(*call, resources))}
+        return {"output": _dump(_evaluate(call, resources))}
     except _NotTheFunction:
         raise
     except BaseException as error:
@@ -211,7 +212,8 @@ def _take_call(fields: "dict[str, bytes]") -> tuple:
         raise _NotTheFunction from missing
 
 
-def _evaluate(function, args: list, kwargs: dict, resources: dict) -> "Any":
+def _evaluate(call: tuple, resources: dict) -> "Any":
+    function, args, kwargs = call
     if resources.get("cores", 1) == 1 and not any(resources.get(key) for key in _NEED_EXECUTOR[1:]):
         return function(*args, **kwargs)
     from executorlib._errors import ExecutorlibSocketError, RunTimeExceededError
@@ -310,7 +312,7 @@ def _extension(name: str) -> "Any":
 
 
 def _boot() -> None:
-    from _frozen_importlib import _load
+    from _frozen_importlib import _load  # type: ignore[attr-defined]
     from _frozen_importlib_external import spec_from_file_location
     from _imp import extension_suffixes
 

@@ -96,12 +96,14 @@ class Jobs:
         queue: where jobs are submitted.
         limit (int): cores that the running jobs occupy together; a wider one runs alone.
         detaches (bool): whether calls are left behind at the end, instead of waiting for them.
+        temporary (bool): whether it shuts down once all expected futures are done.
     """
 
-    def __init__(self, queue: LocalQueue, limit: int, detaches: bool = False) -> None:
+    def __init__(self, queue: LocalQueue, limit: int, detaches: bool = False, temporary: bool = False) -> None:
         self._queue = queue
         self._limit = limit
         self._detaches = detaches
+        self._temporary = temporary
         self._alarm: _core.Watch | None = None  # the watch of the thread, while that runs
         self._messages: deque[Callable[[], None]] = deque()
         self._lock = threading.Lock()
@@ -178,9 +180,10 @@ class Jobs:
     def __len__(self) -> int:
         return len(self._futures)
 
-    def _forget(self, future: Future) -> None:
+    def _forget(self, future: Any) -> None:
         with self._lock:
-            self._futures.discard(future)  # type: ignore[arg-type]
+            self._futures.discard(future)
+            self.closed = self.closed or (self._temporary and not self._futures)
         self._wake()
 
     # ---- the thread ----
@@ -433,6 +436,7 @@ class Jobs:
 
 
 _observer: Jobs | None = None
+_observing = threading.Lock()
 
 
 def awaited(base: str) -> FileFuture:
@@ -442,14 +446,17 @@ def awaited(base: str) -> FileFuture:
         base: path of the call's files without their endings.
     """
     global _observer
-    if _observer is None or _observer._pid != os.getpid():
-        _observer = Jobs(LocalQueue(), limit=1)
     future = FileFuture()
     future._path = base + OUTPUT
     job = Job(base, None, future, [], {}, cores=0)
     job.observed = True
-    _observer.expect(future)
-    _observer.add(job)
+    with _observing:
+        try:
+            _observer.expect(future)  # type: ignore[union-attr]
+        except (AttributeError, RuntimeError):  # there is none, or it has ended, or it was a parent's
+            _observer = Jobs(LocalQueue(), limit=1, temporary=True)
+            _observer.expect(future)
+        _observer.add(job)  # type: ignore[union-attr]
     return future
 
 

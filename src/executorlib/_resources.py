@@ -296,6 +296,16 @@ _DEFAULTS = {
     "slurm_cmd_args": [],
 }
 
+# What the file of a call says when nothing was said.
+FILE_DEFAULTS = {
+    "cores": 1,
+    "threads_per_core": 1,
+    "gpus_per_core": 0,
+    "cwd": None,
+    "openmpi_oversubscribe": False,
+    "exclusive": False,
+}
+
 # What goes to the worker with the call.
 _OPTIONS = ("error_log_file", "stdout_file", "stderr_file")
 

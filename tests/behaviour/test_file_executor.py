@@ -13,7 +13,13 @@ import pytest
 import support
 from support import SOON, needs_mpi
 
-from executorlib import _store, get_item_from_future, terminate_task_in_cache, terminate_tasks_in_cache
+from executorlib import (
+    _store,
+    get_future_from_cache,
+    get_item_from_future,
+    terminate_task_in_cache,
+    terminate_tasks_in_cache,
+)
 from executorlib.api import ResourceError, TestClusterExecutor, WorkerLostError
 from executorlib.task_scheduler.file.shared import FutureItem
 
@@ -323,7 +329,7 @@ def test_calls_go_on_without_the_executor(make, gate, arguments):
     running = gate.submit(exe, 1)
     dependent = exe.submit(file_functions.total, [exe.submit(file_functions.add, 1, 2), running])
     gate.arrival()
-    exe.shutdown(wait=not arguments == {})
+    exe.shutdown(wait=bool(arguments))
     assert running.cancelled()
     assert dependent.cancelled()
     path = dependent._path
@@ -377,6 +383,26 @@ def test_terminate_tasks_in_cache(make, gate, cache):
     assert all(future.exception() is not None for future in futures)
     exe.shutdown()
     assert [name for name in names(cache) if name.endswith(".h5")] == ["stays_o.h5"]
+
+
+def test_get_future_from_cache_of_a_running_call(exe, gate, cache):
+    future = gate.submit(exe, "value", resource_dict={"cache_key": "k"})
+    gate.arrival()
+    other = get_future_from_cache(cache, "k")
+    assert not other.done()
+    gate.open()
+    assert other.result(SOON) == future.result(SOON) == "value"
+    assert get_future_from_cache(cache, "k").result(0) == "value"
+
+
+def test_get_future_from_cache_of_a_call_whose_job_died(make, gate, cache):
+    exe = make(wait=False)
+    gate.submit(exe, resource_dict={"cache_key": "k"})
+    (pid,) = gate.arrival()
+    exe.shutdown()
+    support.kill_quietly([pid])
+    with pytest.raises(WorkerLostError):
+        get_future_from_cache(cache, "k").result(SOON)
 
 
 # ---- arguments of the executor ----

@@ -8,7 +8,6 @@ import warnings
 from executorlib import _core
 from executorlib._errors import ResourceError
 from executorlib._file_pool import FileExecutor
-from executorlib._local_queue import LocalQueue
 from executorlib._pool import PoolExecutor
 from executorlib._resources import check, check_limit, check_one_node, check_open
 from executorlib._unavailable import unavailable
@@ -243,6 +242,8 @@ class TestClusterExecutor(FileExecutor):
         wait: bool = True,
         openmpi_oversubscribe: bool = False,
     ) -> None:
+        from executorlib._local_queue import LocalQueue
+
         resources = check_open(resource_dict)
         max_workers = check_limit("max_workers", max_workers)
         max_cores = check_limit("max_cores", max_cores)
