@@ -225,7 +225,11 @@ class Jobs:
             known.futures += job.futures
             return
         if known is not None:
-            self._drop(known)
+            # Its process is still about to exit; should there be no output then, the call starts anew.
+            known.futures, known.fields, known.producers = job.futures, job.fields, job.producers
+            known.ended = known.own = False
+            self._finish(known)
+            return
         self._last_id += 1
         job.id = self._last_id
         self._by_base[job.base] = self._by_id[job.id] = job
@@ -322,15 +326,14 @@ class Jobs:
             return
         try:
             fields = read_output(job.output)
-        except CacheFileError as damaged:
-            _logger.warning("%s; the call is computed again", damaged)
-            with suppress(OSError):
-                os.unlink(job.output)
+        except (CacheFileError, FileNotFoundError) as error:
+            if os.path.exists(job.output):  # else it has gone again
+                _logger.warning("%s; the call is computed again", error)
+                remove(job.output)
             self._await_again(job)
             return
         except OSError as error:
-            # It has gone again, or holds no result: whoever has put it there may put another one.
-            self._await_again(job) if isinstance(error, FileNotFoundError) else self._fail(job, error)
+            self._fail(job, error)
             return
         futures = self._end(job)
         for future in futures:

@@ -157,6 +157,13 @@ def test_equal_calls_in_flight_are_one_job(exe, tmp_path):
     assert len(ledger_of(ledger)) == 1
 
 
+def test_an_equal_call_right_after_the_result_leaves_the_limit_as_it_was(make):
+    # The process of a call exits a moment after its result: then nothing may be forgotten about it.
+    exe = make(max_cores=1)
+    for i in range(5):
+        assert exe.submit(abs, -i).result(SOON) == exe.submit(abs, -i).result(SOON) == i
+
+
 def test_a_computed_call_is_not_computed_again(make, tmp_path):
     ledger = tmp_path / "ledger"
     for _ in range(2):
@@ -174,9 +181,18 @@ def test_two_executors_share_a_running_job(make, gate):
     assert len(pids) >= 1
 
 
-def test_a_damaged_result_is_computed_again(make, cache, caplog):
+def damage(path):
+    path.write_bytes(b"torn")
+
+
+def leave_out_the_result(path):
+    _store.write(str(path), {"function": b"a call without a result"})
+
+
+@pytest.mark.parametrize("spoil", [damage, leave_out_the_result])
+def test_a_damaged_result_is_computed_again(make, cache, caplog, spoil):
     assert make().submit(abs, -5, resource_dict={"cache_key": "k"}).result(SOON) == 5
-    (cache / "k_o.h5").write_bytes(b"torn")
+    spoil(cache / "k_o.h5")
     assert make().submit(abs, -5, resource_dict={"cache_key": "k"}).result(SOON) == 5
     assert "k_o.h5" in caplog.text
 
