@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from executorlib import _cli_report
+from executorlib import _cli_cache, _cli_report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="executorlib", description="Tools for users of executorlib.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _cli_report.add_commands(commands)
+    for commands_of in (_cli_cache, _cli_report):
+        commands_of.add_commands(commands)
     arguments = parser.parse_args(argv)
     try:
         return arguments.run(arguments)

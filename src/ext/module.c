@@ -52,6 +52,12 @@ int exl_driver_init(PyObject *module)
 /* Future and Pool are made when first asked for: a zygote never asks, and is spared concurrent.futures. */
 static PyObject *module_getattr(PyObject *module, PyObject *name)
 {
+    if (PyUnicode_CompareWithASCIIString(name, "Watch") == 0) {
+        PyObject *type = exl_watch_type(module);
+        if (type && PyModule_AddObjectRef(module, "Watch", type) < 0)
+            Py_CLEAR(type);
+        return type;
+    }
     exl_state_t *state = exl_state_of(module);
     bool future = PyUnicode_CompareWithASCIIString(name, "Future") == 0;
     if (!future && PyUnicode_CompareWithASCIIString(name, "Pool") != 0)
@@ -141,6 +147,13 @@ static PyMethodDef module_methods[] = {
      "value[item], or None if the value is None."},
     {"zygote_main", exl_zygote_main, METH_O, "Serves as a zygote on this descriptor; returns only in the end."},
     {"rank_main", exl_rank_main, METH_NOARGS, "Serves as a rank of an MPI group."},
+    {"start_job", exl_start_job, METH_VARARGS,
+     "start_job(argv, environ, folder, out, err)\n--\n\nStarts a detached process; returns its pid."},
+    {"read_claim", exl_read_claim, METH_O,
+     "(generation, pid, host, \"gone\", \"lives\" or \"elsewhere\") of who runs the job of a folder, or None."},
+    {"take_claim", exl_take_claim, METH_O, "Claims a folder for this process: the generation, or None: it is taken."},
+    {"release_claim", exl_release_claim, METH_VARARGS,
+     "release_claim(folder, generation)\n--\n\nRemoves the claims up to this one."},
     {"_gather", (PyCFunction)(void (*)(void))exl_gather_results, METH_FASTCALL,
      "The list of what pickles hold: _gather(pickle, its buffers, …)."},
     {"_enter_worker", enter_worker, METH_O, "Marks this process as a worker whose calls have so many cores."},

@@ -67,6 +67,13 @@ int exl_delivery_join(exl_state_t *state);
 /* pool.c */
 int exl_pool_init(PyObject *module);
 
+/* batch.c */
+PyObject *exl_watch_type(PyObject *module);
+PyObject *exl_start_job(PyObject *module, PyObject *args);
+PyObject *exl_read_claim(PyObject *module, PyObject *folder);
+PyObject *exl_take_claim(PyObject *module, PyObject *folder);
+PyObject *exl_release_claim(PyObject *module, PyObject *args);
+
 /* worker_loop.c */
 PyObject *exl_zygote_main(PyObject *module, PyObject *argument);
 PyObject *exl_rank_main(PyObject *module, PyObject *unused);
