@@ -9,6 +9,8 @@
           └── EngineError              the engine itself failed (also a BrokenExecutor)
     ValueError, TypeError
      └── ResourceError                 a resource request that is wrong in value or in kind
+    OSError
+     └── CacheFileError                a result file that is damaged, or no result file
     TimeoutError
      └── RunTimeExceededError          a call ran longer than its run_time_max
     Exception
@@ -152,6 +154,17 @@ class EngineError(ExecutorlibSocketError, BrokenExecutor):
 
 class ResourceError(ValueError, TypeError):
     """A resource request cannot be understood or cannot be met."""
+
+    __module__ = "executorlib.api"
+
+
+class CacheFileError(OSError):
+    """A file of a cache cannot be read: it is cut short, damaged, empty, or no result file at all.
+
+    Attributes:
+        filename (str): the file.
+        strerror (str): what is wrong with it.
+    """
 
     __module__ = "executorlib.api"
 
