@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from queue import Queue
     from typing import Any, NoReturn
 
+    from executorlib._cached import Call, CachedCalls
     from executorlib._session import Sessions
 
 
@@ -82,6 +83,7 @@ class PoolExecutor(BaseExecutor):
         self._log_obj_size = log_obj_size
         self._timeline = os.fspath(timeline) if timeline is not None else os.environ.get("EXECUTORLIB_TIMELINE") or None
         self._sessions: Sessions | None = None
+        self._cached: CachedCalls | None = None
         self._checked: object = _UNCHECKED
         if host is not None:
             self._gpus = host._gpus
@@ -93,6 +95,7 @@ class PoolExecutor(BaseExecutor):
         # A batch has no place for presets, a log or a time limit per call, or a second try of one call, or for MPI
         # ranks, each of which returns one.
         one_by_one = init_function is not None or restart_limit or self._default.options or self._default.limited
+        one_by_one = one_by_one or self._default.cache is not None
         self._batches = persistent and not one_by_one and self._default.ranks == 1
         self._core_pool: _core.Pool = _core.Pool(
             zygote=self._zygote.spec,
@@ -162,8 +165,9 @@ class PoolExecutor(BaseExecutor):
         request = self._default if resource_dict is None else self._request(resource_dict)
         if self._sessions is not None:
             self._sessions.check_beside(self, request)
-        setup = None if self._persistent else snapshot().setup(self._zygote, request)
-        return self._pool.submit(fn, args, kwargs, request.needs, setup, request.options)
+        if request.cache is not None:
+            return self._submit_cached((fn, args, kwargs), request)
+        return self._send((fn, args, kwargs), request, request.options)
 
     def map(
         self, fn: Callable, *iterables: Iterable | Future, timeout: float | None = None, chunksize: int = 1
@@ -175,6 +179,8 @@ class PoolExecutor(BaseExecutor):
         if type(self).submit is not PoolExecutor.submit:
             return Executor.map(self, fn, *sequences, timeout=timeout)
         check_callable(fn)
+        if self._default.cache is not None:
+            return results([self.submit(fn, *items) for items in zip(*sequences, strict=False)], deadline)
         if chunksize == 1 or self._default.ranks > 1:
             return self._paced_map(fn, sequences, deadline)
         return chained(results(self._map(_worker.Chunk(fn), (chunks(sequences, chunksize),)), deadline))
@@ -198,16 +204,34 @@ class PoolExecutor(BaseExecutor):
         if self._sessions is not None:
             self._sessions.shutdown(False, cancel_futures)
         self._pool.shutdown(wait, cancel_futures)
+        if self._cached is not None:
+            self._cached.settle(cancel_futures, wait)
         if self._sessions is not None and wait:
             self._sessions.shutdown(True, cancel_futures)
         if wait:
             forget(self._pool)
 
     def __len__(self) -> int:
-        return len(self._pool) + (0 if self._sessions is None else self._sessions.pending())
+        others = 0 if self._sessions is None else self._sessions.pending()
+        if self._cached is not None:
+            others += self._cached.pending()
+        return len(self._pool) + others
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an executor cannot be pickled; a call that needs one makes its own")
+
+    def _send(self, call: Call, request: Request, options: bytes | None) -> Future:
+        setup = None if self._persistent else snapshot().setup(self._zygote, request)
+        return self._pool.submit(*call, request.needs, setup, options)
+
+    def _submit_cached(self, call: Call, request: Request) -> Future:
+        if self._pool.closed:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if self._cached is None:
+            from executorlib._cached import CachedCalls
+
+            self._cached = CachedCalls(copies=self._allow_futures)
+        return self._cached.submit(self._send, call, request)
 
     def _map(self, fn: Callable, iterables: tuple[Iterable, ...]) -> list[Future]:
         request = self._default

@@ -499,6 +499,30 @@ def open_log(path: str) -> int:
 # ---- around a call ----
 
 
+def cache_entry(options: bytes, call: tuple):
+    """What looks for the result of the call, and keeps it; None if it is not cached."""
+    from _pickle import loads
+
+    wanted = loads(options).get("cache")
+    return None if wanted is None else load_own("_cache_entry").WorkerEntry(wanted, call)
+
+
+def load_own(name: str):
+    """A module of the package, from its file: the package itself would take longer to import than most calls."""
+    import os
+    from _frozen_importlib import _load  # type: ignore[import-not-found]
+    from _frozen_importlib_external import spec_from_file_location  # type: ignore[import-not-found]
+
+    full = "executorlib." + name
+    if full in sys.modules:
+        return sys.modules[full]
+    path = os.path.join(os.path.dirname(__file__), name + ".py")
+    if not os.path.exists(path):
+        folder, core = os.path.split(_core.__file__)
+        path = os.path.join(folder, name + core[len("_core") :])
+    return _load(spec_from_file_location(full, path))
+
+
 def open_output(options: bytes) -> "tuple[int, int]":
     """Descriptors of the files that take the call's stdout and stderr; -1 where it has none."""
     from _pickle import loads

@@ -45,6 +45,7 @@ typedef struct {
     PyObject **values;            /* owned, unpickled on demand */
     uint32_t ndependencies, capacity;
     PyObject *options; /* bytes, of the next call, or NULL */
+    PyObject *entry;   /* of the next call in a cache, or NULL */
     PyObject *presets; /* dict: what the initializer made, and the worker's id */
     bool initialized;  /* the initializer made some */
     bool rank;         /* one of an MPI group */
@@ -206,6 +207,7 @@ static void drop_inputs(worker_t *worker)
     }
     worker->ndependencies = 0;
     Py_CLEAR(worker->options);
+    Py_CLEAR(worker->entry);
 }
 
 /* Without an initializer, only a function that asks for its worker's id has anything to be filled in. */
@@ -220,6 +222,19 @@ static bool takes_worker_id(PyObject *function)
     Py_XDECREF(names);
     PyErr_Clear();
     return takes;
+}
+
+/* Keyed by what the caller gave: presets do not count. */
+static int find_entry(worker_t *worker, PyObject *call)
+{
+    if (!worker->options)
+        return 0;
+    worker->entry = PyObject_CallMethod(worker->state->worker, "cache_entry", "OO", worker->options, call);
+    if (worker->entry == Py_None)
+        Py_CLEAR(worker->entry);
+    else if (!worker->entry)
+        return -1;
+    return 0;
 }
 
 /* (function, args, kwargs), with presets filled in. */
@@ -239,6 +254,8 @@ static PyObject *load_call(worker_t *worker, const exl_message_t *message)
         Py_CLEAR(call);
         PyErr_SetString(PyExc_RuntimeError, "the driver sent a call in a form that is not ours");
     }
+    if (call && find_entry(worker, call) < 0)
+        Py_CLEAR(call);
     if (call && (worker->initialized || takes_worker_id(PyTuple_GET_ITEM(call, 0)))) {
         PyObject *bound = PyObject_CallMethod(worker->state->worker, "bind", "OO", call, worker->presets);
         Py_SETREF(call, bound);
@@ -277,6 +294,31 @@ static int redirect_output(worker_t *worker, exl_output_t *output)
     return 0;
 }
 
+/* What a cache has, in a tuple of its own; NULL without an exception if there is none. */
+static PyObject *cached_result(worker_t *worker)
+{
+    PyObject *found = worker->entry ? PyObject_CallMethod(worker->entry, "look", NULL) : NULL;
+    PyObject *result = found && PyTuple_Check(found) ? Py_NewRef(PyTuple_GET_ITEM(found, 0)) : NULL;
+    Py_XDECREF(found);
+    return result;
+}
+
+static PyObject *compute(worker_t *worker, PyObject *call)
+{
+    PyObject *result = cached_result(worker);
+    if (result || PyErr_Occurred())
+        return result;
+    result = PyObject_Call(PyTuple_GET_ITEM(call, 0), PyTuple_GET_ITEM(call, 1), PyTuple_GET_ITEM(call, 2));
+    leave_if_forked();
+    if (!result || !worker->entry)
+        return result;
+    PyObject *none = PyObject_CallMethod(worker->entry, "keep", "(O)", result);
+    if (!none)
+        Py_CLEAR(result);
+    Py_XDECREF(none);
+    return result;
+}
+
 static void run_call(worker_t *worker, const exl_message_t *message)
 {
     exl_output_t output = EXL_OUTPUT_UNCHANGED;
@@ -291,7 +333,7 @@ static void run_call(worker_t *worker, const exl_message_t *message)
     PyObject *result = NULL;
     exl_payload_t *payload = NULL;
     if (call)
-        result = PyObject_Call(PyTuple_GET_ITEM(call, 0), PyTuple_GET_ITEM(call, 1), PyTuple_GET_ITEM(call, 2));
+        result = compute(worker, call);
     leave_if_forked();
     if (result)
         payload = pickle_result(worker, result);

@@ -27,7 +27,9 @@ class SingleNodeExecutor(PoolExecutor):
 
     Parameters:
         max_workers (int | None): how many calls run at once; with block allocation, how many workers there are.
-        cache_directory (str | None): directory of cached results. Not available in this release.
+        cache_directory (str | None): directory where the results of all calls are kept, made if missing. A call that
+            has been computed before, by any program, gets its result from there, without a worker. Exceptions are not
+            kept. None, the default, keeps nothing.
         max_cores (int | None): how many cores the running calls occupy together, a call occupying
             `cores * threads_per_core`. With block allocation and without `max_workers` there are
             `max_cores // cores` workers. If neither limit is given it is the number of cores this process may use
@@ -63,7 +65,12 @@ class SingleNodeExecutor(PoolExecutor):
               anywhere.
             - num_nodes (int): 1.
             - openmpi_oversubscribe (bool): whether there may be more ranks than cores, False by default.
-            - cache_key (str), cache_directory (path): not available in this release.
+            - cache_directory (path): like the parameter, which it beats.
+            - cache_key (str): name of the result in the cache, instead of one made from the function and its
+              arguments. Whoever chooses it sees to it that different calls have different names.
+            - cache_key_version (int): 1, the default, for names as in executorlib 1.11: they change with the version
+              of Python or cloudpickle. 2 for names that depend on the function's text and on the values of its
+              arguments only. The variable EXECUTORLIB_CACHE_KEY_VERSION changes the default.
         hostname_localhost (bool | None): has no effect: nothing on one node is reached by a host name.
         block_allocation (bool): whether workers stay and serve one call after the other; False by default.
         init_function (Callable | None): called once in each worker of a block allocation. It returns a dictionary
@@ -132,7 +139,6 @@ class SingleNodeExecutor(PoolExecutor):
         _check_restart_limit(restart_limit, block_allocation)
         _check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
         for name, value in (
-            ("cache_directory", cache_directory is not None),
             ("plot_dependency_graph", plot_dependency_graph),
             ("plot_dependency_graph_filename", plot_dependency_graph_filename is not None),
             ("export_workflow_filename", export_workflow_filename is not None),
@@ -143,6 +149,7 @@ class SingleNodeExecutor(PoolExecutor):
             max_workers = _worker_count(max_workers, max_cores, resources.get("cores", 1))
         if openmpi_oversubscribe:
             resources.setdefault("openmpi_oversubscribe", True)
+        _add_cache(resources, cache_directory)
         info = {
             **{key: value for key, value in resources.items() if key not in _NOT_IN_INFO},
             "cores": resources.get("cores", 1),
@@ -197,7 +204,19 @@ class TestClusterExecutor(BaseExecutor):
         raise unavailable("TestClusterExecutor")
 
 
-_NOT_IN_INFO = frozenset({"threads_per_core", "gpus_per_core", "slurm_cmd_args"})
+_NOT_IN_INFO = frozenset({"threads_per_core", "gpus_per_core", "slurm_cmd_args", "cache_key_version"})
+
+
+def _add_cache(resources: dict[str, Any], cache_directory: str | os.PathLike[str] | None) -> None:
+    directory = resources.get("cache_directory", cache_directory)
+    if directory is None:
+        return
+    from executorlib._cached import check_readable
+
+    resources.update(check({"cache_directory": directory}))
+    if "cache_key_version" not in resources and "EXECUTORLIB_CACHE_KEY_VERSION" in os.environ:
+        resources.update(check({"cache_key_version": int(os.environ["EXECUTORLIB_CACHE_KEY_VERSION"])}))
+    check_readable(resources["cache_directory"])
 
 
 def _check_init_function(init_function: Any, block_allocation: bool, cache_directory: str | None) -> None:
