@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from errno import EBADMSG
 from time import time
 
 TYPE_CHECKING = False
@@ -25,6 +26,26 @@ _WORTH_SYNC = 1.0
 def output_path(directory: str, key: str) -> str:
     """The file of a result."""
     return os.path.join(directory, key + OUTPUT_SUFFIX)
+
+
+def load(path: str) -> Any:
+    """The result in a file; raises what the call raised.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CacheFileError: if it is damaged, or has no result.
+        Exception: of any class: the call's, or because unpickling failed.
+    """
+    import cloudpickle
+
+    fields = _store().read(path, ("output", "error"))
+    if "output" in fields:
+        return cloudpickle.loads(fields["output"])
+    if "error" in fields:
+        raise cloudpickle.loads(fields["error"])
+    from executorlib._errors import CacheFileError
+
+    raise CacheFileError(EBADMSG, "the file has no result", path)
 
 
 def look(path: str) -> tuple[Any] | None:
@@ -72,12 +93,19 @@ def keep(
     }
     pickled = {name: Pickle(value) for name, value in parts.items()}
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
         fields = {name: pickle.pieces for name, pickle in pickled.items()}
-        _store().write(path, fields, sync=seconds >= _WORTH_SYNC)
+        _write(path, fields, seconds >= _WORTH_SYNC)
     except OSError as error:
         text = f"{error.strerror}; the call was computed, but its result could not be kept in the cache"
         raise type(error)(error.errno, text, path) from None
+
+
+def _write(path: str, fields: dict[str, list[bytes | memoryview]], sync: bool) -> None:
+    try:
+        _store().write(path, fields, sync=sync)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        _store().write(path, fields, sync=sync)
 
 
 class Pickle:
@@ -129,11 +157,13 @@ class WorkerEntry:
         """Of a call whose arguments were not known before."""
         fn, args, kwargs = self._call
         try:
-            keys = _module("_cache_key")
-            args, kwargs = keys.received(fn, args, kwargs)
+            args, kwargs = _module("_cache_key").received(fn, args, kwargs)
             self._call = fn, args, kwargs
-            maker = keys if wanted["key_version"] == 1 else _module("_stable_key")
-            return output_path(wanted["directory"], maker.key_of(fn, args, kwargs))
+            if wanted["key_version"] == 1:
+                key = _module("_cache_key").key_of(fn, args, kwargs)
+            else:
+                key = _module("_stable_key").key_of(fn, args, kwargs, wanted["function"])
+            return output_path(wanted["directory"], key)
         except Exception as error:
             import warnings
 

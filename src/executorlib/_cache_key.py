@@ -1,7 +1,7 @@
 """The name under which the result of a call is kept.
 
-The key is that of executorlib 1.11, byte for byte: the name of the function, and the MD5 of the cloudpickled call. So it
-changes with whatever changes a pickle: the code of a function of the main program, the version of Python or
+The key is that of executorlib 1.11, byte for byte: the name of the function, and the MD5 of the cloudpickled call. So
+it changes with whatever changes a pickle: the code of a function of the main program, the version of Python or
 cloudpickle. A key of version 2 (`_stable_key.py`) does not.
 
 Used by the driver and, loaded from its file without the package, by workers.
@@ -41,7 +41,11 @@ def key_of(fn: Callable, args: tuple, kwargs: dict[str, Any]) -> str:
     """
     import cloudpickle
 
-    dumped = cloudpickle.dumps({"fn": fn, "args": args, "kwargs": kwargs})
+    return key_of_dumped(fn, cloudpickle.dumps({"fn": fn, "args": args, "kwargs": kwargs}))
+
+
+def key_of_dumped(fn: Callable, dumped: bytes) -> str:
+    """The key of a call that is pickled already, as the dictionary of "fn", "args" and "kwargs"."""
     return name_of(fn) + md5(_KERNEL.sub(rb"\1\2", dumped), usedforsecurity=False).hexdigest()
 
 

@@ -56,12 +56,12 @@ class CachedCalls:
         """
         cache = request.cache
         assert cache is not None
-        known, path = self._identify(call, cache)
+        path = self._identify(call, cache)[1]
         if path is None:
             check_directory(cache.directory)
             if request.ranks > 1:
                 return self._keep_here(send, call, request, None)
-            return send(call, request, _options(cache, None))
+            return send(call, request, _options(cache, None, call[0]))
         found = _cache_entry.look(path)
         if found is not None:
             return done(found[0])
@@ -73,7 +73,7 @@ class CachedCalls:
             if request.ranks > 1:
                 future = self._keep_here(send, call, request, path)
             else:
-                future = send(call, request, _options(cache, path))
+                future = send(call, request, _options(cache, path, call[0]))
             self._in_flight[path] = future
         in_flight = self._in_flight
         future.add_done_callback(lambda _: in_flight.pop(path, None))
@@ -223,8 +223,14 @@ def _key(cache: CacheRequest, fn: Callable, args: tuple, kwargs: dict[str, Any])
     return _stable_key.key_of(fn, args, kwargs)
 
 
-def _options(cache: CacheRequest, path: str | None) -> bytes:
+def _options(cache: CacheRequest, path: str | None, fn: Callable) -> bytes:
+    function = None
+    if path is None and cache.key_version == 2:
+        from executorlib import _stable_key
+
+        function = _stable_key.encoded(fn)
     wanted = {
+        "function": function,
         "path": path,
         "directory": cache.directory,
         "key_version": cache.key_version,

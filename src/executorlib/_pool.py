@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from queue import Queue
     from typing import Any, NoReturn
 
-    from executorlib._cached import Call, CachedCalls
+    from executorlib._cached import CachedCalls, Call
     from executorlib._session import Sessions
 
 

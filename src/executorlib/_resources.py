@@ -102,8 +102,8 @@ class Request:
     """
 
     __slots__ = (
-        "cache", "cores", "cwd", "gpu_share", "gpus", "needs", "options", "oversubscribe", "own_threads", "pin", "ranks",
-        "threads",
+        "cache", "cores", "cwd", "gpu_share", "gpus", "needs", "options", "oversubscribe", "own_threads", "pin",
+        "ranks", "threads",
     )  # fmt: skip
 
     def __init__(self, resources: dict[str, Any]) -> None:

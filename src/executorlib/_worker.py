@@ -510,15 +510,15 @@ def cache_entry(options: bytes, call: tuple):
 def load_own(name: str):
     """A module of the package, from its file: the package itself would take longer to import than most calls."""
     import os
-    from _frozen_importlib import _load  # type: ignore[import-not-found]
-    from _frozen_importlib_external import spec_from_file_location  # type: ignore[import-not-found]
+    from _frozen_importlib import _load  # type: ignore[attr-defined]
+    from _frozen_importlib_external import spec_from_file_location
 
     full = "executorlib." + name
     if full in sys.modules:
         return sys.modules[full]
     path = os.path.join(os.path.dirname(__file__), name + ".py")
     if not os.path.exists(path):
-        folder, core = os.path.split(_core.__file__)
+        folder, core = os.path.split(str(_core.__file__))
         path = os.path.join(folder, name + core[len("_core") :])
     return _load(spec_from_file_location(full, path))
 
