@@ -69,13 +69,15 @@ static int read_field(exl_result_file_t *file, PyObject *path, PyObject *name, P
 {
     size_t size = 0;
     exl_error_t err = {""};
-    const char *text = PyUnicode_AsUTF8(name);
     int rc;
-    if (!text)
+    PyObject *encoded = PyUnicode_AsEncodedString(name, "utf-8", "surrogateescape");
+    if (!encoded)
         return -1;
+    const char *text = PyBytes_AS_STRING(encoded);
     Py_BEGIN_ALLOW_THREADS;
     rc = exl_result_file_find(file, text, &size, &err);
     Py_END_ALLOW_THREADS;
+    Py_DECREF(encoded);
     if (rc == 0)
         return 0;
     PyObject *bytes = rc > 0 ? PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size) : NULL;
@@ -92,38 +94,17 @@ static int read_field(exl_result_file_t *file, PyObject *path, PyObject *name, P
     return rc;
 }
 
-typedef struct list_of_names {
-    char names[64][EXL_FIELD_NAME_MAX + 1];
-    size_t count;
-} list_of_names_t;
-
-static int name_cb(const char *name, void *data)
+static PyObject *list_names(exl_result_file_t *file)
 {
-    list_of_names_t *list = data;
-    if (list->count == sizeof list->names / sizeof *list->names)
-        return EXL_EFILE;
-    memcpy(list->names[list->count++], name, strlen(name) + 1);
-    return 0;
-}
-
-static PyObject *list_names(exl_result_file_t *file, PyObject *path)
-{
-    list_of_names_t list = {.count = 0};
-    exl_error_t err = {"it has too many fields"};
-    int rc;
-    Py_BEGIN_ALLOW_THREADS;
-    rc = exl_result_file_names(file, name_cb, &list, &err);
-    Py_END_ALLOW_THREADS;
-    if (rc < 0) {
-        raise_for(rc, &err, path);
-        return NULL;
-    }
-    PyObject *names = PyList_New(0);
-    for (size_t i = 0; names && i < list.count; i++) {
-        PyObject *name = PyUnicode_DecodeUTF8(list.names[i], (Py_ssize_t)strlen(list.names[i]), "replace");
-        if (!name || PyList_Append(names, name) < 0)
+    size_t count = exl_result_file_count(file);
+    PyObject *names = PyList_New((Py_ssize_t)count);
+    for (size_t i = 0; names && i < count; i++) {
+        const char *text = exl_result_file_name(file, i);
+        PyObject *name = PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "surrogateescape");
+        if (name)
+            PyList_SET_ITEM(names, (Py_ssize_t)i, name);
+        else
             Py_CLEAR(names);
-        Py_XDECREF(name);
     }
     return names;
 }
@@ -137,7 +118,7 @@ static PyObject *read_fields(PyObject *module, PyObject *args, PyObject *kwargs)
     exl_result_file_t *file = open_file(path);
     if (!file)
         return NULL;
-    PyObject *names = asked == Py_None ? list_names(file, path) : PySequence_Fast(asked, "names must be a sequence");
+    PyObject *names = asked == Py_None ? list_names(file) : PySequence_Fast(asked, "names must be a sequence");
     PyObject *fields = names ? PyDict_New() : NULL;
     for (Py_ssize_t i = 0; fields && i < PySequence_Fast_GET_SIZE(names); i++)
         if (read_field(file, path, PySequence_Fast_GET_ITEM(names, i), fields) < 0)
@@ -152,7 +133,7 @@ static PyObject *names_of(PyObject *module, PyObject *path)
     exl_result_file_t *file = open_file(path);
     if (!file)
         return NULL;
-    PyObject *names = list_names(file, path);
+    PyObject *names = list_names(file);
     close_file(file);
     return names;
 }

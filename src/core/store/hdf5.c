@@ -44,8 +44,7 @@ static int start(void)
 #ifndef EXL_HAVE_HDF5_FILE_LOCKING
     (void)setenv("HDF5_USE_FILE_LOCKING", "FALSE", 0);
 #endif
-    /* A file may name a filter that HDF5 would look for on a path and load. */
-    if (H5open() < 0 || H5Eset_auto2(H5E_DEFAULT, NULL, NULL) < 0 || H5PLset_loading_state(0) < 0)
+    if (H5open() < 0 || H5Eset_auto2(H5E_DEFAULT, NULL, NULL) < 0)
         return -EIO;
     disk_access = new_access();
     memory_access = new_access();

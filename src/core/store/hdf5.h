@@ -1,13 +1,10 @@
-/* hdf5.h: the HDF5 library as everybody here uses it: one thread at a time, silent, without file locks or plug-ins. */
+/* hdf5.h: the HDF5 library as it is used here, to write: by one thread at a time, silent, without file locks. */
 #ifndef EXL_STORE_HDF5_H
 #define EXL_STORE_HDF5_H
 
 #include <hdf5.h>
 
 #include "base/error.h"
-
-/* Attribute of a large field that lies in its file as it is: its checksum. Other readers ignore it. */
-#define EXL_HDF5_CHECKSUM "executorlib_checksum"
 
 /* Takes the library; a fork waits for it too. On failure it is not taken. */
 int exl_hdf5_enter(exl_error_t *err);

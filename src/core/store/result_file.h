@@ -1,13 +1,13 @@
 /* result_file.h: files that hold a call and its result: HDF5, a one-dimensional dataset of bytes for each field.
  *
  * Reading takes files of this library and of others, and trusts none: what is not a regular file, is cut short, or holds
- * anything but plain byte datasets is refused with EXL_EFILE before it is believed. Writing replaces a file in one step.
- * The processor's caches may still hold a new file when the power fails; what is torn then is found by checksums when it
- * is read: HDF5's own cover its metadata and fields up to 60,000 bytes, which are stored in it; an attribute covers each
- * larger field; zlib's those that are compressed.
+ * anything but plain byte datasets is refused with EXL_EFILE. Writing replaces a file in one step. The system may still
+ * hold a new file in memory when the power fails; what is torn then is found by checksums when it is read: HDF5's own
+ * cover its metadata and fields up to 60,000 bytes, which are stored in it; an attribute covers each larger field; zlib's
+ * those that are compressed. Fields of other writers have what these gave them: zlib's, if they are compressed.
  *
- * HDF5 serves one thread at a time: every function here may be called from any thread and waits for its turn. Reading and
- * writing block on the disk. No file is ever locked. */
+ * Every function may be called from any thread; writers take turns at the HDF5 library, which serves one at a time.
+ * Reading and writing block on the disk. No file is ever locked. */
 #ifndef EXL_STORE_RESULT_FILE_H
 #define EXL_STORE_RESULT_FILE_H
 
@@ -40,14 +40,14 @@ int exl_result_file_write(const char *path, const exl_field_t *fields, size_t co
 /* -ENOENT: no such file. EXL_EFILE: it is no result file, or a damaged one; `err` says what is wrong, without its name. */
 int exl_result_file_open(const char *path, exl_result_file_t **ret_file, exl_error_t *err);
 
-/* Calls back with the name of each field, outside the lock, until that returns other than 0; returns that. */
-int exl_result_file_names(exl_result_file_t *file, int (*name_cb)(const char *name, void *data), void *data,
-                          exl_error_t *err);
+/* The fields' names. */
+size_t exl_result_file_count(const exl_result_file_t *file);
+const char *exl_result_file_name(const exl_result_file_t *file, size_t index);
 
 /* 1 and the size in bytes, or 0 if there is no such field. The field found is the one that read() reads. */
 int exl_result_file_find(exl_result_file_t *file, const char *name, size_t *ret_size, exl_error_t *err);
 
-/* Reads all of the field found last, and checks it. */
+/* Reads all of the field found last. */
 int exl_result_file_read(exl_result_file_t *file, void *bytes, exl_error_t *err);
 
 /* NULL is fine. */

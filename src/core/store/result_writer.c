@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "store/checksum.h"
+#include "store/dataset.h"
 #include "store/hdf5.h"
 #include "store/superblock.h"
 
@@ -81,7 +82,7 @@ static int set_checksum(hid_t dataset, const exl_field_t *field)
     uint64_t value = exl_checksum_value(&sum);
     hid_t space = H5Screate(H5S_SCALAR);
     hid_t attribute =
-        space < 0 ? -1 : H5Acreate2(dataset, EXL_HDF5_CHECKSUM, H5T_STD_U64LE, space, H5P_DEFAULT, H5P_DEFAULT);
+        space < 0 ? -1 : H5Acreate2(dataset, EXL_DATASET_CHECKSUM, H5T_STD_U64LE, space, H5P_DEFAULT, H5P_DEFAULT);
     int rc = attribute < 0 ? -1 : H5Awrite(attribute, H5T_NATIVE_UINT64, &value);
     if (attribute >= 0)
         (void)H5Aclose(attribute);
