@@ -85,9 +85,7 @@ def test_what_is_not_there_yet_says_its_name(cls):
 @pytest.mark.parametrize(
     ("function", "arguments"),
     [
-        (executorlib.get_cache_data, ["folder"]),
         (executorlib.get_cache_data_queue, ["folder"]),
-        (executorlib.get_future_from_cache, ["folder", "key"]),
         (executorlib.terminate_tasks_in_cache, ["folder"]),
         (executorlib.terminate_task_in_cache, ["folder", "key"]),
     ],
