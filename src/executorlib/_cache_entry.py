@@ -53,13 +53,19 @@ def look(path: str) -> tuple[Any] | None:
     import cloudpickle
 
     try:
-        fields = _store().read(path, ("output",))
-        return (cloudpickle.loads(fields["output"]),) if fields else None
+        fields = _store().read(path, ("output", "error"))
+        if "output" in fields:
+            return (cloudpickle.loads(fields["output"]),)
+        if "error" not in fields:
+            _warn(path, "it has no result")
+        return None
     except FileNotFoundError:
         return None
+    except OSError as error:
+        _warn(path, error.strerror or str(error))
     except Exception as error:
-        _warn(path, error)
-        return None
+        _warn(path, f"its result cannot be unpickled: {type(error).__name__}: {error}")
+    return None
 
 
 def keep(
@@ -157,10 +163,10 @@ class WorkerEntry:
         """Of a call whose arguments were not known before."""
         fn, args, kwargs = self._call
         try:
-            args, kwargs = _module("_cache_key").received(fn, args, kwargs)
-            self._call = fn, args, kwargs
             if wanted["key_version"] == 1:
-                key = _module("_cache_key").key_of(fn, args, kwargs)
+                keys = _module("_cache_key")
+                args, kwargs = keys.received(fn, args, kwargs, wanted["names"])
+                key = keys.key_of(fn, args, kwargs)
             else:
                 key = _module("_stable_key").key_of(fn, args, kwargs, wanted["function"])
             return output_path(wanted["directory"], key)
@@ -189,10 +195,7 @@ def _module(name: str) -> Any:
     return import_module(full)
 
 
-def _warn(path: str, problem: Exception) -> None:
+def _warn(path: str, text: str) -> None:
     import warnings
 
-    text = f"its result cannot be unpickled: {type(problem).__name__}: {problem}"
-    if isinstance(problem, OSError) and problem.strerror:
-        text = problem.strerror
     warnings.warn(f"cache: {path}: {text}; the call is computed again", stacklevel=3)

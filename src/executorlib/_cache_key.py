@@ -77,12 +77,54 @@ def _value(argument: Any) -> Any:
     return argument
 
 
-def received(fn: Callable, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+def names_in(args: tuple, kwargs: dict[str, Any]) -> set[str]:
+    """In the driver: the texts among the arguments that are names of its program; for `received`."""
+    found: set[str] = set()
+    _collect((args, *kwargs.values()), found)
+    return found
+
+
+def received(fn: Callable, args: tuple, kwargs: dict[str, Any], names: set[str]) -> tuple[tuple, dict[str, Any]]:
     """In a worker: the arguments as they were in the driver, as far as a pickle can tell.
 
-    Names in a program's text are one object wherever they occur, which pickling a call preserves only in part.
+    A name in a program's text is one object wherever it occurs, and a pickle tells where an object occurs again.
+    Sending a call preserves that only in part. Where it is not restored the key is another one: the call is computed.
     """
     if isinstance(fn, FunctionType) and fn.__module__ == "__main__":
-        fn.__annotations__ = {sys.intern(name): value for name, value in fn.__annotations__.items()}
+        _name_parts(fn)
     args, kwargs = resolved(args, kwargs)
-    return args, {sys.intern(name): value for name, value in kwargs.items()}
+    return _named(args, names), {sys.intern(name): _named(value, names) for name, value in kwargs.items()}
+
+
+def _collect(value: Any, found: set[str]) -> None:
+    if type(value) is tuple or type(value) is list:
+        for item in value:
+            _collect(item, found)
+    elif type(value) is dict:
+        _collect([*value, *value.values()], found)
+    elif type(value) is str and value not in found and sys.intern(value[:1] + value[1:]) is value:
+        found.add(value)
+
+
+def _named(value: Any, names: set[str]) -> Any:
+    if type(value) is tuple or type(value) is list:
+        return type(value)(_named(item, names) for item in value)
+    if type(value) is dict:
+        return {_named(key, names): _named(item, names) for key, item in value.items()}
+    return sys.intern(value) if type(value) is str and value in names else value
+
+
+def _name_parts(fn: FunctionType) -> None:
+    """The function stays as it is, apart from the identity of texts."""
+    fn.__annotations__ = {_text(name): _text(value) for name, value in fn.__annotations__.items()}
+    if fn.__defaults__:
+        fn.__defaults__ = tuple(map(_text, fn.__defaults__))
+    if fn.__kwdefaults__:
+        fn.__kwdefaults__ = {_text(name): _text(value) for name, value in fn.__kwdefaults__.items()}
+    for name in fn.__code__.co_names:
+        if type(fn.__globals__.get(name)) is str:
+            fn.__globals__[name] = _text(fn.__globals__[name])
+
+
+def _text(value: Any) -> Any:
+    return sys.intern(value) if type(value) is str and value.isidentifier() else value

@@ -61,7 +61,7 @@ class CachedCalls:
             check_directory(cache.directory)
             if request.ranks > 1:
                 return self._keep_here(send, call, request, None)
-            return send(call, request, _options(cache, None, call[0]))
+            return send(call, request, _options(cache, None, call))
         found = _cache_entry.look(path)
         if found is not None:
             return done(found[0])
@@ -73,7 +73,7 @@ class CachedCalls:
             if request.ranks > 1:
                 future = self._keep_here(send, call, request, path)
             else:
-                future = send(call, request, _options(cache, path, call[0]))
+                future = send(call, request, _options(cache, path, call))
             self._in_flight[path] = future
         in_flight = self._in_flight
         future.add_done_callback(lambda _: in_flight.pop(path, None))
@@ -223,17 +223,15 @@ def _key(cache: CacheRequest, fn: Callable, args: tuple, kwargs: dict[str, Any])
     return _stable_key.key_of(fn, args, kwargs)
 
 
-def _options(cache: CacheRequest, path: str | None, fn: Callable) -> bytes:
-    function = None
-    if path is None and cache.key_version == 2:
-        from executorlib import _stable_key
+def _options(cache: CacheRequest, path: str | None, call: Call) -> bytes:
+    wanted: dict[str, Any] = {"path": path, "resources": cache.resources}
+    if path is None:
+        fn, args, kwargs = call
+        wanted |= {"directory": cache.directory, "key_version": cache.key_version}
+        if cache.key_version == 1:
+            wanted["names"] = _cache_key.names_in(args, kwargs)
+        else:
+            from executorlib import _stable_key
 
-        function = _stable_key.encoded(fn)
-    wanted = {
-        "function": function,
-        "path": path,
-        "directory": cache.directory,
-        "key_version": cache.key_version,
-        "resources": cache.resources,
-    }
+            wanted["function"] = _stable_key.encoded(fn)
     return dumps({**cache.options, "cache": wanted}, 5)

@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="executorlib", description="Tools for users of executorlib.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for commands_of in (_cli_cache, _cli_report):
-        commands_of.add_commands(commands)
+    _cli_cache.add_commands(commands)
+    _cli_report.add_commands(commands)
     arguments = parser.parse_args(argv)
     try:
         return arguments.run(arguments)
