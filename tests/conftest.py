@@ -30,7 +30,7 @@ def is_tried_with_another_mpi(item):
 
 
 def is_tried_with_another_limit(item):
-    """What a process of its own does for a call hardly depends on how many run at once; failures are tried with both."""
+    """What a process of its own does for a call hardly depends on how many run at once; failures do both."""
     mode = item.callspec.params.get("mode") if hasattr(item, "callspec") else None
     return item.path.parent.name == "behaviour" and mode == support.Mode(False, 1)
 
