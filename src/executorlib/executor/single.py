@@ -9,8 +9,10 @@ from executorlib import _core
 from executorlib._errors import ResourceError
 from executorlib._file_pool import FileExecutor
 from executorlib._pool import PoolExecutor
+from executorlib._record import recorder_for
 from executorlib._resources import check, check_limit, check_one_node, check_open
-from executorlib._unavailable import unavailable
+from executorlib.executor.base import BaseExecutor
+from executorlib.executor.recording import RecordingExecutor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,9 +81,13 @@ class SingleNodeExecutor(PoolExecutor):
         disable_dependencies (bool): True to refuse futures as arguments; False by default.
         refresh_rate (float): seconds; has no effect, since nothing polls. Only the default, 0.01, goes with
             `disable_dependencies`.
-        plot_dependency_graph (bool): not available in this release.
-        plot_dependency_graph_filename (str | None): not available in this release.
-        export_workflow_filename (str | None): not available in this release.
+        plot_dependency_graph (bool): True to see how the calls of a program depend on each other, instead of running
+            them: every future is done at once, with the result None, and when the executor ends, the graph is shown in
+            the notebook. False by default.
+        plot_dependency_graph_filename (path): the same, drawn into a file; its extension is the format, such as .svg,
+            .png or .pdf.
+        export_workflow_filename (path): the same, written as JSON in the Python Workflow Definition, from which
+            workflow managers run it; then nothing is drawn. Arguments must be what JSON can hold, or NumPy arrays.
         log_obj_size (bool): whether to log, by the logger "executorlib" as warnings, the size in bytes of what
             each call sends and receives; False by default.
         wait (bool): True; only Cluster executors can leave calls behind.
@@ -96,9 +102,9 @@ class SingleNodeExecutor(PoolExecutor):
         OSError: if the file of `timeline` cannot be written.
         ResourceError: a ValueError and TypeError, for a resource or limit that is unknown, of the wrong type, out
             of range, or more than `max_cores`, or than there are GPUs.
-        ValueError: for `init_function` or `restart_limit` without block allocation, `wait=False`, or a
-            `refresh_rate` or plot together with `disable_dependencies`.
-        NotImplementedError: for what is not available in this release.
+        ValueError: for `init_function` or `restart_limit` without block allocation, `wait=False`, a `refresh_rate` or
+            plot together with `disable_dependencies`, or a plot in an unknown format.
+        ModuleNotFoundError, FileNotFoundError: if a package, or the program dot, that makes the plot is missing.
 
     Warns:
         UserWarning: if a block allocation gets its number of workers from the number of cores.
@@ -138,18 +144,15 @@ class SingleNodeExecutor(PoolExecutor):
         _check_init_function(init_function, block_allocation, cache_directory)
         _check_restart_limit(restart_limit, block_allocation)
         _check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
-        for name, value in (
-            ("plot_dependency_graph", plot_dependency_graph),
-            ("plot_dependency_graph_filename", plot_dependency_graph_filename is not None),
-            ("export_workflow_filename", export_workflow_filename is not None),
-        ):
-            if value:
-                raise unavailable(name)
+        recorder = recorder_for(
+            plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
+        )
         if block_allocation:
             max_workers = _worker_count(max_workers, max_cores, resources.get("cores", 1))
         if openmpi_oversubscribe:
             resources.setdefault("openmpi_oversubscribe", True)
-        _add_cache(resources, cache_directory)
+        if recorder is None:
+            _add_cache(resources, cache_directory)
         info = {
             **{key: value for key, value in resources.items() if key not in _NOT_IN_INFO},
             "cores": resources.get("cores", 1),
@@ -175,10 +178,11 @@ class SingleNodeExecutor(PoolExecutor):
             log_obj_size=log_obj_size,
             info=info,
             timeline=timeline,
+            recorder=recorder,
         )
 
 
-class TestClusterExecutor(FileExecutor):
+class TestClusterExecutor(BaseExecutor):
     """Stands in for a cluster on one machine: every call is a detached process with an input and an output file.
 
     It does what SlurmClusterExecutor and FluxClusterExecutor do, with processes in the place of jobs, so that a program
@@ -203,9 +207,8 @@ class TestClusterExecutor(FileExecutor):
         init_function (Callable | None): None; there are no lasting workers.
         disable_dependencies (bool): True to refuse futures as arguments; False by default.
         refresh_rate (float): seconds; has no effect, since files are announced by the system.
-        plot_dependency_graph (bool): not available in this release.
-        plot_dependency_graph_filename (str | None): not available in this release.
-        export_workflow_filename (str | None): not available in this release.
+        plot_dependency_graph (bool), plot_dependency_graph_filename (path), export_workflow_filename (path): show how
+            the calls depend on each other, instead of running them, as SingleNodeExecutor does.
         log_obj_size (bool): has no effect: nothing is sent.
         wait (bool): True, the default, to wait for all calls at the end. With False, leaving a `with` block and
             `shutdown()` cancel the futures that are not done, and the calls go on without the program;
@@ -215,7 +218,7 @@ class TestClusterExecutor(FileExecutor):
     Raises:
         ResourceError: a ValueError and TypeError, for a resource or limit of the wrong type or out of range.
         ValueError: for `block_allocation`, `init_function` or `hostname_localhost`.
-        NotImplementedError: for what is not available in this release.
+        ModuleNotFoundError, FileNotFoundError: if a package, or the program dot, that makes a plot is missing.
 
     Warns:
         UserWarning: for unknown keys of `resource_dict`.
@@ -250,36 +253,47 @@ class TestClusterExecutor(FileExecutor):
     ) -> None:
         from executorlib._local_queue import LocalQueue
 
-        resources = check_open(resource_dict)
         max_workers = check_limit("max_workers", max_workers)
         max_cores = check_limit("max_cores", max_cores)
         _check_for_files(block_allocation, init_function, hostname_localhost)
         _check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
-        for name, value in (
-            ("plot_dependency_graph", plot_dependency_graph),
-            ("plot_dependency_graph_filename", plot_dependency_graph_filename is not None),
-            ("export_workflow_filename", export_workflow_filename is not None),
-        ):
-            if value:
-                raise unavailable(name)
+        recorder = recorder_for(
+            plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
+        )
+        if recorder is not None:
+            super().__init__(
+                RecordingExecutor(
+                    recorder,
+                    template=True,
+                    resource_dict=resource_dict,
+                    max_workers=max_workers,
+                    max_cores=max_cores,
+                    block_allocation=False,
+                    cache_directory=cache_directory,
+                )
+            )
+            return
+        resources = check_open(resource_dict)
         if openmpi_oversubscribe:
             resources.setdefault("openmpi_oversubscribe", True)
         super().__init__(
-            queue=LocalQueue(),
-            resources=resources,
-            cache_directory=cache_directory,
-            limit=max_cores or max_workers or _core.cpu_count(),
-            allow_futures=not disable_dependencies,
-            wait=wait,
-            info={
-                "max_workers": max_workers,
-                "max_cores": max_cores,
-                "disable_dependencies": disable_dependencies,
-                "refresh_rate": refresh_rate,
-                "pysqa_config_directory": None,
-                "backend": None,
-                "pmi_mode": None,
-            },
+            FileExecutor(
+                queue=LocalQueue(),
+                resources=resources,
+                cache_directory=cache_directory,
+                limit=max_cores or max_workers or _core.cpu_count(),
+                allow_futures=not disable_dependencies,
+                wait=wait,
+                info={
+                    "max_workers": max_workers,
+                    "max_cores": max_cores,
+                    "disable_dependencies": disable_dependencies,
+                    "refresh_rate": refresh_rate,
+                    "pysqa_config_directory": None,
+                    "backend": None,
+                    "pmi_mode": None,
+                },
+            )
         )
 
 
