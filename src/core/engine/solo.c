@@ -169,7 +169,7 @@ static void start(exl_pool_t *pool, exl_task_t *task)
 {
     exl_error_t err = {""};
     exl_worker_t *worker;
-    exl_zygote_t *zygote = task->ranks > 1 ? pool->zygote : exl_zygote_for(pool->zygote, task->import_key, task->setup);
+    exl_zygote_t *zygote = exl_zygote_for(pool->zygote, task->import_key, task->setup);
     int rc = get_worker(pool, zygote, task, &worker, &err);
     if (rc == -EAGAIN) {
         give_back(pool, task);

@@ -107,6 +107,9 @@ static void dispatch(exl_worker_t *worker, exl_message_t *message)
     case EXL_FRAME_REASON:
         keep_reason(worker, message->payload);
         break;
+    case EXL_FRAME_LAUNCHER_NEEDED:
+        exl_zygote_node(worker->zygote)->launcher = true;
+        break;
     case EXL_FRAME_IMPORTS:
         if (message->payload)
             worker->events->imports(worker, message->payload);
@@ -253,7 +256,8 @@ int exl_worker_start(exl_zygote_t *zygote, unsigned kind, const exl_worker_event
         return exl_error_set(err, rc, "cannot prepare a worker: %s", exl_strerror(rc));
     }
     uint32_t arg =
-        (kind & EXL_WORKER_PRELOADED ? EXL_FORK_PRELOADED : 0) | (kind & EXL_WORKER_HEAD ? EXL_FORK_HEAD : 0);
+        (kind & EXL_WORKER_PRELOADED ? EXL_FORK_PRELOADED : 0) | (kind & EXL_WORKER_HEAD ? EXL_FORK_HEAD : 0) |
+        (node->launcher ? EXL_FORK_LAUNCHER : 0);
     rc = exl_zygote_fork(zygote, worker, fds, persistent ? 3 : 2, arg, err);
     if (rc < 0) {
         close_worker(worker);
