@@ -138,7 +138,7 @@ void exl__solo_drop_spare(exl_pool_t *pool)
 
 static unsigned kind_for(const exl_task_t *task)
 {
-    return task->ranks > 1 ? EXL_WORKER_HEAD : task->cloudpickled ? EXL_WORKER_PRELOADED : 0;
+    return (task->ranks > 1 ? EXL_WORKER_HEAD : 0) | (task->cloudpickled ? EXL_WORKER_PRELOADED : 0);
 }
 
 /* A process from `zygote`: the spare one if it comes from there. */

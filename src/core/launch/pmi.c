@@ -14,8 +14,6 @@ enum { NAME_MAX_SIZE = 256, KEY_MAX_SIZE = 64, VALUE_MAX_SIZE = 1024 };
 /* A rank publishes a handful of addresses. */
 enum { ENTRIES = 1024, ENTRIES_PER_RANK = 256 };
 
-static const char name[] = "ranks"; /* of the one store of keys that there is */
-
 struct entry {
     char *key, *value; /* one block, owned through `key` */
 };
@@ -29,6 +27,7 @@ struct client {
 };
 
 struct exl_pmi {
+    char name[NAME_MAX_SIZE]; /* of the store of keys, and so of the group */
     uint32_t nranks, nwaiting; /* in the barrier */
     struct client *clients;    /* owned */
     struct entry *entries;     /* owned */
@@ -199,7 +198,7 @@ static int dispatch(exl_pmi_t *pmi, uint32_t rank, const char *line, int *ret_st
         answer(pmi, rank, "cmd=maxes kvsname_max=%d keylen_max=%d vallen_max=%d rc=0", NAME_MAX_SIZE, KEY_MAX_SIZE,
                VALUE_MAX_SIZE);
     else if (equals(command, "get_my_kvsname"))
-        answer(pmi, rank, "cmd=my_kvsname kvsname=%s rc=0", name);
+        answer(pmi, rank, "cmd=my_kvsname kvsname=%s rc=0", pmi->name);
     else if (equals(command, "get_appnum"))
         answer(pmi, rank, "cmd=appnum appnum=0 rc=0");
     else if (equals(command, "get_universe_size"))
@@ -271,12 +270,13 @@ static bool add_mapping(exl_pmi_t *pmi)
     return add(pmi, (struct text){key, sizeof key - 1}, (struct text){mapping, strlen(mapping)});
 }
 
-int exl_pmi_create(uint32_t nranks, exl_pmi_answer_cb reply, void *owner, exl_pmi_t **ret_pmi)
+int exl_pmi_create(uint32_t nranks, const char *name, exl_pmi_answer_cb reply, void *owner, exl_pmi_t **ret_pmi)
 {
     exl_pmi_t *pmi = calloc(1, sizeof *pmi);
     if (!pmi)
         return -ENOMEM;
     *pmi = (exl_pmi_t){.nranks = nranks, .answer = reply, .owner = owner};
+    (void)snprintf(pmi->name, sizeof pmi->name, "%s", name);
     pmi->clients = calloc(nranks, sizeof *pmi->clients);
     if (!pmi->clients || !add_mapping(pmi)) {
         exl_pmi_destroy(pmi);

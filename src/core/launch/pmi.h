@@ -20,8 +20,9 @@ typedef struct exl_pmi exl_pmi_t;
 /* A line for one rank, with its newline. Not kept after the return. */
 typedef void (*exl_pmi_answer_cb)(void *owner, uint32_t rank, const char *line, size_t size);
 
-/* 0 or -ENOMEM. */
-int exl_pmi_create(uint32_t nranks, exl_pmi_answer_cb answer, void *owner, exl_pmi_t **ret_pmi);
+/* `name` is the group's and no other's, since libraries derive names of shared memory from it: a word of at most 255
+ * letters, copied. 0 or -ENOMEM. */
+int exl_pmi_create(uint32_t nranks, const char *name, exl_pmi_answer_cb answer, void *owner, exl_pmi_t **ret_pmi);
 void exl_pmi_destroy(exl_pmi_t *pmi);
 
 /* Takes what a rank wrote, in pieces of any size. 0; EXL_EPROTOCOL: this is not PMI-1, or more than there is room for;

@@ -35,14 +35,14 @@ static void send_answer(void *owner, uint32_t rank, const char *line, size_t siz
     host->deaf |= sent >= 0 ? (size_t)sent < size : errno == EAGAIN;
 }
 
-int exl_pmi_host_create(uint32_t nranks, exl_pmi_host_t **ret_host)
+int exl_pmi_host_create(uint32_t nranks, const char *name, exl_pmi_host_t **ret_host)
 {
     exl_pmi_host_t *host = calloc(1, sizeof *host);
     if (!host)
         return -ENOMEM;
     host->nranks = nranks;
     host->connections = calloc(nranks, sizeof *host->connections);
-    int rc = host->connections ? exl_pmi_create(nranks, send_answer, host, &host->pmi) : -ENOMEM;
+    int rc = host->connections ? exl_pmi_create(nranks, name, send_answer, host, &host->pmi) : -ENOMEM;
     for (uint32_t i = 0; host->connections && i < nranks; i++)
         host->connections[i] = (struct connection){-1, -1};
     for (uint32_t i = 0; rc == 0 && i < nranks; i++) {

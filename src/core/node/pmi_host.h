@@ -11,8 +11,8 @@
 
 typedef struct exl_pmi_host exl_pmi_host_t;
 
-/* Opens a pair of sockets for each rank. */
-int exl_pmi_host_create(uint32_t nranks, exl_pmi_host_t **ret_host);
+/* Opens a pair of sockets for each rank of the group, whose `name` no other has. */
+int exl_pmi_host_create(uint32_t nranks, const char *name, exl_pmi_host_t **ret_host);
 void exl_pmi_host_destroy(exl_pmi_host_t *host);
 
 /* In a fork that is to be a rank: closes all others' sockets, and returns this rank's. */
