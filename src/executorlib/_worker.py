@@ -374,7 +374,7 @@ def note_segments(directory: str) -> None:
     import os
 
     with open("/proc/self/maps") as maps:
-        names = {line.split()[5] for line in maps if "/dev/shm/mpich_shm_" in line}
+        names = {line.split()[5] for line in maps if "/dev/shm/mpich_" in line}
     for name in names:
         try:
             os.symlink(name, os.path.join(directory, os.path.basename(name)))

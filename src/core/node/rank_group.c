@@ -564,6 +564,7 @@ static int fork_rank(exl_rank_group_t *group, const exl_rank_fork_t *how)
 int exl_rank_group_fork(exl_rank_group_t *group, const exl_rank_fork_t *how, const exl_message_t *first,
                         uint32_t nfirst, const exl_message_t *setup, exl_payload_t **ret_exception, exl_error_t *err)
 {
+    exl_rank_directory_expect(group->directory);
     int rc = exl_pmi_host_create(group->size, strrchr(group->directory, '/') + 1, &group->host);
     while (rc == 0 && group->connected < group->size)
         rc = fork_rank(group, how);
