@@ -42,7 +42,7 @@ static void expect(uint32_t rank, const char *line)
 
 static void ask(uint32_t rank, const char *request, const char *answer)
 {
-    assert_int_equal(say(rank, request), 0);
+    assert_int_equal(say(rank, request), strstr(answer, "not_supported") != NULL);
     expect(rank, answer);
 }
 
@@ -225,16 +225,11 @@ static void a_rank_cannot_fill_the_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        EXL_TEST(every_command_has_its_answer),
-        EXL_TEST(lines_come_in_pieces_of_any_size),
-        EXL_TEST(what_one_rank_puts_the_others_get),
-        EXL_TEST(a_barrier_holds_all_until_the_last),
-        EXL_TEST(a_barrier_that_one_never_enters),
-        EXL_TEST(abort_tells_its_status),
-        EXL_TEST(spawning_is_refused_once),
-        EXL_TEST(what_is_not_pmi_is_refused),
-        EXL_TEST(lengths_have_their_limits),
-        EXL_TEST(a_rank_cannot_fill_the_memory),
+        EXL_TEST(every_command_has_its_answer),      EXL_TEST(lines_come_in_pieces_of_any_size),
+        EXL_TEST(what_one_rank_puts_the_others_get), EXL_TEST(a_barrier_holds_all_until_the_last),
+        EXL_TEST(a_barrier_that_one_never_enters),   EXL_TEST(abort_tells_its_status),
+        EXL_TEST(spawning_is_refused_once),          EXL_TEST(what_is_not_pmi_is_refused),
+        EXL_TEST(lengths_have_their_limits),         EXL_TEST(a_rank_cannot_fill_the_memory),
     };
     return EXL_RUN(tests);
 }

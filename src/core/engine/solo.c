@@ -146,7 +146,8 @@ static int get_worker(exl_pool_t *pool, exl_zygote_t *zygote, const exl_task_t *
                       exl_error_t *err)
 {
     exl_worker_t *spare = pool->spare;
-    bool fits = spare && spare->zygote == zygote && !spare->channel.ended && spare->head == (task->ranks > 1);
+    bool fits = spare && spare->zygote == zygote && !spare->channel.ended && spare->head == (task->ranks > 1) &&
+                spare->launcher == exl_worker_launcher_needed();
     if (fits) {
         pool->spare = NULL;
         *ret_worker = spare;

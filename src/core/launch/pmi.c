@@ -22,12 +22,12 @@ struct client {
     char line[EXL_PMI_LINE_MAX];
     size_t length;
     bool in_barrier;
-    bool in_spawn; /* within the many lines of a request to spawn */
+    bool in_spawn;      /* within the many lines of a request to spawn */
     long spawns, spawn; /* how many such requests make one, and which of them this is */
 };
 
 struct exl_pmi {
-    char name[NAME_MAX_SIZE]; /* of the store of keys, and so of the group */
+    char name[NAME_MAX_SIZE];  /* of the store of keys, and so of the group */
     uint32_t nranks, nwaiting; /* in the barrier */
     struct client *clients;    /* owned */
     struct entry *entries;     /* owned */
@@ -192,7 +192,7 @@ static int dispatch(exl_pmi_t *pmi, uint32_t rank, const char *line, int *ret_st
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
         if (equals(command, refused[i][0])) {
             answer(pmi, rank, "cmd=%s info=failed rc=-1 msg=not_supported", refused[i][1]);
-            return 0;
+            return 1;
         }
     if (equals(command, "get_maxes"))
         answer(pmi, rank, "cmd=maxes kvsname_max=%d keylen_max=%d vallen_max=%d rc=0", NAME_MAX_SIZE, KEY_MAX_SIZE,
@@ -211,25 +211,25 @@ static int dispatch(exl_pmi_t *pmi, uint32_t rank, const char *line, int *ret_st
 }
 
 /* A request to spawn has many lines, up to "endcmd", and for several programs comes several times: one answer to all. */
-static void pass_over_spawn(exl_pmi_t *pmi, uint32_t rank, const char *line)
+static int pass_over_spawn(exl_pmi_t *pmi, uint32_t rank, const char *line)
 {
     struct client *client = &pmi->clients[rank];
     client->spawns = number(line, "totspawns", client->spawns);
     client->spawn = number(line, "spawnssofar", client->spawn);
     if (strcmp(line, "endcmd") != 0)
-        return;
+        return 0;
     client->in_spawn = false;
-    if (client->spawn >= client->spawns)
-        answer(pmi, rank, "cmd=spawn_result rc=-1 msg=not_supported");
+    if (client->spawn < client->spawns)
+        return 0;
+    answer(pmi, rank, "cmd=spawn_result rc=-1 msg=not_supported");
+    return 1;
 }
 
 static int take_line(exl_pmi_t *pmi, uint32_t rank, const char *line, int *ret_status)
 {
     struct client *client = &pmi->clients[rank];
-    if (client->in_spawn) {
-        pass_over_spawn(pmi, rank, line);
-        return 0;
-    }
+    if (client->in_spawn)
+        return pass_over_spawn(pmi, rank, line);
     if (strcmp(line, "mcmd=spawn") == 0) {
         client->in_spawn = true;
         client->spawn = client->spawns = 1;
@@ -241,6 +241,7 @@ static int take_line(exl_pmi_t *pmi, uint32_t rank, const char *line, int *ret_s
 int exl_pmi_feed(exl_pmi_t *pmi, uint32_t rank, const char *bytes, size_t size, int *ret_status)
 {
     struct client *client = &pmi->clients[rank];
+    int refused = 0;
     for (size_t i = 0; i < size; i++) {
         if (bytes[i] == '\0' || client->length == sizeof client->line)
             return EXL_EPROTOCOL;
@@ -255,8 +256,9 @@ int exl_pmi_feed(exl_pmi_t *pmi, uint32_t rank, const char *bytes, size_t size, 
         int rc = take_line(pmi, rank, client->line, ret_status);
         if (rc < 0)
             return rc;
+        refused |= rc;
     }
-    return 0;
+    return refused;
 }
 
 /* ---- life ---- */

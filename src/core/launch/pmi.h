@@ -25,7 +25,7 @@ typedef void (*exl_pmi_answer_cb)(void *owner, uint32_t rank, const char *line, 
 int exl_pmi_create(uint32_t nranks, const char *name, exl_pmi_answer_cb answer, void *owner, exl_pmi_t **ret_pmi);
 void exl_pmi_destroy(exl_pmi_t *pmi);
 
-/* Takes what a rank wrote, in pieces of any size. 0; EXL_EPROTOCOL: this is not PMI-1, or more than there is room for;
+/* Takes what a rank wrote, in pieces of any size. 0; 1: something was refused, as above; EXL_EPROTOCOL: this is not PMI-1, or more than there is room for;
  * EXL_ECLOSED: the rank ends the whole group (MPI_Abort) with `ret_status`. After an error nothing more is taken. */
 int exl_pmi_feed(exl_pmi_t *pmi, uint32_t rank, const char *bytes, size_t size, int *ret_status);
 

@@ -67,8 +67,7 @@ static int fork_group(head_t *head, const exl_launch_plan_t *plan, const exl_mes
     exl_rank_fork_t how = plan->fork;
     how.foreign_fd = head->channel.fd;
     int rc = exl_rank_group_create(plan->nranks, &head->group, err);
-    return rc < 0 ? rc
-                  : exl_rank_group_fork(head->group, &how, head->inputs, head->ninputs, setup, ret_exception, err);
+    return rc < 0 ? rc : exl_rank_group_fork(head->group, &how, head->inputs, head->ninputs, setup, ret_exception, err);
 }
 
 static int launch_group(head_t *head, const exl_launch_plan_t *plan, const exl_message_t *setup,

@@ -16,8 +16,9 @@ typedef struct exl_launch_plan {
     char *const *argv; /* of the launcher */
     char *const *envp;
     uint32_t nranks;
-    exl_rank_fork_t fork;     /* how to do without the launcher; `run` is NULL: not at all */
-    exl_payload_t *imports;   /* owned by the caller; what took time, and a template may import for later heads; or NULL */
+    exl_rank_fork_t fork; /* how to do without the launcher; `run` is NULL: not at all */
+    exl_payload_t
+        *imports; /* owned by the caller; what took time, and a template may import for later heads; or NULL */
     exl_payload_t *exception; /* owned by the caller */
 } exl_launch_plan_t;
 typedef int (*exl_plan_cb)(exl_payload_t *setup, bool launcher, exl_launch_plan_t *ret_plan);

@@ -19,7 +19,6 @@ typedef struct exl_node {
     exl_idmap_t processes; /* id -> exl_worker_t or template exl_zygote_t, by the id's lowest bit */
     uint64_t next_id;
     exl_pins_t pins; /* the processors; shared by all executors */
-    bool launcher;   /* MPI ranks need one: heads have tried without */
     /* Handles were added or changed: the loop must look at them before it sleeps. */
     void (*changed)(void *owner);
     void *owner;

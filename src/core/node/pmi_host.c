@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -107,6 +108,11 @@ static int serve_rank(exl_pmi_host_t *host, uint32_t rank, exl_error_t *err)
         return exl_error_set(err, rc, "MPI rank %u of %u called MPI_Abort with status %d", rank, host->nranks, status);
     if (rc < 0 || host->deaf)
         return exl_error_set(err, EXL_EPROTOCOL, "MPI rank %u of %u does not speak PMI-1", rank, host->nranks);
+    if (rc > 0)
+        (void)fprintf(stderr,
+                      "executorlib: MPI rank %u wants to spawn processes or to use published names, which needs "
+                      "mpiexec: set EXECUTORLIB_MPI_START=mpiexec\n",
+                      rank);
     return 0;
 }
 

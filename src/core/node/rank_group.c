@@ -362,9 +362,11 @@ static int rank_gone(exl_rank_group_t *group, uint32_t rank, exl_error_t *err)
     /* Whoever started it is about to say how it ended: the kernel, or the launcher on stderr before it ends itself. */
     if (!group->ranks[rank].ended && poll(&news, 1, NEWS_GRACE_MS) > 0)
         (void)reap(group, &other);
+    if (group->host && other.text[0])
+        return exl_error_set(err, EXL_ECLOSED, "%s", other.text);
     int rc = say_gone(group, rank, err);
     size_t length = strlen(err->text);
-    if (!group->host && other.text[0] && group->nready < group->size)
+    if (other.text[0] && group->nready < group->size)
         (void)snprintf(err->text + length, sizeof err->text - length, "; %s", other.text);
     return rc;
 }
