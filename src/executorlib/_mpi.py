@@ -3,8 +3,8 @@
     mpi4py  -- a probe imports it, without starting MPI -->  library, its file
     file    -- next to it, next to the interpreter, PATH -->  mpiexec of the same family
 
-Ranks of MPICH do without: they are forks that speak with the library in its own protocol. Its launcher is there for when
-that fails, or is not wanted. Looked up once per environment; nothing of it runs in a worker.
+Ranks of MPICH do without: they are forks that find each other through their parent. Its launcher is there for when that
+fails, or is not wanted. Looked up once per environment; nothing of it runs in a worker.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import mpi4py
 mpi4py.rc.initialize = False
 from mpi4py import MPI
 file = next((line.split()[-1] for line in open("/proc/self/maps") if "/libmpi" in line), "")
-version = MPI.Get_library_version().split("\\n")[0].split(",")[0].strip("\\0 ")
+version = " ".join(MPI.Get_library_version().split("\\n")[0].split(",")[0].strip("\\0").split())
 print("executorlib", MPI.get_vendor()[0], version, file, sep="\\t")
 """
 
