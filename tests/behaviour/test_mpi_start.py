@@ -10,7 +10,7 @@ import mpis
 import pytest
 from support import SOON, TIME_FACTOR, run_script, script_environment
 
-from executorlib import SingleNodeExecutor
+from executorlib import SingleNodeExecutor, _mpi
 from executorlib.api import ExecutorlibSocketError
 
 pytestmark = pytest.mark.timeout(60 * TIME_FACTOR)
@@ -198,7 +198,7 @@ def test_a_library_that_speaks_another_protocol_gets_its_launcher(forked, tmp_pa
     """Told once; each call is computed once, and by ranks of mpiexec from then on."""
     script = """
         import sys, os
-        from executorlib import SingleNodeExecutor
+        from executorlib import SingleNodeExecutor, _mpi
 
         def work(path, value):
             from mpi4py import MPI
@@ -227,3 +227,16 @@ def test_a_library_that_speaks_another_protocol_gets_its_launcher(forked, tmp_pa
     assert [line.split()[0] for line in done] == ["0", "0", "1", "1", "2", "2", "prepared", "prepared"]
     assert all("hydra" in line for line in done[:6])
     assert result.stderr.count("MPI ranks are started by mpiexec from now on") == 1
+
+
+def test_a_version_with_tabs(tmp_path, monkeypatch):
+    """As MPICH before 4.1 writes it."""
+    package = tmp_path / "mpi4py"
+    package.mkdir()
+    package.joinpath("__init__.py").write_text("class rc: pass\n")
+    package.joinpath("MPI.py").write_text(
+        "def get_vendor(): return 'MPICH', (4, 0, 2)\n"
+        "def Get_library_version(): return 'MPICH Version:\\t4.0.2\\nMPICH Release date:\\tsome day\\n\\0'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert _mpi._probe() == ("MPICH", "MPICH Version: 4.0.2", "")
