@@ -361,7 +361,10 @@ def start_mpi() -> None:
 
 
 def end_mpi() -> None:
-    """End MPI in a forked rank as mpi4py does at the very end of an interpreter, which this process does not reach."""
+    """End MPI as mpi4py does at the very end of an interpreter, which this process does not reach.
+
+    Otherwise the library leaves its shared memory behind.
+    """
     import mpi4py
     from mpi4py import MPI
 
@@ -690,7 +693,7 @@ def finish() -> int:
         threading._shutdown()
     atexit._run_exitfuncs()
     flush_files()
-    if _is_forked_rank:
+    if "mpi4py.MPI" in sys.modules:
         end_mpi()
     return 0
 

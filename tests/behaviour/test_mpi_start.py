@@ -134,6 +134,13 @@ def test_mpi_ends_after_the_exit_handlers(start, tmp_path):
         assert all("finalized" in (tmp_path / rank).read_text() for rank in ("0", "1"))
 
 
+@pytest.mark.parametrize("block", [False, True], ids=["per_call", "block"])
+def test_a_plain_call_that_uses_mpi_leaves_nothing(forked, block):
+    """MPI is then alone in its process; its shared memory goes with it."""
+    with ranks(cores=1, block=block) as exe:
+        assert exe.submit(mpi_functions.allreduce, 3).result(timeout=SOON) in (3, [3])
+
+
 def test_several_groups_at_once_do_not_meet(forked):
     """Each has shared memory of its own."""
 

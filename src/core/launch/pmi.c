@@ -32,7 +32,7 @@ struct exl_pmi {
     struct client *clients;    /* owned */
     struct entry *entries;     /* owned */
     size_t nentries, capacity;
-    exl_pmi_answer_cb answer;
+    exl_pmi_answer_cb send;
     void *owner;
 };
 
@@ -50,7 +50,7 @@ __attribute__((format(printf, 3, 4))) static void answer(exl_pmi_t *pmi, uint32_
     int size = vsnprintf(line, sizeof line - 1, format, arguments);
     va_end(arguments);
     line[size] = '\n';
-    pmi->answer(pmi->owner, rank, line, (size_t)size + 1);
+    pmi->send(pmi->owner, rank, line, (size_t)size + 1);
 }
 
 /* ---- lines ---- */
@@ -272,12 +272,12 @@ static bool add_mapping(exl_pmi_t *pmi)
     return add(pmi, (struct text){key, sizeof key - 1}, (struct text){mapping, strlen(mapping)});
 }
 
-int exl_pmi_create(uint32_t nranks, const char *name, exl_pmi_answer_cb reply, void *owner, exl_pmi_t **ret_pmi)
+int exl_pmi_create(uint32_t nranks, const char *name, exl_pmi_answer_cb send, void *owner, exl_pmi_t **ret_pmi)
 {
     exl_pmi_t *pmi = calloc(1, sizeof *pmi);
     if (!pmi)
         return -ENOMEM;
-    *pmi = (exl_pmi_t){.nranks = nranks, .answer = reply, .owner = owner};
+    *pmi = (exl_pmi_t){.nranks = nranks, .send = send, .owner = owner};
     (void)snprintf(pmi->name, sizeof pmi->name, "%s", name);
     pmi->clients = calloc(nranks, sizeof *pmi->clients);
     if (!pmi->clients || !add_mapping(pmi)) {

@@ -22,7 +22,7 @@ typedef void (*exl_pmi_answer_cb)(void *owner, uint32_t rank, const char *line, 
 
 /* `name` is the group's and no other's, since libraries derive names of shared memory from it: a word of at most 255
  * letters, copied. 0 or -ENOMEM. */
-int exl_pmi_create(uint32_t nranks, const char *name, exl_pmi_answer_cb answer, void *owner, exl_pmi_t **ret_pmi);
+int exl_pmi_create(uint32_t nranks, const char *name, exl_pmi_answer_cb send, void *owner, exl_pmi_t **ret_pmi);
 void exl_pmi_destroy(exl_pmi_t *pmi);
 
 /* Takes what a rank wrote, in pieces of any size. 0; 1: something was refused, as above; EXL_EPROTOCOL: this is not PMI-1, or more than there is room for;

@@ -41,16 +41,15 @@ int exl_pmi_host_create(uint32_t nranks, const char *name, exl_pmi_host_t **ret_
     exl_pmi_host_t *host = calloc(1, sizeof *host);
     if (!host)
         return -ENOMEM;
-    host->nranks = nranks;
     host->connections = calloc(nranks, sizeof *host->connections);
     int rc = host->connections ? exl_pmi_create(nranks, name, send_answer, host, &host->pmi) : -ENOMEM;
-    for (uint32_t i = 0; host->connections && i < nranks; i++)
-        host->connections[i] = (struct connection){-1, -1};
-    for (uint32_t i = 0; rc == 0 && i < nranks; i++) {
+    for (; rc == 0 && host->nranks < nranks; host->nranks++) {
         int pair[2];
-        rc = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0 ? -errno : 0;
-        if (rc == 0)
-            host->connections[i] = (struct connection){pair[0], pair[1]};
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+            rc = -errno;
+            break;
+        }
+        host->connections[host->nranks] = (struct connection){pair[0], pair[1]};
     }
     if (rc < 0) {
         exl_pmi_host_destroy(host);
@@ -62,7 +61,7 @@ int exl_pmi_host_create(uint32_t nranks, const char *name, exl_pmi_host_t **ret_
 
 void exl_pmi_host_destroy(exl_pmi_host_t *host)
 {
-    for (uint32_t i = 0; host->connections && i < host->nranks; i++) {
+    for (uint32_t i = 0; i < host->nranks; i++) {
         close_end(&host->connections[i].fd);
         close_end(&host->connections[i].rank_fd);
     }
