@@ -121,7 +121,7 @@ def no_files_left():
     before = files()
     yield
     left = files() - before
-    assert not left, "files left behind"
+    assert not left, f"files left behind: {sorted(left)}"
 
 
 def _has_owner(path):
