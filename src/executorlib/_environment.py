@@ -146,6 +146,7 @@ class Snapshot:
             setup["launch"] = [*mpi.command(request.ranks, request.oversubscribe), *_command("rank_main()")]
             setup["launch_environ"] = mpi.environ
             setup["launcher"] = mpi.description
+            setup["forks"] = mpi.forks
             setup["inherited"] = inherited()
         return setup
 

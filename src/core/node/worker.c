@@ -21,6 +21,13 @@ enum { DEAF_GRACE_MS = 100 };
 
 static void poll_cb(uv_poll_t *handle, int status, int events);
 
+static bool launcher_needed; /* under the engine's lock; for the life of the process */
+
+bool exl_worker_launcher_needed(void)
+{
+    return launcher_needed;
+}
+
 static void watch(exl_worker_t *worker)
 {
     bool wanted = exl_channel_backlog(&worker->channel) > 0;
@@ -106,6 +113,9 @@ static void dispatch(exl_worker_t *worker, exl_message_t *message)
         break;
     case EXL_FRAME_REASON:
         keep_reason(worker, message->payload);
+        break;
+    case EXL_FRAME_LAUNCHER_NEEDED:
+        launcher_needed = true;
         break;
     case EXL_FRAME_IMPORTS:
         if (message->payload)
@@ -231,6 +241,7 @@ int exl_worker_start(exl_zygote_t *zygote, unsigned kind, const exl_worker_event
                              .events = events,
                              .zygote = zygote,
                              .persistent = persistent,
+                             .launcher = launcher_needed,
                              .head = kind & EXL_WORKER_HEAD};
     exl_list_init(&worker->link);
     exl_list_init(&worker->zygote_link);
@@ -252,8 +263,8 @@ int exl_worker_start(exl_zygote_t *zygote, unsigned kind, const exl_worker_event
         start_failed(worker, fds, 3);
         return exl_error_set(err, rc, "cannot prepare a worker: %s", exl_strerror(rc));
     }
-    uint32_t arg =
-        (kind & EXL_WORKER_PRELOADED ? EXL_FORK_PRELOADED : 0) | (kind & EXL_WORKER_HEAD ? EXL_FORK_HEAD : 0);
+    uint32_t arg = (kind & EXL_WORKER_PRELOADED ? EXL_FORK_PRELOADED : 0) |
+                   (kind & EXL_WORKER_HEAD ? EXL_FORK_HEAD : 0) | (worker->launcher ? EXL_FORK_LAUNCHER : 0);
     rc = exl_zygote_fork(zygote, worker, fds, persistent ? 3 : 2, arg, err);
     if (rc < 0) {
         close_worker(worker);

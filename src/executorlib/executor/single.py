@@ -38,8 +38,9 @@ class SingleNodeExecutor(PoolExecutor):
             (its affinity, its share of the machine, its Slurm job); a call that needs more still runs, alone.
         resource_dict (Mapping | None): what every call needs. It is not changed. Keys, all optional:
 
-            - cores (int): MPI ranks, 1 by default. With more, the function runs in each of them, started by the mpiexec
-              of the MPI that mpi4py uses, and the result is the list of what they return, in the order of ranks.
+            - cores (int): MPI ranks, 1 by default. With more, the function runs in each of them, with the MPI that
+              mpi4py uses, and the result is the list of what they return, in the order of ranks. Ranks of MPICH are
+              forked; EXECUTORLIB_MPI_START=mpiexec in the environment has them started by mpiexec, like all others.
             - threads_per_core (int): threads of each rank, 1 by default. The variables by which OpenMP, OpenBLAS,
               MKL, NumExpr, Accelerate and Numba choose a number of threads are set to it. Left out, those that
               the environment sets already stay.
