@@ -325,9 +325,9 @@ def test_error_log_file(make_ranks, tmp_path):
     assert "rank 1 has no more" in text and "one_raises" in text and "Traceback" in text
 
 
-def test_a_nested_executor_sees_the_cores_of_the_call(make_ranks):
-    cores = min(2, _core.cpu_count())
-    assert make_ranks().submit(mpi_functions.inner_cores).result(timeout=SOON) == [(cores, 3)] * 2
+def test_a_nested_executor_sees_the_cores_of_the_call(make_ranks, monkeypatch):
+    monkeypatch.setenv("PYTHON_CPU_COUNT", "16")
+    assert make_ranks().submit(mpi_functions.inner_cores).result(timeout=SOON) == [(2, 3)] * 2
 
 
 @pytest.mark.both_mpis

@@ -33,7 +33,8 @@ class SingleNodeExecutor(PoolExecutor):
         max_cores (int | None): how many cores the running calls occupy together, a call occupying
             `cores * threads_per_core`. With block allocation and without `max_workers` there are
             `max_cores // cores` workers. If neither limit is given it is the number of cores this process may use
-            (its affinity, its share of the machine, its Slurm job); a call that needs more still runs, alone.
+            (PYTHON_CPU_COUNT if that is set, else its affinity, its share of the machine, its Slurm job); a call that
+            needs more still runs, alone.
         resource_dict (Mapping | None): what every call needs. It is not changed. Keys, all optional:
 
             - cores (int): MPI ranks, 1 by default. With more, the function runs in each of them, started by the mpiexec
