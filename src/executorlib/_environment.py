@@ -139,7 +139,7 @@ class Snapshot:
         if self.authkey is not None:
             setup["authkey"] = self.authkey
         if request.ranks > 1:
-            from executorlib._mpi import inherited, launcher
+            from executorlib._mpi import _INHERITED, _INHERITED_PARAMETERS, inherited, launcher
 
             mpi = launcher()
             setup["ranks"] = request.ranks
@@ -147,6 +147,7 @@ class Snapshot:
             setup["launch_environ"] = mpi.environ
             setup["launcher"] = mpi.description
             setup["inherited"] = inherited()
+            setup["job"] = _INHERITED + _INHERITED_PARAMETERS
         return setup
 
     def _absolute(self, entry: str) -> str:

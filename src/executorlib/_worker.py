@@ -220,12 +220,20 @@ def set_up(setup: bytes, index: int) -> "dict[str, Any]":
 
 def begin(description: "dict[str, Any]", index: int) -> "dict[str, Any]":
     """Where this process is, calls may run: says so, and runs the initializer; returns its presets."""
+    import os
     from _pickle import loads
 
     _core._enter_worker(description.get("cores", 0))
+    for name in _BINDING:
+        os.environ.setdefault(name, "none")
     init = description.get("init")
     presets = call_initializer(loads(init), index) if init else {}
     return {"executorlib_worker_id": index, **presets}
+
+
+# Open MPI, 4 and later, binds what it starts to the first cores of the node, those of no call in particular: what a call
+# starts with it is to stay on the call's processors instead. Options of its mpiexec come first.
+_BINDING = ("OMPI_MCA_hwloc_base_binding_policy", "PRTE_MCA_hwloc_default_binding_policy")
 
 
 # ---- MPI ranks ----
@@ -271,7 +279,20 @@ def set_up_rank(setup: bytes, index: int) -> "dict[str, Any]":
             f"{description['launcher']} started {description['ranks']} MPI ranks, "
             f"but mpi4py, which uses {library}, sees {size}"
         )
+    leave_job(description["job"])
     return begin(description, index)
+
+
+def leave_job(names: "tuple[str, ...]") -> None:
+    """Forget what the launcher said to MPI, once MPI has started: programs that this rank starts are not part of the job.
+
+    What libraries and users tell ranks apart by stays.
+    """
+    import os
+
+    for name in list(os.environ):
+        if name.startswith(names) and not name.startswith(("OMPI_COMM_WORLD_", "MPI_LOCAL")):
+            del os.environ[name]
 
 
 def note_segments(directory: str) -> None:
