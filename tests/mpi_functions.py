@@ -204,11 +204,12 @@ os.write(1, f"{MPI.COMM_WORLD.Get_rank()} of {MPI.COMM_WORLD.Get_size()} on {cpu
 
 def job_variables():
     """By which an MPI library takes its process for a rank."""
-    return [name for name in os.environ if name.startswith(("PMI_", "PMIX_NAME", "PMIX_SERVER", "HYDI_", "OMPI_MCA_ess"))]
+    names = ("PMI_", "PMIX_NAME", "PMIX_SERVER", "HYDI_", "OMPI_MCA_ess")
+    return [name for name in os.environ if name.startswith(names)]
 
 
 def launch(*launcher):
-    """Run a program of its own with *launcher* in front, on one rank if this is one of several; what it said, sorted."""
+    """Run a program with *launcher* in front, on the first rank alone if there are several; what it said, sorted."""
     import subprocess
 
     rank = world().Get_rank() if "mpi4py.MPI" in sys.modules else 0

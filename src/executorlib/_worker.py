@@ -231,8 +231,8 @@ def begin(description: "dict[str, Any]", index: int) -> "dict[str, Any]":
     return {"executorlib_worker_id": index, **presets}
 
 
-# Open MPI, 4 and later, binds what it starts to the first cores of the node, those of no call in particular: what a call
-# starts with it is to stay on the call's processors instead. Options of its mpiexec come first.
+# Open MPI, 4 and later, binds what it starts to the first processors of the node, the same for all calls: what a call
+# starts with it is to stay where the call may run instead. Options of its mpiexec come first.
 _BINDING = ("OMPI_MCA_hwloc_base_binding_policy", "PRTE_MCA_hwloc_default_binding_policy")
 
 
@@ -284,7 +284,7 @@ def set_up_rank(setup: bytes, index: int) -> "dict[str, Any]":
 
 
 def leave_job(names: "tuple[str, ...]") -> None:
-    """Forget what the launcher said to MPI, once MPI has started: programs that this rank starts are not part of the job.
+    """Forget what the launcher said to MPI, once MPI has started: programs that this rank starts are not of the job.
 
     What libraries and users tell ranks apart by stays.
     """
