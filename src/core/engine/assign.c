@@ -14,11 +14,8 @@ static int append_line(exl_buffer_t *text, const char *line)
 
 static int send_text(exl_worker_t *worker, uint8_t type, const exl_buffer_t *text)
 {
-    exl_segment_t body = {exl_buffer_data(text), exl_buffer_size(text)};
     exl_payload_t *payload;
-    if (body.size > EXL_INLINE_MAX)
-        return -EMSGSIZE;
-    int rc = exl_payload_create(&body, 1, NULL, 0, NULL, NULL, &payload);
+    int rc = exl_payload_of(exl_buffer_data(text), exl_buffer_size(text), &payload);
     if (rc < 0)
         return rc;
     rc = exl_worker_send(worker, (exl_frame_t){.type = type}, payload);
