@@ -53,8 +53,8 @@ def test_it_sees_only_the_cores_of_the_call(make, tmp_path):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_core_count_inside_a_call(mode, threads, monkeypatch):
-    monkeypatch.setenv("PYTHON_CPU_COUNT", "16")  # the call's cores are less than the node's on any machine
+def test_core_count_inside_a_call_on_a_bigger_node(mode, threads, monkeypatch):
+    monkeypatch.setenv("PYTHON_CPU_COUNT", "16")
 
     def outer():
         from executorlib import SingleNodeExecutor
