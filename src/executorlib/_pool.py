@@ -179,7 +179,7 @@ class PoolExecutor(BaseExecutor):
         if type(self).submit is not PoolExecutor.submit:
             return Executor.map(self, fn, *sequences, timeout=timeout)
         check_callable(fn)
-        if self._default.cache is not None:
+        if self._default.cache is not None or self._needs_session(fn, sequences):
             return results([self.submit(fn, *items) for items in zip(*sequences, strict=False)], deadline)
         if chunksize == 1 or self._default.ranks > 1:
             return self._paced_map(fn, sequences, deadline)
@@ -239,6 +239,14 @@ class PoolExecutor(BaseExecutor):
             self._sessions.check_beside(self, request)
         setup = None if self._persistent else snapshot().setup(self._zygote, request)
         return self._pool.map(fn, iterables, request.needs, setup, request.options)  # type: ignore[return-value]
+
+    def _needs_session(self, fn: Callable, args: tuple) -> bool:
+        """Whether calls of a map with so many arguments go to a session of the function's module."""
+        if self._presets or initializer_of(fn) is None:
+            return False
+        from executorlib import _session
+
+        return _session.lacks_parameters(fn, args, {})
 
     def _in_session(
         self,
