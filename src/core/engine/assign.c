@@ -29,7 +29,7 @@ static int send_devices(const exl_pool_t *pool, exl_worker_t *worker, uint32_t c
     exl_buffer_init(&text);
     int rc = append_line(&text, pool->gpu_variable);
     for (uint32_t i = 0; rc == 0 && i < count; i++)
-        rc = append_line(&text, pool->gpus.names[places[i]]);
+        rc = append_line(&text, exl_gpus_name(&pool->gpus, places[i]));
     if (rc == 0)
         rc = send_text(worker, EXL_FRAME_DEVICES, &text);
     exl_buffer_fini(&text);

@@ -43,12 +43,12 @@ class SingleNodeExecutor(PoolExecutor):
               MKL, NumExpr, Accelerate and Numba choose a number of threads are set to it. Left out, those that
               the environment sets already stay.
             - gpus_per_core (int or float): GPUs of each rank, 0 by default; between 0 and 1 for that part of a GPU,
-              which calls then share. While a call runs, its GPUs are nobody else's in this executor. It sees them
-              only: the variable CUDA_VISIBLE_DEVICES (AMD: ROCR_VISIBLE_DEVICES or HIP_VISIBLE_DEVICES) names them,
-              set before anything is imported. Which GPUs there are is taken from the variable EXECUTORLIB_GPUS
-              (names with commas between them), or these variables, or else asked of the drivers. With block
-              allocation each worker keeps its GPUs. A call that asks for none finds the variables as the program has
-              them.
+              which calls then share. While a call runs, its GPUs are nobody else's in this executor; executors side by
+              side take different ones as far as there are enough. The call sees its own only: the variable
+              CUDA_VISIBLE_DEVICES (AMD: ROCR_VISIBLE_DEVICES or HIP_VISIBLE_DEVICES) names them, set before anything
+              is imported. Which GPUs there are is taken from the variable EXECUTORLIB_GPUS (names with commas between
+              them), or these variables, or else asked of the drivers. With block allocation each worker keeps its
+              GPUs. A call that asks for none finds the variables as the program has them.
             - cwd (path): directory to run in, made if missing; the current one by default.
             - error_log_file (path): file to which function, arguments and traceback of failed calls are appended;
               relative to `cwd`.
