@@ -68,7 +68,12 @@ _INHERITED_PARAMETERS = tuple(
 
 def inherited() -> tuple[str, ...]:
     """Beginnings of the names of variables that are not passed on to ranks."""
-    return _INHERITED + _INHERITED_PARAMETERS if "OMPI_COMM_WORLD_RANK" in os.environ else _INHERITED
+    return of_a_job() if "OMPI_COMM_WORLD_RANK" in os.environ else _INHERITED
+
+
+def of_a_job() -> tuple[str, ...]:
+    """Beginnings of the names of all variables by which launchers speak to ranks."""
+    return _INHERITED + _INHERITED_PARAMETERS
 
 
 # Families whose launchers speak the same protocol to their ranks.

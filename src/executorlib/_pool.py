@@ -189,7 +189,7 @@ class PoolExecutor(BaseExecutor):
         check_callable(fn)
         if self._recorder is not None:
             return results(self._recorder.map(fn, sequences), deadline)
-        if self._default.cache is not None:
+        if self._default.cache is not None or self._needs_session(fn, sequences):
             return results([self.submit(fn, *items) for items in zip(*sequences, strict=False)], deadline)
         if chunksize == 1 or self._default.ranks > 1:
             return self._paced_map(fn, sequences, deadline)
@@ -264,6 +264,14 @@ class PoolExecutor(BaseExecutor):
         if resource_dict is not None:
             self._request(resource_dict)
         return recorder.submit(fn, args, kwargs)
+
+    def _needs_session(self, fn: Callable, args: tuple) -> bool:
+        """Whether calls of a map with so many arguments go to a session of the function's module."""
+        if self._presets or initializer_of(fn) is None:
+            return False
+        from executorlib import _session
+
+        return _session.lacks_parameters(fn, args, {})
 
     def _in_session(
         self,

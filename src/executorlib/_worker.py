@@ -232,12 +232,20 @@ def set_up(setup: bytes, index: int) -> "dict[str, Any]":
 
 def begin(description: "dict[str, Any]", index: int) -> "dict[str, Any]":
     """Where this process is, calls may run: says so, and runs the initializer; returns its presets."""
+    import os
     from _pickle import loads
 
     _core._enter_worker(description.get("cores", 0))
+    for name in _BINDING:
+        os.environ.setdefault(name, "none")
     init = description.get("init")
     presets = call_initializer(loads(init), index) if init else {}
     return {"executorlib_worker_id": index, **presets}
+
+
+# Open MPI, 4 and later, binds what it starts to the first processors of the node, the same for all calls: what a call
+# starts with it is to stay where the call may run instead. Options of its mpiexec come first.
+_BINDING = ("OMPI_MCA_hwloc_base_binding_policy", "PRTE_MCA_hwloc_default_binding_policy")
 
 
 # ---- MPI ranks ----
@@ -344,7 +352,9 @@ def set_up_rank(setup: bytes, index: int) -> "dict[str, Any]":
     """As set_up(), in a rank that has joined the others."""
     from _pickle import loads
 
-    return begin(loads(setup), index)
+    description = loads(setup)
+    leave_job(description["job"])
+    return begin(description, index)
 
 
 def start_mpi() -> None:
@@ -370,6 +380,18 @@ def end_mpi() -> None:
 
     if MPI.Is_initialized() and not MPI.Is_finalized() and mpi4py.rc.finalize not in (False, "no"):
         MPI.Finalize()
+
+
+def leave_job(names: "tuple[str, ...]") -> None:
+    """Forget what the launcher said to MPI, once MPI has started: programs that this rank starts are not of the job.
+
+    What libraries and users tell ranks apart by stays.
+    """
+    import os
+
+    for name in list(os.environ):
+        if name.startswith(names) and not name.startswith(("OMPI_COMM_WORLD_", "MPI_LOCAL")):
+            del os.environ[name]
 
 
 def note_segments(directory: str) -> None:

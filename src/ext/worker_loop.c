@@ -707,9 +707,8 @@ static int join_group(exl_channel_t *channel)
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
         return -errno;
     exl_channel_init(channel, fd);
-    exl_segment_t body = {secret, sizeof secret};
     exl_payload_t *hello;
-    int rc = exl_payload_create(&body, 1, NULL, 0, NULL, NULL, &hello);
+    int rc = exl_payload_of(secret, sizeof secret, &hello);
     if (rc < 0)
         return rc;
     rc = exl_channel_queue(channel, (exl_frame_t){.type = EXL_FRAME_HELLO}, hello, NULL, 0, false);

@@ -35,7 +35,8 @@ class SingleNodeExecutor(PoolExecutor):
         max_cores (int | None): how many cores the running calls occupy together, a call occupying
             `cores * threads_per_core`. With block allocation and without `max_workers` there are
             `max_cores // cores` workers. If neither limit is given it is the number of cores this process may use
-            (its affinity, its share of the machine, its Slurm job); a call that needs more still runs, alone.
+            (PYTHON_CPU_COUNT if that is set, else its affinity, its share of the machine, its Slurm job); a call that
+            needs more still runs, alone.
         resource_dict (Mapping | None): what every call needs. It is not changed. Keys, all optional:
 
             - cores (int): MPI ranks, 1 by default. With more, the function runs in each of them, with the MPI that
@@ -45,12 +46,12 @@ class SingleNodeExecutor(PoolExecutor):
               MKL, NumExpr, Accelerate and Numba choose a number of threads are set to it. Left out, those that
               the environment sets already stay.
             - gpus_per_core (int or float): GPUs of each rank, 0 by default; between 0 and 1 for that part of a GPU,
-              which calls then share. While a call runs, its GPUs are nobody else's in this executor. It sees them
-              only: the variable CUDA_VISIBLE_DEVICES (AMD: ROCR_VISIBLE_DEVICES or HIP_VISIBLE_DEVICES) names them,
-              set before anything is imported. Which GPUs there are is taken from the variable EXECUTORLIB_GPUS
-              (names with commas between them), or these variables, or else asked of the drivers. With block
-              allocation each worker keeps its GPUs. A call that asks for none finds the variables as the program has
-              them.
+              which calls then share. While a call runs, its GPUs are nobody else's in this executor; executors side by
+              side take different ones as far as there are enough. The call sees its own only: the variable
+              CUDA_VISIBLE_DEVICES (AMD: ROCR_VISIBLE_DEVICES or HIP_VISIBLE_DEVICES) names them, set before anything
+              is imported. Which GPUs there are is taken from the variable EXECUTORLIB_GPUS (names with commas between
+              them), or these variables, or else asked of the drivers. With block allocation each worker keeps its
+              GPUs. A call that asks for none finds the variables as the program has them.
             - cwd (path): directory to run in, made if missing; the current one by default.
             - error_log_file (path): file to which function, arguments and traceback of failed calls are appended;
               relative to `cwd`.
