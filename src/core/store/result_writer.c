@@ -23,13 +23,14 @@ enum {
     CHUNK = 1 << 20,
     COMPRESSION = 4,
     MOST_FIELDS = 32,
-    PIECES_AT_ONCE = 64
+    SLICE = 8 << 20
 };
 
 typedef struct writer {
     const exl_field_t *fields;
     size_t count;
-    bool compress;
+    bool compress, sync;
+    int fd; /* of the temporary file */
     uint64_t total;
     haddr_t offsets[MOST_FIELDS]; /* where a large field has its room; HADDR_UNDEF for the others */
 } writer_t;
@@ -152,38 +153,30 @@ static int add_fields(hid_t file, writer_t *writer)
 
 /* ---- bytes ---- */
 
-static int write_at(int fd, struct iovec *pieces, int count, off_t offset)
+/* Of a file that is to be on the disk, what has been written is sent there at once, while the rest is being copied. */
+static int write_at(const writer_t *writer, const void *bytes, size_t size, off_t offset)
 {
-    while (count) {
-        ssize_t rc = pwritev(fd, pieces, count, offset);
+    for (const char *at = bytes; size;) {
+        ssize_t rc = pwrite(writer->fd, at, size < SLICE ? size : SLICE, offset);
         if (rc < 0 && errno == EINTR)
             continue;
         if (rc < 0)
             return -errno;
+        if (writer->sync && rc == SLICE)
+            (void)sync_file_range(writer->fd, offset, rc, SYNC_FILE_RANGE_WRITE);
+        at += rc;
         offset += rc;
-        for (; count && (size_t)rc >= pieces->iov_len; count--)
-            rc -= (ssize_t)(pieces++)->iov_len;
-        if (count) {
-            pieces->iov_base = (char *)pieces->iov_base + rc;
-            pieces->iov_len -= (size_t)rc;
-        }
+        size -= (size_t)rc;
     }
     return 0;
 }
 
-static int write_field(int fd, const exl_field_t *field, off_t offset)
+static int write_field(const writer_t *writer, const exl_field_t *field, off_t offset)
 {
-    struct iovec some[PIECES_AT_ONCE];
     int rc = 0;
-    for (size_t done = 0; rc == 0 && done < field->npieces;) {
-        int count = 0;
-        off_t size = 0;
-        for (; count < PIECES_AT_ONCE && done < field->npieces; count++) {
-            some[count] = field->pieces[done++];
-            size += (off_t)some[count].iov_len;
-        }
-        rc = write_at(fd, some, count, offset);
-        offset += size;
+    for (size_t i = 0; rc == 0 && i < field->npieces; i++) {
+        rc = write_at(writer, field->pieces[i].iov_base, field->pieces[i].iov_len, offset);
+        offset += (off_t)field->pieces[i].iov_len;
     }
     return rc;
 }
@@ -250,7 +243,7 @@ static int make_image(writer_t *writer, uint8_t **ret_image, size_t *ret_size, e
     return 0;
 }
 
-static int write_small(int fd, writer_t *writer, exl_error_t *err)
+static int write_small(writer_t *writer, exl_error_t *err)
 {
     uint8_t *bytes;
     size_t size;
@@ -265,17 +258,16 @@ static int write_small(int fd, writer_t *writer, exl_error_t *err)
                 at = (uint8_t *)mempcpy(at, piece->iov_base, piece->iov_len);
             }
         }
-    struct iovec all = {bytes, size};
-    rc = write_at(fd, &all, 1, 0);
+    rc = write_at(writer, bytes, size, 0);
     free(bytes);
     return rc;
 }
 
 /* HDF5's own errno does not come back from it; what the system said last is as near as one gets. */
-static int write_frame(int fd, writer_t *writer, exl_error_t *err)
+static int write_frame(writer_t *writer, exl_error_t *err)
 {
     char path[32];
-    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", writer->fd);
     int rc = exl_hdf5_enter(err);
     if (rc < 0)
         return rc;
@@ -291,12 +283,12 @@ static int write_frame(int fd, writer_t *writer, exl_error_t *err)
     return rc;
 }
 
-static int write_large(int fd, writer_t *writer, exl_error_t *err)
+static int write_large(writer_t *writer, exl_error_t *err)
 {
-    int rc = write_frame(fd, writer, err);
+    int rc = write_frame(writer, err);
     for (size_t i = 0; rc == 0 && i < writer->count; i++)
         if (writer->offsets[i] != HADDR_UNDEF)
-            rc = write_field(fd, &writer->fields[i], (off_t)writer->offsets[i]);
+            rc = write_field(writer, &writer->fields[i], (off_t)writer->offsets[i]);
     return rc;
 }
 
@@ -343,31 +335,39 @@ static int check_fields(writer_t *writer, exl_error_t *err)
     return 0;
 }
 
-static int finish(int fd, unsigned flags)
+/* Closes the file, whose writing gave `rc`. */
+static int finish(const writer_t *writer, int rc)
 {
-    if (flags & EXL_RESULT_FILE_SYNC && fsync(fd) < 0)
-        return -errno;
-    return close(fd) < 0 && errno != EINTR ? -errno : 0; /* NFS and quotas may say no here only */
+    if (rc == 0 && writer->sync && fsync(writer->fd) < 0)
+        rc = -errno;
+    /* NFS and quotas may say no here only. */
+    if (close(writer->fd) < 0 && errno != EINTR && rc == 0)
+        rc = -errno;
+    return rc;
 }
 
 int exl_result_file_write(const char *path, const exl_field_t *fields, size_t count, unsigned flags, exl_error_t *err)
 {
-    writer_t writer = {.fields = fields, .count = count, .compress = flags & EXL_RESULT_FILE_COMPRESS};
+    writer_t writer = {.fields = fields,
+                       .count = count,
+                       .compress = flags & EXL_RESULT_FILE_COMPRESS,
+                       .sync = flags & EXL_RESULT_FILE_SYNC};
     int rc = check_fields(&writer, err);
     if (rc < 0)
         return rc;
     char *temporary = temporary_path(path);
     if (!temporary)
         return -ENOMEM;
-    int fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, 0666);
-    rc = fd < 0 ? -errno : 0;
+    writer.fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, 0666);
+    rc = writer.fd < 0 ? -errno : 0;
     if (rc == 0) {
-        rc = writer.total <= IN_MEMORY ? write_small(fd, &writer, err) : write_large(fd, &writer, err);
-        int ended = rc < 0 ? (close(fd), rc) : finish(fd, flags);
-        rc = ended < 0 ? ended : rename(temporary, path) < 0 ? -errno : 0;
+        rc = writer.total <= IN_MEMORY ? write_small(&writer, err) : write_large(&writer, err);
+        rc = finish(&writer, rc);
+        if (rc == 0 && rename(temporary, path) < 0)
+            rc = -errno;
         if (rc < 0)
             (void)unlink(temporary);
-        else if (flags & EXL_RESULT_FILE_SYNC)
+        else if (writer.sync)
             rc = sync_folder(path);
     }
     free(temporary);
