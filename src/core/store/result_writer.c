@@ -60,18 +60,21 @@ static const void *joined(const exl_field_t *field, size_t size, void **ret_owne
     return *ret_owned = bytes;
 }
 
-static int set_layout(hid_t properties, size_t size, bool compress)
+/* How a dataset is stored that is not compact. */
+static hid_t new_layout(size_t size, bool compress)
 {
-    if (H5Pset_obj_track_times(properties, false) < 0)
-        return -1;
-    if (compress && size > 0) {
-        hsize_t chunk = size < CHUNK ? size : CHUNK;
-        return H5Pset_chunk(properties, 1, &chunk) < 0 ? -1 : H5Pset_deflate(properties, COMPRESSION);
-    }
-    if (size <= COMPACT)
-        return H5Pset_layout(properties, H5D_COMPACT);
-    return H5Pset_alloc_time(properties, H5D_ALLOC_TIME_EARLY) < 0 ? -1
-                                                                   : H5Pset_fill_time(properties, H5D_FILL_TIME_NEVER);
+    hsize_t chunk = size < CHUNK ? size : CHUNK;
+    hid_t properties = H5Pcreate(H5P_DATASET_CREATE);
+    bool fine = H5Pset_obj_track_times(properties, false) >= 0;
+    if (compress)
+        fine = fine && H5Pset_chunk(properties, 1, &chunk) >= 0 && H5Pset_deflate(properties, COMPRESSION) >= 0;
+    else
+        fine = fine && H5Pset_alloc_time(properties, H5D_ALLOC_TIME_EARLY) >= 0 &&
+               H5Pset_fill_time(properties, H5D_FILL_TIME_NEVER) >= 0;
+    if (fine)
+        return properties;
+    (void)H5Pclose(properties);
+    return H5I_INVALID_HID;
 }
 
 static int set_checksum(hid_t dataset, const exl_field_t *field)
@@ -108,15 +111,16 @@ static int add_field(hid_t file, writer_t *writer, size_t i)
     const exl_field_t *field = &writer->fields[i];
     hsize_t size = field_size(field);
     hid_t space = H5Screate_simple(1, &size, NULL);
-    hid_t properties = H5Pcreate(H5P_DATASET_CREATE);
+    bool compact = size <= COMPACT && (!writer->compress || size == 0);
+    hid_t properties = compact ? exl_hdf5_compact_creation() : new_layout(size, writer->compress);
     hid_t dataset = H5I_INVALID_HID;
     int rc = -1;
-    if (space < 0 || properties < 0 || set_layout(properties, size, writer->compress) < 0)
+    if (space < 0 || properties < 0)
         goto done;
     dataset = H5Dcreate2(file, field->name, H5T_STD_U8LE, space, H5P_DEFAULT, properties, H5P_DEFAULT);
     if (dataset < 0)
         goto done;
-    bool apart = size > COMPACT && !writer->compress;
+    bool apart = !compact && !writer->compress;
     if (apart && set_checksum(dataset, field) < 0)
         goto done;
     writer->offsets[i] = apart ? H5Dget_offset(dataset) : HADDR_UNDEF;
@@ -124,7 +128,7 @@ static int add_field(hid_t file, writer_t *writer, size_t i)
 done:
     if (dataset >= 0 && H5Dclose(dataset) < 0)
         rc = -1;
-    if (properties >= 0)
+    if (properties >= 0 && !compact)
         (void)H5Pclose(properties);
     if (space >= 0)
         (void)H5Sclose(space);
@@ -133,14 +137,7 @@ done:
 
 static hid_t new_file(const char *path, hid_t access)
 {
-    hid_t creation = H5Pcreate(H5P_FILE_CREATE), file = H5I_INVALID_HID;
-    /* The names of all fields lie in the root group's own description. */
-    if (creation >= 0 && H5Pset_link_phase_change(creation, MOST_FIELDS, MOST_FIELDS / 2) >= 0 &&
-        H5Pset_est_link_info(creation, 8, 12) >= 0 && H5Pset_obj_track_times(creation, false) >= 0)
-        file = H5Fcreate(path, H5F_ACC_TRUNC, creation, access);
-    if (creation >= 0)
-        (void)H5Pclose(creation);
-    return file;
+    return H5Fcreate(path, H5F_ACC_TRUNC, exl_hdf5_file_creation(), access);
 }
 
 static int add_fields(hid_t file, writer_t *writer)
@@ -181,56 +178,18 @@ static int write_field(const writer_t *writer, const exl_field_t *field, off_t o
     return rc;
 }
 
-/* HDF5 keeps a file in memory in a buffer of ours: when it is done it hands that over. (H5Fget_file_image() gives an image
- * with a wrong checksum, up to 1.14.6.) `image` is for whoever has taken the library. */
-static uint8_t *image;
-
-static void *image_malloc(size_t size, H5FD_file_image_op_t op, void *unused)
-{
-    return malloc(size);
-}
-
-static void *image_realloc(void *bytes, size_t size, H5FD_file_image_op_t op, void *unused)
-{
-    return realloc(bytes, size);
-}
-
-static herr_t image_free(void *bytes, H5FD_file_image_op_t op, void *unused)
-{
-    if (op == H5FD_FILE_IMAGE_OP_FILE_CLOSE && !image)
-        image = bytes;
-    else
-        free(bytes);
-    return 0;
-}
-
-static hid_t image_access(void)
-{
-    H5FD_file_image_callbacks_t callbacks = {
-        .image_malloc = image_malloc, .image_realloc = image_realloc, .image_free = image_free};
-    hid_t access = H5Pcopy(exl_hdf5_memory_access());
-    if (access >= 0 && H5Pset_file_image_callbacks(access, &callbacks) >= 0)
-        return access;
-    (void)H5Pclose(access);
-    return H5I_INVALID_HID;
-}
-
 static int make_image(writer_t *writer, uint8_t **ret_image, size_t *ret_size, exl_error_t *err)
 {
     int rc = exl_hdf5_enter(err);
     if (rc < 0)
         return rc;
-    hid_t access = image_access();
-    hid_t file = access < 0 ? access : new_file("result", access);
+    hid_t file = new_file("result", exl_hdf5_memory_access());
     bool fine = file >= 0 && add_fields(file, writer) >= 0;
     if (!fine)
         rc = exl_hdf5_failed(err, -EIO, "HDF5 cannot make the file");
     if (file >= 0 && H5Fclose(file) < 0 && fine)
         rc = exl_hdf5_failed(err, -EIO, "HDF5 cannot make the file");
-    if (access >= 0)
-        (void)H5Pclose(access);
-    uint8_t *bytes = image;
-    image = NULL;
+    uint8_t *bytes = exl_hdf5_take_image();
     exl_hdf5_leave();
     if (rc == 0 && !bytes)
         rc = -ENOMEM;
