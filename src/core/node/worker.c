@@ -137,8 +137,8 @@ static void dispatch(exl_worker_t *worker, exl_message_t *message)
     exl_message_fini(message);
 }
 
-/* Reads what is there. 0: nothing more for now; negative: nothing more ever. */
-static int drain(exl_worker_t *worker)
+/* Reads what is there: all of it, or what one look finds. 0: nothing more for now; negative: nothing more ever. */
+static int drain(exl_worker_t *worker, bool all)
 {
     for (;;) {
         exl_message_t message;
@@ -149,8 +149,9 @@ static int drain(exl_worker_t *worker)
             rc = exl_channel_fill(&worker->channel);
         if (rc <= 0)
             return rc;
-        /* A short read means that the socket is empty: one call to the kernel less. */
-        if (rc < EXL_INLINE_MAX / 4) {
+        /* A short read nearly always means that the socket is empty: one call to the kernel less. Not always: a read also
+         * ends where a frame comes with descriptors. */
+        if (!all && rc < EXL_INLINE_MAX / 4) {
             while ((rc = exl_channel_next(&worker->channel, &message)) > 0)
                 dispatch(worker, &message);
             return rc;
@@ -195,7 +196,7 @@ static void poll_cb(uv_poll_t *handle, int status, int events)
     if (events & UV_WRITABLE)
         exl_worker_flush(worker);
     if ((events & UV_READABLE) || status < 0) {
-        int rc = drain(worker);
+        int rc = drain(worker, false);
         if (rc < 0 && !worker->closed)
             stop_listening(worker, rc);
     }
@@ -323,7 +324,7 @@ void exl_worker_terminate(exl_worker_t *worker, uint32_t grace_ms)
 
 void exl_worker_read(exl_worker_t *worker)
 {
-    (void)drain(worker); /* the end of the channel is told again */
+    (void)drain(worker, false); /* the end of the channel is told again */
 }
 
 uint64_t exl_worker_started(const exl_worker_t *worker)
@@ -406,7 +407,7 @@ void exl_worker_exited(exl_worker_t *worker, const int *wait_status, const char 
         worker->reason = reason;
         worker->reason_code = code;
     }
-    (void)drain(worker);
+    (void)drain(worker, true);
     worker->events->gone(worker);
     close_worker(worker);
 }
