@@ -35,6 +35,8 @@ const char *exl_frame_type_to_string(uint8_t type)
         [EXL_FRAME_FORKED] = "forked",
         [EXL_FRAME_NOT_FORKED] = "not forked",
         [EXL_FRAME_EXITED] = "exited",
+        [EXL_FRAME_ACK] = "ack",
+        [EXL_FRAME_BEAT] = "beat",
     };
     return type < EXL_FRAME_TYPES && names[type] ? names[type] : "unknown";
 }

@@ -64,6 +64,9 @@ enum exl_frame_type {
     EXL_FRAME_FORKED,     /* id: worker, arg: pid */
     EXL_FRAME_NOT_FORKED, /* id: worker, arg: errno */
     EXL_FRAME_EXITED,     /* id: worker, arg: wait status; everything it started is gone too */
+    /* either end of a link (link.h), outside of its count */
+    EXL_FRAME_ACK, /* id: frames received so far */
+    EXL_FRAME_BEAT,
     EXL_FRAME_TYPES
 };
 
