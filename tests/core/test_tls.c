@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "support.h"
+#include "wire/tls_openssl.h"
 
 static const char name[] = "executorlib agent 7";
 
@@ -318,6 +319,7 @@ static void keys_differ(void **state)
 
 int main(void)
 {
+    exl_tls_provide(&exl_tls_openssl);
     const struct CMUnitTest tests[] = {
         EXL_TEST(carries_both_ways),
         EXL_TEST(carries_byte_by_byte),

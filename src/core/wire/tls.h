@@ -11,6 +11,9 @@
  * resumption: each connection proves the key anew, and a recorded handshake is worth nothing. The name of the connecting
  * end goes with the key (RFC 8446, 4.2.11) and is bound into the handshake; the accepting end takes one name only.
  *
+ * OpenSSL takes longer to load than a worker to start, and most programs never connect to another host. So it is not linked with the
+ * core: whoever needs it provides it first (tls_openssl.h).
+ *
  * Not thread-safe: the owner serialises. */
 #ifndef EXL_WIRE_TLS_H
 #define EXL_WIRE_TLS_H
@@ -56,5 +59,22 @@ size_t exl_tls_take(exl_tls_t *tls, void *ret_bytes, size_t capacity);
 
 /* Both ends have proved that they have the key. */
 bool exl_tls_established(const exl_tls_t *tls);
+
+/* What does all this but exl_tls_key(); the functions are those above. */
+typedef struct exl_tls_api {
+    int (*create)(exl_tls_side_t side, const char *name, const uint8_t key[EXL_TLS_KEY_SIZE], exl_tls_t **ret_tls,
+                  exl_error_t *err);
+    void (*destroy)(exl_tls_t *tls);
+    int (*feed)(exl_tls_t *tls, const void *bytes, size_t size, exl_error_t *err);
+    int (*read)(exl_tls_t *tls, void *ret_bytes, size_t capacity);
+    int (*write)(exl_tls_t *tls, const void *bytes, size_t size);
+    int (*close)(exl_tls_t *tls);
+    size_t (*pending)(const exl_tls_t *tls);
+    size_t (*take)(exl_tls_t *tls, void *ret_bytes, size_t capacity);
+    bool (*established)(const exl_tls_t *tls);
+} exl_tls_api_t;
+
+/* Once, before the first exl_tls_create(), which answers -ENOSYS without. Borrowed for ever. */
+void exl_tls_provide(const exl_tls_api_t *api);
 
 #endif
