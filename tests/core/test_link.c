@@ -132,21 +132,6 @@ static void acknowledged_frames_are_let_go(void **state)
     end_both(&pair);
 }
 
-static void beats_are_said_only_into_silence_and_are_not_counted(void **state)
-{
-    pair_t pair = two_links();
-    exl_link_beat(pair.a);
-    assert_true(exl_link_pending(pair.a));
-    assert_int_equal(carry(pair.a, pair.b, 4096, SIZE_MAX), EXL_FRAME_SIZE);
-    assert_silent(pair.b);
-    assert_int_equal(exl_link_received(pair.b), 0);
-    say(pair.a, 1, NULL);
-    exl_link_beat(pair.a);
-    assert_int_equal(carry(pair.a, pair.b, 4096, SIZE_MAX), EXL_FRAME_SIZE);
-    assert_hears(pair.b, 1, NULL);
-    end_both(&pair);
-}
-
 /* Each tells the other what it has, as the ends of a new stream do. */
 static void reconnect(pair_t *pair)
 {
@@ -275,7 +260,6 @@ int main(void)
         EXL_TEST(frames_arrive_in_order),
         EXL_TEST(a_large_payload_arrives_in_a_memory_file),
         EXL_TEST(acknowledged_frames_are_let_go),
-        EXL_TEST(beats_are_said_only_into_silence_and_are_not_counted),
         EXL_TEST(a_cut_anywhere_loses_and_repeats_nothing),
         EXL_TEST(many_cuts_lose_and_repeat_nothing),
         EXL_TEST(malformed_frames_are_refused),

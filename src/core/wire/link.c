@@ -28,7 +28,7 @@ struct exl_link {
     uint64_t nkept, backlog;
     uint64_t received, acknowledged; /* the latter is what the peer has been told */
     uint64_t received_bytes;         /* since then */
-    bool ack_due, beat_due;
+    bool ack_due;
     uint8_t control[EXL_FRAME_SIZE]; /* an uncounted frame that is being handed out */
     size_t control_left;
     exl_buffer_t in;
@@ -110,22 +110,18 @@ uint64_t exl_link_backlog(const exl_link_t *link)
 
 bool exl_link_pending(const exl_link_t *link)
 {
-    return link->control_left || link->ack_due || link->beat_due || link->next != &link->kept;
+    return link->control_left || link->ack_due || link->next != &link->kept;
 }
 
 /* Between two frames only. */
 static void begin_control(exl_link_t *link)
 {
-    if (link->ack_due) {
-        link->acknowledged = link->received;
-        link->received_bytes = 0;
-        exl_frame_encode(&(exl_frame_t){.type = EXL_FRAME_ACK, .id = link->received}, link->control);
-    } else if (link->beat_due) {
-        exl_frame_encode(&(exl_frame_t){.type = EXL_FRAME_BEAT}, link->control);
-    } else {
+    if (!link->ack_due)
         return;
-    }
-    link->ack_due = link->beat_due = false;
+    exl_frame_encode(&(exl_frame_t){.type = EXL_FRAME_ACK, .id = link->received}, link->control);
+    link->acknowledged = link->received;
+    link->received_bytes = 0;
+    link->ack_due = false;
     link->control_left = EXL_FRAME_SIZE;
 }
 
@@ -237,9 +233,9 @@ static int finish(exl_link_t *link, exl_message_t *ret_message)
     exl_message_t message = {.frame = link->incoming, .payload = link->payload};
     link->payload = NULL;
     forget_incoming(link);
-    if (message.frame.type == EXL_FRAME_ACK || message.frame.type == EXL_FRAME_BEAT) {
+    if (message.frame.type == EXL_FRAME_ACK) {
         exl_payload_unref(message.payload);
-        return message.frame.type == EXL_FRAME_BEAT ? 0 : acknowledged(link, message.frame.id);
+        return acknowledged(link, message.frame.id);
     }
     link->received++;
     link->received_bytes += message.frame.size;
@@ -267,11 +263,6 @@ void exl_link_acknowledge(exl_link_t *link)
     link->ack_due = link->received != link->acknowledged;
 }
 
-void exl_link_beat(exl_link_t *link)
-{
-    link->beat_due = !exl_link_pending(link);
-}
-
 uint64_t exl_link_received(const exl_link_t *link)
 {
     return link->received;
@@ -287,7 +278,7 @@ int exl_link_resume(exl_link_t *link, uint64_t received)
     /* The peer knows our count from the exchange that preceded this. */
     link->acknowledged = link->received;
     link->received_bytes = 0;
-    link->ack_due = link->beat_due = false;
+    link->ack_due = false;
     forget_incoming(link);
     exl_buffer_consume(&link->in, exl_buffer_size(&link->in));
     return 0;

@@ -50,9 +50,6 @@ int exl_link_next(exl_link_t *link, exl_message_t *ret_message);
 /* Tells the peer soon what has been received; without it, after every few frames. */
 void exl_link_acknowledge(exl_link_t *link);
 
-/* A sign of life, if nothing else is about to be said. */
-void exl_link_beat(exl_link_t *link);
-
 /* Frames received whole. */
 uint64_t exl_link_received(const exl_link_t *link);
 
