@@ -9,11 +9,12 @@
 #include "sched/queue.h"
 
 struct exl_pool {
-    exl_due_t due;        /* a scheduling pass */
-    exl_engine_t *engine; /* a reference, until closed */
-    exl_zygote_t *zygote; /* a reference, until closed */
-    uint32_t generation;  /* of the process it was made in */
-    unsigned refs;        /* the handle, and the engine until closed */
+    exl_due_t due;           /* a scheduling pass */
+    exl_engine_t *engine;    /* a reference, until closed */
+    exl_zygote_t *zygote;    /* a reference, until closed; NULL with a fleet */
+    struct exl_fleet *fleet; /* owned, until closed: calls run on other hosts; or NULL */
+    uint32_t generation;     /* of the process it was made in */
+    unsigned refs;           /* the handle, and the engine until closed */
     bool persistent, closing, closed;
     bool ended;      /* workers have been told to end; the grace timer runs */
     bool grace_open; /* the timer's handle needs closing */
@@ -53,7 +54,7 @@ struct exl_pool {
     _Atomic uint32_t closed_word; /* futex */
 };
 
-/* The two ways to run calls. */
+/* The two ways to run calls on this host; fleet.h has the third. */
 void exl__crew_schedule(exl_pool_t *pool);
 void exl__crew_end(exl_pool_t *pool);
 /* Takes the task back from its worker if it has not begun; true if it is in the queue now. If its arguments are being

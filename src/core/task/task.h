@@ -87,7 +87,8 @@ struct exl_task {
     exl_holding_t holding;          /* one process per call: from its place in the queue to its worker */
     struct exl_deadline *deadline;  /* owned; runs while a call with a time limit does */
     struct exl_worker *worker;      /* borrowed; while placed or running */
-    uint64_t number;                /* on that worker */
+    struct exl_remote *remote;      /* borrowed; while an agent has it (engine/fleet.h) */
+    uint64_t number;                /* on that worker or agent */
     exl_payload_t *result;          /* owned; of RESULT and EXCEPTION */
     exl_failure_t *failure;         /* owned; of LOST */
     struct exl_waiter *waiters;     /* borrowed list of threads in exl_task_wait() */
