@@ -371,10 +371,9 @@ static void answer(remote_t *remote, exl_task_t *task, exl_message_t *message)
                          message->payload, NULL);
         break;
     case EXL_FRAME_RETURNED:
-        if (fleet->cancelling)
-            exl__pool_finish(task, EXL_OUTCOME_CANCELLED, NULL, NULL);
-        else
-            exl__pool_return(task);
+        exl__pool_return(task);
+        if (fleet->cancelling && !exl_task_done(task))
+            (void)exl__pool_cancel(task);
         break;
     case EXL_FRAME_LOST:
         finish_with(task, EXL_OUTCOME_LOST, message->payload);
@@ -611,10 +610,12 @@ void exl__fleet_end(exl_pool_t *pool)
     fleet->ending = true;
     for (uint32_t i = 0; i < fleet->config.agents; i++) {
         remote_t *remote = &fleet->remotes[i];
-        if (remote->state == THERE)
+        if (remote->state == THERE) {
+            exl_link_acknowledge(remote->peer.link); /* it waits until we have all that it said */
             (void)exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_END}, NULL);
-        else if (remote->state == AWAITED && !fleet->launcher)
+        } else if (remote->state == AWAITED && !fleet->launcher) {
             gone(remote, "the executor was shut down", false);
+        }
     }
     if (fleet->launcher && fleet->nawaited)
         exl_launcher_signal(fleet->launcher, SIGTERM);
@@ -646,7 +647,7 @@ uint16_t exl_fleet_port(exl_pool_t *pool)
     return port;
 }
 
-int exl_fleet_launch(exl_pool_t *pool, char *const *argv, char *const *envp, exl_error_t *err)
+int exl_fleet_launch(exl_pool_t *pool, const char *const *argv, const char *const *envp, exl_error_t *err)
 {
     exl_engine_lock();
     exl_fleet_t *fleet = exl_pool_foreign(pool) ? NULL : pool->fleet;

@@ -32,7 +32,7 @@ typedef struct exl_fleet_config {
 uint16_t exl_fleet_port(exl_pool_t *pool);
 
 /* Without the lock: starts what starts the agents. Once. When it ends, agents that have not come by then never will. */
-int exl_fleet_launch(exl_pool_t *pool, char *const *argv, char *const *envp, exl_error_t *err);
+int exl_fleet_launch(exl_pool_t *pool, const char *const *argv, const char *const *envp, exl_error_t *err);
 
 /* Without the lock: how many agents are there. */
 uint32_t exl_fleet_agents(exl_pool_t *pool);

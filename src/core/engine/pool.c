@@ -49,6 +49,8 @@ static void end_task(exl_task_t *task, exl_outcome_t outcome, exl_payload_t *pay
     (void)rc;
     exl_task_drop_inputs(task);
     exl_task_announce(task);
+    if (task->ended)
+        task->ended(task);
     if (!pool)
         return; /* an external task belongs to no executor of ours */
     pool->npending--;
@@ -515,12 +517,8 @@ static void begin(exl_pool_t *pool, exl_task_t *task)
         make_ready(task);
 }
 
-int exl_pool_submit(exl_pool_t *pool, const exl_call_t *call, exl_task_t **ret_task, exl_error_t *err)
+static int submit(exl_pool_t *pool, const exl_call_t *call, exl_task_t *task)
 {
-    exl_task_t *task = task_of_call(call);
-    if (!task)
-        return exl_error_set(err, -ENOMEM, "out of memory");
-    exl_engine_lock();
     int rc = exl_pool_foreign(pool) ? EXL_EFORKED : pool->closing ? EXL_ECLOSED : 0;
     if (rc == 0 && (rc = exl_graph_link(task, call->producers, call->nproducers)) < 0)
         (void)exl_task_update(task, EXL_TASK_FINISH); /* edges that were made find it done */
@@ -528,6 +526,16 @@ int exl_pool_submit(exl_pool_t *pool, const exl_call_t *call, exl_task_t **ret_t
         pool->imports = exl_payload_ref(call->imports);
     if (rc == 0)
         begin(pool, task);
+    return rc;
+}
+
+int exl_pool_submit(exl_pool_t *pool, const exl_call_t *call, exl_task_t **ret_task, exl_error_t *err)
+{
+    exl_task_t *task = task_of_call(call);
+    if (!task)
+        return exl_error_set(err, -ENOMEM, "out of memory");
+    exl_engine_lock();
+    int rc = submit(pool, call, task);
     if (rc == 0 && task->npending)
         exl_engine_glance(pool->engine);
     exl_engine_unlock();
@@ -537,6 +545,23 @@ int exl_pool_submit(exl_pool_t *pool, const exl_call_t *call, exl_task_t **ret_t
     }
     *ret_task = task;
     return 0;
+}
+
+int exl__pool_submit(exl_pool_t *pool, const exl_call_t *call, void (*ended_cb)(exl_task_t *task), void *observer,
+                     exl_task_t **ret_task)
+{
+    exl_task_t *task = task_of_call(call);
+    if (!task)
+        return -ENOMEM;
+    task->ended = ended_cb;
+    task->observer = observer;
+    *ret_task = task;
+    int rc = submit(pool, call, task);
+    if (rc < 0) {
+        task->ended = NULL;
+        exl_task_unref(task);
+    }
+    return rc;
 }
 
 int exl_pool_set_gpus(exl_pool_t *pool, const char *variable, const char *const *names, uint32_t count)
@@ -643,7 +668,7 @@ static bool recall(exl_pool_t *pool, exl_task_t *task)
                               : exl__solo_recall(pool, task);
 }
 
-static int cancel(exl_task_t *task)
+int exl__pool_cancel(exl_task_t *task)
 {
     exl_pool_t *pool = task->pool;
     if (exl_task_done(task))
@@ -669,14 +694,14 @@ static int cancel(exl_task_t *task)
 int exl_task_cancel(exl_task_t *task)
 {
     exl_engine_lock();
-    int rc = cancel(task);
+    int rc = exl__pool_cancel(task);
     exl_engine_unlock();
     return rc;
 }
 
-static int terminate(exl_task_t *task)
+int exl__pool_terminate(exl_task_t *task)
 {
-    int rc = cancel(task);
+    int rc = exl__pool_cancel(task);
     if (rc != 0)
         return rc;
     if (exl_task_done(task))
@@ -696,7 +721,7 @@ int exl_task_terminate(exl_task_t *task)
 {
     exl_task_ref(task); /* an answer that is read meanwhile drops that of "pending" */
     exl_engine_lock();
-    int rc = terminate(task);
+    int rc = exl__pool_terminate(task);
     exl_engine_unlock();
     exl_task_unref(task);
     return rc;

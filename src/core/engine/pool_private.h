@@ -86,6 +86,13 @@ bool exl__pool_retries(exl_pool_t *pool, const exl_worker_t *worker);
 /* A failure of ours, without a process. */
 void exl__pool_fail(exl_task_t *task, exl_blame_t blame, const char *reason);
 
+/* exl_pool_submit(), exl_task_cancel() and exl_task_terminate() under the lock. `ended_cb` is called when the call has ended, which
+ * may be at once: *ret_task is set before. */
+int exl__pool_submit(exl_pool_t *pool, const exl_call_t *call, void (*ended_cb)(exl_task_t *task), void *observer,
+                     exl_task_t **ret_task);
+int exl__pool_cancel(exl_task_t *task);
+int exl__pool_terminate(exl_task_t *task);
+
 /* placed or running -> ready. */
 void exl__pool_return(exl_task_t *task);
 

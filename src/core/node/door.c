@@ -5,7 +5,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,6 +14,7 @@ struct exl_door {
     exl_node_t *node; /* borrowed */
     uv_poll_t poll;
     int fd; /* owned */
+    exl_socket_t socket;
     uint16_t port;
     exl_door_cb arrived;
     void *owner; /* borrowed */
@@ -45,18 +45,6 @@ static void done_cb(void *owner, exl_handshake_t *stranger, exl_connection_t *co
         door->arrived(door->owner, connection, hello);
 }
 
-/* A peer that has gone without a word is noticed by the kernel, which also gives up on what it cannot deliver. */
-static void set_options(int fd)
-{
-    static const struct {
-        int level, name, value;
-    } options[] = {{IPPROTO_TCP, TCP_NODELAY, 1},   {SOL_SOCKET, SO_KEEPALIVE, 1},
-                   {IPPROTO_TCP, TCP_KEEPIDLE, 15}, {IPPROTO_TCP, TCP_KEEPINTVL, 5},
-                   {IPPROTO_TCP, TCP_KEEPCNT, 3},   {IPPROTO_TCP, TCP_USER_TIMEOUT, 30000}};
-    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-        (void)setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof options[i].value);
-}
-
 static void let_in(exl_door_t *door, int fd)
 {
     exl_handshake_config_t config = {.node = door->node,
@@ -71,7 +59,7 @@ static void let_in(exl_door_t *door, int fd)
         forget(door, oldest);
         exl_handshake_cancel(oldest);
     }
-    set_options(fd);
+    exl_connection_tune(fd);
     if (exl_handshake_start(&config, fd, &door->strangers[door->nstrangers], NULL) < 0)
         (void)close(fd);
     else
@@ -134,6 +122,7 @@ int exl_door_open(exl_node_t *node, const char *address, const char *name, const
         return exl_error_set(err, rc, "cannot listen on %s: %s", address, exl_strerror(rc));
     }
     door->poll.data = door;
+    exl_node_add_socket(node, &door->socket, door->fd);
     (void)uv_poll_start(&door->poll, UV_READABLE, poll_cb);
     node->changed(node->owner);
     *ret_door = door;
@@ -147,6 +136,7 @@ void exl_door_close(exl_door_t *door)
     while (door->nstrangers)
         exl_handshake_cancel(door->strangers[--door->nstrangers]);
     uv_close((uv_handle_t *)&door->poll, closed_cb);
+    exl_list_remove(&door->socket.link);
     (void)close(door->fd);
     memset(door->key, 0, sizeof door->key);
     door->node->changed(door->node->owner);
@@ -155,9 +145,4 @@ void exl_door_close(exl_door_t *door)
 uint16_t exl_door_port(const exl_door_t *door)
 {
     return door->port;
-}
-
-void exl_door_abandon(exl_door_t *door)
-{
-    (void)close(door->fd);
 }

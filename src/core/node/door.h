@@ -21,7 +21,4 @@ void exl_door_close(exl_door_t *door); /* NULL is fine */
 
 uint16_t exl_door_port(const exl_door_t *door);
 
-/* In a child made by fork(): closes the descriptors and nothing else. */
-void exl_door_abandon(exl_door_t *door);
-
 #endif

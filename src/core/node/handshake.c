@@ -9,6 +9,7 @@ struct exl_handshake {
     exl_connection_t *connection; /* owned until done */
     uv_poll_t poll;
     uv_timer_t timer;
+    exl_socket_t socket;
     unsigned nhandles;
 };
 
@@ -22,6 +23,7 @@ static void closed_cb(uv_handle_t *handle)
 static void close_handles(exl_handshake_t *handshake)
 {
     exl_node_t *node = handshake->config.node;
+    exl_list_remove(&handshake->socket.link);
     uv_close((uv_handle_t *)&handshake->poll, closed_cb);
     uv_close((uv_handle_t *)&handshake->timer, closed_cb);
     node->changed(node->owner);
@@ -106,6 +108,7 @@ int exl_handshake_start(const exl_handshake_config_t *config, int fd, exl_handsh
         node->changed(node->owner);
         return exl_error_set(err, rc, "cannot watch a socket: %s", exl_strerror(rc));
     }
+    exl_node_add_socket(node, &handshake->socket, fd);
     uv_update_time(node->loop);
     (void)uv_timer_start(&handshake->timer, timer_cb, config->limit_ms, 0);
     (void)uv_poll_start(&handshake->poll, UV_READABLE | UV_WRITABLE, poll_cb);

@@ -67,13 +67,14 @@ static void exit_cb(uv_poll_t *poll, int status, int events)
     ended(owner, pid > 0 ? wait_status : 0, why);
 }
 
-static int start(exl_launcher_t *launcher, char *const *argv, char *const *envp, exl_error_t *err)
+static int start(exl_launcher_t *launcher, const char *const *argv, const char *const *envp, exl_error_t *err)
 {
     int stderr_fd = -1;
     int rc = exl_stream_open(launcher->node->tee, NULL, &launcher->stderr_stream, &stderr_fd);
     if (rc < 0)
         return exl_error_set(err, rc, "cannot make a pipe: %s", exl_strerror(rc));
-    exl_spawn_t spawn = {.argv = argv, .envp = envp, .control_fd = -1, .stderr_fd = stderr_fd};
+    exl_spawn_t spawn = {
+        .argv = (char *const *)argv, .envp = (char *const *)envp, .control_fd = -1, .stderr_fd = stderr_fd};
     rc = exl_spawn(&spawn, &launcher->pid, err);
     (void)close(stderr_fd);
     if (rc < 0)
@@ -93,8 +94,8 @@ static int start(exl_launcher_t *launcher, char *const *argv, char *const *envp,
     return 0;
 }
 
-int exl_launcher_start(exl_node_t *node, char *const *argv, char *const *envp, exl_launcher_cb ended, void *owner,
-                       exl_launcher_t **ret_launcher, exl_error_t *err)
+int exl_launcher_start(exl_node_t *node, const char *const *argv, const char *const *envp, exl_launcher_cb ended,
+                       void *owner, exl_launcher_t **ret_launcher, exl_error_t *err)
 {
     exl_launcher_t *launcher = calloc(1, sizeof *launcher);
     if (!launcher)

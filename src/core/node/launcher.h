@@ -13,8 +13,8 @@ typedef struct exl_launcher exl_launcher_t;
 /* `why` is text for a person: how it ended, and the last it wrote to stderr. The launcher is gone afterwards. */
 typedef void (*exl_launcher_cb)(void *owner, int wait_status, const char *why);
 
-int exl_launcher_start(exl_node_t *node, char *const *argv, char *const *envp, exl_launcher_cb ended, void *owner,
-                       exl_launcher_t **ret_launcher, exl_error_t *err);
+int exl_launcher_start(exl_node_t *node, const char *const *argv, const char *const *envp, exl_launcher_cb ended,
+                       void *owner, exl_launcher_t **ret_launcher, exl_error_t *err);
 
 void exl_launcher_signal(exl_launcher_t *launcher, int signal);
 

@@ -28,6 +28,7 @@ static void disconnect(exl_peer_t *peer, bool good_bye)
     if (!peer->connection)
         return;
     peer->watch->peer = NULL;
+    exl_list_remove(&peer->socket.link);
     uv_close((uv_handle_t *)&peer->watch->poll, closed_cb);
     exl_connection_destroy(peer->connection, good_bye);
     peer->watch = NULL;
@@ -133,6 +134,7 @@ int exl_peer_connect(exl_peer_t *peer, exl_connection_t *connection, uint64_t re
     fresh->poll.data = fresh;
     peer->watch = fresh;
     peer->connection = connection;
+    exl_node_add_socket(peer->node, &peer->socket, exl_connection_fd(connection));
     exl_connection_attach(connection, peer->link);
     watch(peer, true);
     return 0;

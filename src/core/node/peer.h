@@ -24,6 +24,7 @@ struct exl_peer {
     exl_link_t *link;             /* owned */
     exl_connection_t *connection; /* owned or NULL */
     struct exl_watch *watch;      /* owned by the loop; NULL without a connection */
+    exl_socket_t socket;          /* … of the connection */
     bool write_wanted;
 };
 
