@@ -165,7 +165,6 @@ static int use_function(draft_t *draft, exl_shared_t *function)
     return 0;
 }
 
-/* Known by the driver's id; the calls here know it by ours. */
 static int take_function(exl_agent_t *agent, uint64_t id, exl_payload_t *payload)
 {
     exl_shared_t *function = id ? exl_idmap_get(&agent->functions, id) : NULL;
@@ -175,9 +174,14 @@ static int take_function(exl_agent_t *agent, uint64_t id, exl_payload_t *payload
         int rc = exl_payload_map(payload);
         if (rc < 0)
             return rc;
-        function = exl_shared_create(exl_payload_ref(payload));
-        if (!function || exl_idmap_put(&agent->functions, id, function) < 0)
+        function = exl_shared_create_as(id, payload);
+        if (!function)
             return -ENOMEM;
+        exl_payload_ref(payload);
+        if (exl_idmap_put(&agent->functions, id, function) < 0) {
+            exl_shared_unref(function);
+            return -ENOMEM;
+        }
     }
     return use_function(&agent->draft, function);
 }
