@@ -1,7 +1,7 @@
 """An agent: what runs on each node for an executor elsewhere. `python -m executorlib._agent FILE`, once per node.
 
-It reads the hand-over file, makes a pool of its own as an executor here would, and lets the driver use it until there is
-nothing to do any more. See ARCHITECTURE.md.
+It reads the hand-over file, makes a pool of its own as an executor here would, and lets the driver use it until there
+is nothing to do any more. See ARCHITECTURE.md.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Agents: how the calls of an executor reach other nodes.
 
-    executor  --hand-over file-->  launcher (srun, flux run)  --one per node-->  agent (executorlib._agent)
-    executor  <=========== TLS with a key from that file, both ways ==========>  agent --> its own workers
+    executor  --hand-over file-->  launcher (srun, flux run)  --one per node-->  agent (_agent.py)
+    executor  <========= TLS with a key from that file, both ways ========>  agent --> its own workers
 
-The file is for the user's eyes only and goes with the executor. Nothing of it is ever in a command line or the environment.
+The file is for the user's eyes only and goes with the executor. Nothing of it is ever in a command line or the
+environment.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import socket
 import tempfile
 from typing import NamedTuple
@@ -39,8 +41,8 @@ class Fleet:
     """The nodes on which an executor runs its calls.
 
     Parameters:
-        launcher: the command that starts its further arguments once on each node, as `srun --ntasks-per-node=1` does. Each
-            of them learns which one it is from SLURM_PROCID or FLUX_TASK_RANK.
+        launcher: the command that starts its further arguments once on each node, as `srun --ntasks-per-node=1` does.
+            Each of them learns which one it is from SLURM_PROCID or FLUX_TASK_RANK.
         shares: what the executor may use of each node, in the launcher's order.
         here: whether all nodes are this host; then nothing but the loopback interface is listened to.
         grace: how long, in seconds, a node may be out of reach before its calls are given up.
@@ -95,12 +97,7 @@ class Fleet:
         """Remove the hand-over file. Idempotent."""
         path, self._file = self._file, None
         if path is not None:
-            with_it = os.path.dirname(path)
-            for remove, what in ((os.unlink, path), (os.rmdir, with_it)):
-                try:
-                    remove(what)
-                except OSError:
-                    pass
+            shutil.rmtree(os.path.dirname(path), ignore_errors=True)
 
 
 def _agent_command(file: str) -> list[str]:
