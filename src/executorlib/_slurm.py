@@ -17,9 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# One step with one agent on each node. It shares the allocation with all other steps (--overlap), reads no stdin, and takes no
-# part in MPI. The loss of one agent is ours to deal with, whatever the site thinks: neither a node that fails, nor an agent that
-# ends with an error, nor one that ends early ends the others.
+# One step with one agent on each node. It shares the allocation with all other steps (--overlap), reads no stdin, and
+# takes no part in MPI. The loss of one agent is ours to deal with, whatever the site thinks: neither a node that fails,
+# nor an agent that ends with an error, nor one that ends early ends the others.
 _AGENTS = (
     "--ntasks-per-node=1",
     "--overlap",
@@ -109,7 +109,7 @@ def _with_workers(cpus: Sequence[int], width: int, workers: int) -> list[Share]:
 
 
 def _trimmed(found: list[Share]) -> list[Share]:
-    """Without the nodes at the end that get nothing; one in the middle has its agent, since agents are counted by node."""
+    """Without the nodes at the end that get nothing. One in the middle has its agent: agents are counted by node."""
     while found and not found[-1].cores:
         found.pop()
     return found
