@@ -9,6 +9,7 @@ Subclasses decide what to accept; this one makes the pool and talks to it.
 from __future__ import annotations
 
 import os
+import weakref
 from _pickle import dumps
 from concurrent.futures import Executor
 from time import monotonic
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from queue import Queue
     from typing import Any, NoReturn
 
+    from executorlib._fleet import Fleet
     from executorlib._session import Sessions
 
 
@@ -50,6 +52,7 @@ class PoolExecutor(BaseExecutor):
         log_obj_size: whether to log the sizes of what is sent and received.
         info: settings to show to the user.
         host: the executor in whose limits this one's only worker has its place.
+        fleet: the nodes on which the calls run, if not on this one.
     """
 
     _gpus: Inventory | None = None  # looked for when a call first asks for some
@@ -68,6 +71,7 @@ class PoolExecutor(BaseExecutor):
         log_obj_size: bool,
         info: dict[str, Any],
         host: PoolExecutor | None = None,
+        fleet: Fleet | None = None,
     ) -> None:
         self._resources = resources
         self._accepts = accepts
@@ -84,27 +88,38 @@ class PoolExecutor(BaseExecutor):
             self._gpus = host._gpus
         self._zygote = zygote()
         self._default = self._request(resources)
-        default_cores = _core.cpu_count() if max_workers is None and max_cores is None else 0
+        default_cores = _core.cpu_count() if max_workers is None and max_cores is None and fleet is None else 0
         self._limit_cores = max_cores or default_cores
         self._pace = Pace()
         # A batch has no place for presets, a log or a time limit per call, or a second try of one call, or for MPI
         # ranks, each of which returns one.
         one_by_one = init_function is not None or restart_limit or self._default.options or self._default.limited
         self._batches = persistent and not one_by_one and self._default.ranks == 1
-        self._core_pool: _core.Pool = _core.Pool(
-            zygote=self._zygote.spec,
-            persistent=persistent,
-            max_cores=0 if persistent else self._limit_cores,
-            max_workers=max_workers or 0,
-            restart_limit=restart_limit,
-            setup=self._lasting_setup(init_function) if persistent else b"",
-            allow_futures=allow_futures,
-            exclusive_wide=max_cores is None,
-            ranks=self._default.ranks if persistent else 1,
-            imports=libraries_named if self._shares_imports(init_function) else None,
-            needs=self._default.needs,
-            host=None if host is None else host._core_pool,
-        )
+        setup = self._lasting_setup(init_function) if persistent else b""
+        # What the engine here is told, or the one of each agent.
+        settings: dict[str, Any] = {
+            "persistent": persistent,
+            "restart_limit": restart_limit,
+            "allow_futures": allow_futures,
+            "exclusive_wide": max_cores is None,
+            "ranks": self._default.ranks if persistent else 1,
+            "needs": self._default.needs,
+        }
+        self._core_pool: _core.Pool
+        if fleet is None:
+            self._core_pool = _core.Pool(
+                zygote=self._zygote.spec,
+                max_cores=0 if persistent else self._limit_cores,
+                max_workers=max_workers or 0,
+                setup=setup,
+                imports=libraries_named if self._shares_imports(init_function) else None,
+                host=None if host is None else host._core_pool,
+                **settings,
+            )
+        else:
+            self._core_pool = _core.Pool(fleet=fleet.config, max_cores=0, max_workers=0, **settings)
+            fleet.launch(self._core_pool, setup, **settings)
+            weakref.finalize(self, fleet.close)
         self._pool: _core.Pool = self._core_pool
         if self._gpus is not None:
             self._pool.set_gpus(self._gpus.variable, self._gpus.names)

@@ -24,6 +24,8 @@ typedef struct exl_pool_config {
     exl_request_t each;     /* persistent: GPUs of each worker, and whether it is pinned to so many cores */
     /* Persistent only: the pool is a guest (guest.h) with one worker, which is never replaced. Borrowed, or NULL. */
     struct exl_pool *host;
+    const struct exl_fleet_config
+        *fleet; /* borrowed, or NULL: calls run on other hosts (fleet.h), there is no zygote */
 } exl_pool_config_t;
 
 /* What is submitted. All pointers are borrowed; payloads are referenced. */

@@ -9,11 +9,12 @@
 #include "sched/queue.h"
 
 struct exl_pool {
-    exl_due_t due;        /* a scheduling pass */
-    exl_engine_t *engine; /* a reference, until closed */
-    exl_zygote_t *zygote; /* a reference, until closed */
-    uint32_t generation;  /* of the process it was made in */
-    unsigned refs;        /* the handle, and the engine until closed */
+    exl_due_t due;           /* a scheduling pass */
+    exl_engine_t *engine;    /* a reference, until closed */
+    exl_zygote_t *zygote;    /* a reference, until closed; NULL with a fleet */
+    struct exl_fleet *fleet; /* owned, until closed: calls run on other hosts; or NULL */
+    uint32_t generation;     /* of the process it was made in */
+    unsigned refs;           /* the handle, and the engine until closed */
     bool persistent, closing, closed;
     bool ended;      /* workers have been told to end; the grace timer runs */
     bool grace_open; /* the timer's handle needs closing */
@@ -53,7 +54,7 @@ struct exl_pool {
     _Atomic uint32_t closed_word; /* futex */
 };
 
-/* The two ways to run calls. */
+/* The two ways to run calls on this host; fleet.h has the third. */
 void exl__crew_schedule(exl_pool_t *pool);
 void exl__crew_end(exl_pool_t *pool);
 /* Takes the task back from its worker if it has not begun; true if it is in the queue now. If its arguments are being
@@ -84,6 +85,13 @@ bool exl__pool_retries(exl_pool_t *pool, const exl_worker_t *worker);
 
 /* A failure of ours, without a process. */
 void exl__pool_fail(exl_task_t *task, exl_blame_t blame, const char *reason);
+
+/* exl_pool_submit(), exl_task_cancel() and exl_task_terminate() under the lock. `ended_cb` is called when the call has ended, which
+ * may be at once: *ret_task is set before. */
+int exl__pool_submit(exl_pool_t *pool, const exl_call_t *call, void (*ended_cb)(exl_task_t *task), void *observer,
+                     exl_task_t **ret_task);
+int exl__pool_cancel(exl_task_t *task);
+int exl__pool_terminate(exl_task_t *task);
 
 /* placed or running -> ready. */
 void exl__pool_return(exl_task_t *task);
