@@ -83,7 +83,7 @@ class Network:
         self._in_switch(f"link set {name} down")
 
     def restore(self, name):
-        """Put back the plug of *name*."""
+        """Put back the plug of *name*; packets pass again within about a second."""
         self._in_switch(f"link set {name} up")
 
     def wait_gone(self):

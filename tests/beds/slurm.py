@@ -22,7 +22,7 @@ CONTROLLER = "controller"
 NODES = ("n1", "n2", "n3")
 CPUS = 4
 MEMORY_MIB = 6000
-GPUS = 2
+GPUS = ("/dev/null", "/dev/zero")
 #: Daemons are in sbin, which is not in everybody's PATH.
 PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "squeue", "scontrol", "sinfo", "scancel")
@@ -35,6 +35,7 @@ IMPATIENT = {"SlurmdTimeout": 2, "MessageTimeout": 2, "TreeWidth": 2}
 OPTIONS = {
     "SchedulerParameters": "batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1",
     "SlurmdTimeout": 60,
+    "MessageTimeout": 5,
     "KillWait": 2,
     "ReturnToService": 2,
     "PreemptType": "preempt/partition_prio",
@@ -85,6 +86,7 @@ class SlurmBed:
         try:
             if self.networked:
                 self.network = network.Network(self._nursery, [*NODES, CONTROLLER])
+            self._prepare_folder()
             self._write_configuration()
             self._start_munged()
             self._start_slurmctld()
@@ -231,16 +233,21 @@ class SlurmBed:
         """Make it as it was after start(): no jobs, all links, daemons and options in their place, nodes idle."""
         for number in list(self._cut):
             self.restore(number)
+        changed, self._options = self._options != self._initial_options, dict(self._initial_options)
+        self._write_configuration()
         if CONTROLLER not in self._pids:
             self.start_slurmctld()
-        if self._options != self._initial_options:
-            self._options.clear()
-            self.configure(**self._initial_options)
+        elif changed:
+            self.run("scontrol", "reconfigure")
         self.run("scancel", f"--user={os.geteuid()}")
         for number, node in enumerate(NODES, start=1):
             if node not in self._pids:
                 self.restart_slurmd(number)
-        until(lambda: not self.run("squeue", "--noheader").stdout, 30, "the end of all jobs")
+        with self._explained():
+            until(lambda: not self.run("squeue", "--noheader").stdout, 30, "the end of all jobs")
+        for node, state in self.node_states().items():
+            if state.startswith("DRAIN"):
+                self.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
         self.wait_nodes("IDLE")
 
     # Its parts
@@ -343,19 +350,24 @@ class SlurmBed:
             lines.append(
                 f"NodeName={node} NodeHostname={node if self.network else hostname} NodeAddr={self._address(node)}"
                 f" Port={self._ports[node]} CPUs={CPUS} Boards=1 SocketsPerBoard=1 CoresPerSocket={CPUS}"
-                f" ThreadsPerCore=1 RealMemory={MEMORY_MIB} Gres=gpu:{GPUS}"
+                f" ThreadsPerCore=1 RealMemory={MEMORY_MIB} Gres=gpu:{len(GPUS)}"
             )
         lines.append("PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1")
         lines.append("PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=2")
-        (folder / "state").mkdir(exist_ok=True)
-        (folder / "slurm.conf").write_text("\n".join(lines) + "\n")
+        # In one piece, since daemons may be reading it.
+        (folder / "slurm.conf.new").write_text("\n".join(lines) + "\n")
+        (folder / "slurm.conf.new").rename(folder / "slurm.conf")
+
+    def _prepare_folder(self):
+        (self.folder / "state").mkdir()
+        for node in NODES:
+            (self.folder / f"spool.{node}").mkdir()
         # Slurm 22.05 refuses to start with this plugin disabled; nothing of it is used.
-        (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
+        (self.folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
         # A GPU must be a device, and Slurm does no more than look whether it is one.
-        for number, device in enumerate(("/dev/null", "/dev/zero")):
-            with contextlib.suppress(FileExistsError):
-                (folder / f"gpu{number}").symlink_to(device)
-        (folder / "gres.conf").write_text(f"Name=gpu File={folder}/gpu[0-{GPUS - 1}]\n")
+        for number, device in enumerate(GPUS):
+            (self.folder / f"gpu{number}").symlink_to(device)
+        (self.folder / "gres.conf").write_text(f"Name=gpu File={self.folder}/gpu[0-{len(GPUS) - 1}]\n")
 
     def _logs_ends(self, length=1500):
         logs = [*sorted(self.folder.glob("*.log")), *sorted(self.folder.glob("*.out"))]

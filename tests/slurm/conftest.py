@@ -2,7 +2,10 @@
 
 import pytest
 from beds import network
-from beds.slurm import SlurmBed, missing
+from beds.slurm import IMPATIENT, SlurmBed, missing
+
+#: The script of a job that runs until it is ended, at once by SIGTERM.
+FOREVER = "exec sleep 1000"
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +41,21 @@ def slurm(session_bed, monkeypatch):
 def networked_slurm(session_networked_bed, monkeypatch):
     """The same with each node, and the controller, on a host of its own."""
     yield from _lend(session_networked_bed, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def impatient():
+    """A Slurm that soon gives up a node that does not answer."""
+    if reason := missing():
+        pytest.skip(reason)
+    with SlurmBed(**IMPATIENT) as bed:
+        yield bed
+
+
+@pytest.fixture(scope="session")
+def expiring(impatient):
+    """A job on node n1 of *impatient* whose time is over, which Slurm sees within 30 s."""
+    job = impatient.sbatch(FOREVER, "--time=1", "--nodelist=n1")
+    impatient.wait_job(job, "RUNNING")
+    impatient.run("scontrol", "update", f"JobId={job}", "EndTime=now")
+    return job
