@@ -7,6 +7,7 @@ them until none is left, removes the folder and ends.
 
 import contextlib
 import ctypes
+import glob
 import json
 import os
 import select
@@ -20,12 +21,15 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 class Nursery:
-    """The owner's side: start processes in *folder*, which is removed with them."""
+    """The owner's side: start processes in *folder*, which is removed with them.
 
-    def __init__(self, folder):
+    So are the empty ones of the folders that *leftovers*, a pattern of `glob`, matches.
+    """
+
+    def __init__(self, folder, leftovers=""):
         self.folder = Path(folder)
         self._keeper = subprocess.Popen(
-            [sys.executable, "-SE", __file__, str(self.folder), str(os.getpid())],
+            [sys.executable, "-SE", __file__, str(self.folder), str(os.getpid()), leftovers],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
 
@@ -100,7 +104,15 @@ def serve(owner):
             os.write(1, b"%d\n" % spawn(json.loads(line)))
 
 
-def main(folder, owner):
+def remove_empty(pattern):
+    for top in glob.glob(pattern):
+        for folder, _, _ in os.walk(top, topdown=False):
+            # One that is in use is somebody else's.
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+
+
+def main(folder, owner, leftovers):
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGCHLD, reap)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -109,8 +121,9 @@ def main(folder, owner):
             serve(os.pidfd_open(owner))
     finally:
         end_children()
+        remove_empty(leftovers)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])

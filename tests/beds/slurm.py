@@ -1,7 +1,7 @@
 """A real Slurm of three nodes on one host, for tests. README.md beside this file says what to expect of it.
 
-with SlurmBed() as bed:
-    print(bed.run("srun", "-N3", "hostname").stdout)
+>>> with SlurmBed() as bed:
+...     print(bed.run("srun", "-N3", "hostname").stdout)
 """
 
 import contextlib
@@ -26,6 +26,7 @@ GPUS = ("/dev/null", "/dev/zero")
 #: Daemons are in sbin, which is not in everybody's PATH.
 PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "squeue", "scontrol", "sinfo", "scancel")
+MEMORY_CGROUPS = Path("/sys/fs/cgroup/memory")
 
 #: Options to start a bed with in which a node that does not answer is down after 3 s (slurmd killed) to 8 s (link cut).
 #: On a busy machine they are too short to have always. With a small tree the controller gives up earlier.
@@ -40,9 +41,6 @@ OPTIONS = {
     "ReturnToService": 2,
     "PreemptType": "preempt/partition_prio",
     "PreemptMode": "CANCEL",
-    "JobAcctGatherType": "jobacct_gather/linux",
-    "JobAcctGatherFrequency": "task=1",
-    "JobAcctGatherParams": "OverMemoryKill",
 }
 
 
@@ -54,6 +52,12 @@ def missing():
     return None
 
 
+def missing_memory_cgroups():
+    """Why memory cannot be limited by cgroups here, or None; Slurm needs systemd for those of version 2."""
+    writable = os.access(MEMORY_CGROUPS / "release_agent", os.W_OK)
+    return None if writable else f"memory limits need a writable {MEMORY_CGROUPS} (cgroups of version 1)"
+
+
 class BedError(RuntimeError):
     """The bed is not as it should be; the message has the ends of its logs."""
 
@@ -62,26 +66,31 @@ class SlurmBed:
     """Three nodes n1, n2, n3 of 4 cores, 6000 MiB and 2 pretended GPUs each, and their controller.
 
     *networked* gives each node and the controller a host name and an address of its own, in a network namespace; else
-    all are at 127.0.0.1. *options* are further or other lines of slurm.conf. All files are in `folder`. Use it as a
-    context manager, or call start() and stop(); should this process die instead, everything goes as well.
+    all are at 127.0.0.1. *memory_cgroups* has the kernel end what takes more memory than its job may. *options* are
+    further or other lines of slurm.conf. All files are in `folder`. Use it as a context manager, or call start() and
+    stop(); should this process die instead, everything goes as well.
     """
 
-    def __init__(self, networked=False, **options):
+    def __init__(self, networked=False, memory_cgroups=False, **options):
         self.networked = networked
+        self.memory_cgroups = memory_cgroups
         self.folder = None
         self.network = None
-        self._initial_options = {**OPTIONS, **options}
+        plugin = {"TaskPlugin": "task/cgroup" if memory_cgroups else "task/none"}
+        self._initial_options = {**OPTIONS, **plugin, **options}
         self._options = {}
         self._nursery = None
         self._ports = {}
+        self._first_job = 1
         self._pids = {}
         self._cut = set()
 
     def start(self):
         """Start all daemons; returns once three nodes are idle. Raises `BedError` with the ends of the logs if not."""
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-bed-"))
-        self._nursery = Nursery(self.folder)
+        self._nursery = Nursery(self.folder, str(MEMORY_CGROUPS / "slurm_n[1-3]") if self.memory_cgroups else "")
         self._options = dict(self._initial_options)
+        self._first_job = random.randrange(1, 6000) * 10_000
         self._ports = dict(zip([CONTROLLER, *NODES], _free_ports(1 + len(NODES))))
         try:
             if self.networked:
@@ -165,6 +174,11 @@ class SlurmBed:
         with self._explained(lambda: f"; it says {fields}"):
             until(reached, timeout, f"job {job_id} to be {' or '.join(states)}")
         return fields
+
+    def wait_begun(self, *job_ids, timeout=30):
+        """Return once the scripts of the jobs run, which RUNNING does not say."""
+        for job_id in job_ids:
+            until((self.folder / f"job-{job_id}.out").exists, timeout, f"the script of job {job_id} to begin")
 
     def node_states(self):
         """{node: state} in Slurm's words; that of a node that does not answer ends with `*`."""
@@ -323,6 +337,8 @@ class SlurmBed:
             "ClusterName": "bed",
             "SlurmctldHost": f"{hostname}({self._address(CONTROLLER)})",
             "SlurmctldPort": self._ports[CONTROLLER],
+            # Cgroups are named by the job alone, so beds must not have the same ones.
+            "FirstJobId": self._first_job,
             "SlurmUser": user,
             "SlurmdUser": user,
             "AuthType": "auth/munge",
@@ -335,7 +351,6 @@ class SlurmBed:
             "SlurmdLogFile": folder / "slurmd.%n.log",
             "SlurmdParameters": "config_overrides",
             "ProctrackType": "proctrack/pgid",
-            "TaskPlugin": "task/none",
             "SelectType": "select/cons_tres",
             "SelectTypeParameters": "CR_Core_Memory",
             "DefMemPerCPU": 1000,
@@ -362,8 +377,9 @@ class SlurmBed:
         (self.folder / "state").mkdir()
         for node in NODES:
             (self.folder / f"spool.{node}").mkdir()
-        # Slurm 22.05 refuses to start with this plugin disabled; nothing of it is used.
-        (self.folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
+        # Slurm 22.05 refuses to start with this plugin disabled, even if nothing of it is used.
+        limits = "ConstrainRAMSpace=yes\n" if self.memory_cgroups else ""
+        (self.folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n" + limits)
         # A GPU must be a device, and Slurm does no more than look whether it is one.
         for number, device in enumerate(GPUS):
             (self.folder / f"gpu{number}").symlink_to(device)

@@ -56,6 +56,6 @@ def impatient():
 def expiring(impatient):
     """A job on node n1 of *impatient* whose time is over, which Slurm sees within 30 s."""
     job = impatient.sbatch(FOREVER, "--time=1", "--nodelist=n1")
-    impatient.wait_job(job, "RUNNING")
+    impatient.wait_begun(job)
     impatient.run("scontrol", "update", f"JobId={job}", "EndTime=now")
     return job

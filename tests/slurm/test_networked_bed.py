@@ -75,7 +75,7 @@ def cut_off():
         pytest.skip(reason)
     with SlurmBed(networked=True, **IMPATIENT) as bed:
         job = bed.sbatch(FOREVER, "--nodelist=n2", "--no-requeue")
-        bed.wait_job(job, "RUNNING")
+        bed.wait_begun(job)
         bed.cut(2)
         yield bed, job
 
