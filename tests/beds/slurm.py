@@ -277,7 +277,9 @@ class SlurmBed:
     def _spawn(self, name, host, *command):
         if self.network:
             command = self.network.command_on(host, command)
-        self._pids[name] = self._nursery.spawn(command, self.folder / f"{name}.out", self._environment())
+        # A sanitizer that is preloaded into the tests is not for the daemons.
+        env = {key: value for key, value in self._environment().items() if key != "LD_PRELOAD"}
+        self._pids[name] = self._nursery.spawn(command, self.folder / f"{name}.out", env)
 
     def _start_munged(self):
         folder = self.folder / "munge"

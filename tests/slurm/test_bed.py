@@ -95,8 +95,9 @@ def test_job_over_its_memory():
         pytest.skip(reason)
     with SlurmBed(memory_cgroups=True) as bed:
         job = bed.sbatch("python3 -c 'import time; x = bytearray(300 << 20); time.sleep(100)'", "--mem=50")
+        running = bed.sbatch(FOREVER)
         assert bed.wait_job(job, "OUT_OF_MEMORY")["ExitCode"] == "0:125"
-        bed.wait_begun(bed.sbatch(FOREVER))
+        bed.wait_begun(running)
     assert list(MEMORY_CGROUPS.glob("slurm_n*")) == []
 
 
