@@ -22,6 +22,11 @@ def states(bed, *job_ids):
     return [tuple(line.split()) for line in bed.run(*command).stdout.splitlines()]
 
 
+def test_missing_program_is_named(monkeypatch):
+    monkeypatch.setattr("beds.slurm.PROGRAMS", ("srun-nonesuch",))
+    assert "'srun-nonesuch'" in missing()
+
+
 def test_three_nodes_are_idle(slurm):
     assert slurm.node_states() == dict.fromkeys(NAMES, "IDLE")
 
