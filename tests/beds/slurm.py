@@ -6,6 +6,7 @@
 
 import contextlib
 import os
+import pwd
 import random
 import shutil
 import signal
@@ -49,6 +50,10 @@ def missing():
     for program in PROGRAMS:
         if not shutil.which(program, path=PATH):
             return f"a real Slurm needs the program {program!r} (scripts/setup slurm installs it)"
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return f"Slurm needs a user with a name, and user {os.geteuid()} has none"
     return None
 
 
