@@ -1,4 +1,4 @@
-"""An agent: what runs on each node for an executor elsewhere. `python -m executorlib._agent FILE`, once per node.
+"""An agent: what runs on each node for an executor elsewhere, started once per node with the name of the hand-over file.
 
 It reads the hand-over file, makes a pool of its own as an executor here would, and lets the driver use it until there
 is nothing to do any more. See ARCHITECTURE.md.
@@ -10,13 +10,20 @@ import base64
 import json
 import os
 import sys
+from array import array
 from typing import Any, NoReturn
 
-# What the launcher has told this process about its own step: nobody's business in a call, which may start steps itself.
-_OF_THE_STEP = ("SLURM_STEP", "SLURM_SRUN", "SLURM_LAUNCH", "SLURM_UMASK", "PMI_", "PMI2_", "PMIX_", "FLUX_TASK")
-_OF_THE_STEP_EXACTLY = frozenset(
-    {"SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_TASK_PID", "SLURM_GTIDS", "SLURM_TASKS_PER_NODE",
-     "SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NTASKS_PER_NODE", "SLURM_DISTRIBUTION", "SLURM_CPU_BIND"}
+# What tells a process that it is a task of a step: nobody's business in a call, which may start steps itself.
+_OF_A_TASK = (
+    "SLURM_STEP", "SLURM_SRUN", "SLURM_LAUNCH", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_TASK_PID",
+    "SLURM_GTIDS", "SLURM_CPU_BIND", "SRUN_", "PMI_", "PMI2_", "PMIX_", "FLUX_TASK",
+)  # fmt: skip
+
+# What a launcher changes to tell of the step and not of the job: calls have these as the driver has them.
+_OF_THE_STEP = frozenset(
+    {"SLURM_CPUS_PER_TASK", "SLURM_DISTRIBUTION", "SLURM_JOB_NAME", "SLURM_KILL_BAD_EXIT", "SLURM_MPI_TYPE",
+     "SLURM_NNODES", "SLURM_NPROCS", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_SUBMIT_DIR",
+     "SLURM_TASKS_PER_NODE", "SLURM_UMASK", "SLURM_WAIT"}
 )  # fmt: skip
 
 
@@ -25,7 +32,7 @@ def main(arguments: list[str]) -> NoReturn:
     with open(arguments[0], encoding="utf-8") as file:
         told = json.load(file)
     index = _index(arguments[1:])
-    _forget_step()
+    _forget_step(told["environ"])
     why = _serve(told, index)
     if why:
         print(f"executorlib agent {index} on {os.uname().nodename}: {why}", file=sys.stderr, flush=True)
@@ -40,10 +47,14 @@ def _index(arguments: list[str]) -> int:
     raise SystemExit("an agent is started by srun or flux run, which tells it its number; there is none here")
 
 
-def _forget_step() -> None:
+def _forget_step(environ: dict[str, str]) -> None:
+    """Make this environment that of the driver, whose variables of Slurm and Flux are given, on this node."""
     for name in list(os.environ):
-        if name.startswith(_OF_THE_STEP) or name in _OF_THE_STEP_EXACTLY:
+        if name.startswith(_OF_A_TASK) or name in _OF_THE_STEP:
             del os.environ[name]
+    for name, value in environ.items():
+        if not name.startswith(_OF_A_TASK):
+            os.environ.setdefault(name, value)
 
 
 def _serve(told: dict[str, Any], index: int) -> str:
@@ -52,16 +63,20 @@ def _serve(told: dict[str, Any], index: int) -> str:
     from executorlib._gpus import inventory
 
     _core.provide_tls(_tls.api)
-    cores, workers = told["shares"][index]
+    cores, calls = told["shares"][index]
     settings = told["settings"]
     settings["needs"] = tuple(settings["needs"])
+    if settings["persistent"]:
+        cores = 0
     pool = _core.Pool(
         zygote=zygote().spec,
-        max_cores=0 if workers else cores,
-        max_workers=workers,
+        max_cores=cores,
+        max_workers=calls,
         setup=base64.b64decode(told["setup"]),
         **settings,
     )
+    if settings["persistent"]:
+        pool.number_workers(array("I", told["workers"][index]).tobytes())
     gpus = inventory()
     if gpus.names:
         pool.set_gpus(gpus.variable, gpus.names)
@@ -73,13 +88,10 @@ def _serve(told: dict[str, Any], index: int) -> str:
         key=bytes.fromhex(told["key"]),
         index=index,
         grace_ms=told["grace_ms"],
-        cores=workers or cores,
+        cores=cores,
+        calls=calls,
         gpus=len(gpus.names),
     )
     if not why:
         pool.shutdown(wait=True)
     return why
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -71,8 +71,8 @@ class Zygote:
 _zygotes: dict[str, Zygote] = {}
 
 
-def zygote() -> Zygote:
-    """The zygote for what this process is now; the same one again while its key stays the same."""
+def zygote(fresh: bool = False) -> Zygote:
+    """The zygote for what this process is now; unless `fresh`, the same one again while its key stays the same."""
     environ = dict(_environ())
     argv = _command()
     fixed = sorted(
@@ -81,6 +81,8 @@ def zygote() -> Zygote:
         if name.startswith(_FIXED_PREFIXES) or name in _FIXED_NAMES
     )
     key = "\n".join(argv + fixed)
+    if fresh:
+        return Zygote(key, argv, environ)
     known = _zygotes.get(key)
     return known if known is not None else _zygotes.setdefault(key, Zygote(key, argv, environ))
 

@@ -3,7 +3,7 @@
     executor  --hand-over file-->  launcher (srun, flux run)  --one per node-->  agent (_agent.py)
     executor  <========= TLS with a key from that file, both ways ========>  agent --> its own workers
 
-The file is for the user's eyes only and goes with the executor. Nothing of it is ever in a command line or the
+The file is for the user's eyes only, and gone once all agents have come. Nothing of it is ever in a command line or the
 environment.
 """
 
@@ -12,16 +12,17 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
 import socket
 import tempfile
+from array import array
 from typing import NamedTuple
 
 from executorlib import _core
+from executorlib._errors import ResourceError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
 _GRACE_MS = 60_000
@@ -30,11 +31,30 @@ _GRACE_MS = 60_000
 _DEPTH = {False: 2, True: 16}
 
 
+# Not `-m`, which looks in the working directory first, where a user may have a json.py.
+_BOOT = """\
+import sys
+sys.path[:] = [entry for entry in sys.path if entry]
+sys.path.append({place!r})
+from executorlib._agent import main
+main(sys.argv[1:])
+"""
+
+# Variables that a launcher sets for what it starts, and that calls are to have as this process has them.
+_OF_A_LAUNCHER = ("SLURM", "SRUN", "FLUX")
+
+
 class Share(NamedTuple):
-    """What an executor may use of one node: cores, and workers that stay (0: one process per call)."""
+    """What an executor may use of one node.
+
+    Attributes:
+        cores (int): cores, which calls with a process of their own occupy together.
+        calls (int): how many calls may run at once, 0 for as many as there are cores for; with persistent workers, how
+            many of these there are. One that has none may get some later.
+    """
 
     cores: int
-    workers: int = 0
+    calls: int = 0
 
 
 class Fleet:
@@ -44,6 +64,9 @@ class Fleet:
         launcher: the command that starts its further arguments once on each node, as `srun --ntasks-per-node=1` does.
             Each of them learns which one it is from SLURM_PROCID or FLUX_TASK_RANK.
         shares: what the executor may use of each node, in the launcher's order.
+        room: with persistent workers, how many of them each node has room for.
+        environ: environment of the launcher, by default that of this process. Agents have this process's anyhow, but
+            for what the launcher adds.
         here: whether all nodes are this host; then nothing but the loopback interface is listened to.
         grace: how long, in seconds, a node may be out of reach before its calls are given up.
 
@@ -53,28 +76,40 @@ class Fleet:
     """
 
     def __init__(
-        self, launcher: Sequence[str], shares: Sequence[Share], *, here: bool = False, grace: float = _GRACE_MS / 1000
+        self,
+        launcher: Sequence[str],
+        shares: Sequence[Share],
+        *,
+        room: Sequence[int] = (),
+        environ: Mapping[str, str] | None = None,
+        here: bool = False,
+        grace: float = _GRACE_MS / 1000,
     ) -> None:
         from executorlib import _tls
 
         _core.provide_tls(_tls.api)
         self._launcher = list(launcher)
         self.shares = list(shares)
-        self.persistent = any(share.workers for share in shares)
+        self.widest = max(share.cores for share in shares)
+        self.room = list(room)
         self._key = os.urandom(32)
         self._name = f"executorlib-{os.getpid()}-{os.urandom(4).hex()}"
         self._grace_ms = int(grace * 1000)
+        self._environ = environ
         self._here = here
-        self._file: str | None = None
+        self._workers: list[list[int]] = [[] for _ in shares]
+        if room:
+            self._number_workers([share.calls for share in shares])
 
     @property
     def config(self) -> tuple[str, str, bytes, int, int, int]:
         """What the engine is told: address, name, key, agents, depth and grace time in milliseconds."""
         address = "127.0.0.1" if self._here else "0.0.0.0"
-        return address, self._name, self._key, len(self.shares), _DEPTH[self.persistent], self._grace_ms
+        return address, self._name, self._key, len(self.shares), _DEPTH[bool(self.room)], self._grace_ms
 
     def launch(self, pool: _core.Pool, setup: bytes, **settings: Any) -> None:
         """Start the agents of `pool`: `settings` are arguments of theirs."""
+        environ = os.environ if self._environ is None else self._environ
         told = {
             "addresses": ["127.0.0.1"] if self._here else _addresses(),
             "port": pool.port,
@@ -82,22 +117,68 @@ class Fleet:
             "key": self._key.hex(),
             "grace_ms": self._grace_ms,
             "shares": self.shares,
+            "workers": self._workers,
+            "environ": {name: value for name, value in os.environ.items() if name.startswith(_OF_A_LAUNCHER)},
             "setup": base64.b64encode(setup).decode("ascii"),
             "settings": settings,
         }
-        self._file = _write_privately(json.dumps(told))
-        command = [*self._launcher, *_agent_command(self._file)]
+        file = _write_privately(json.dumps(told))
+        command = [*self._launcher, *_agent_command(file)]
         try:
-            pool.launch(command, [f"{name}={value}" for name, value in os.environ.items()])
+            pool.launch(command, [f"{name}={value}" for name, value in environ.items()], file)
         except BaseException:
-            self.close()
+            os.unlink(file)
             raise
 
-    def close(self) -> None:
-        """Remove the hand-over file. Idempotent."""
-        path, self._file = self._file, None
-        if path is not None:
-            shutil.rmtree(os.path.dirname(path), ignore_errors=True)
+    def _number_workers(self, counts: Sequence[int]) -> list[list[int]]:
+        """The ids of the persistent workers of each node, now that there are to be so many.
+
+        They go from 0 on over all nodes. One that stays keeps its id.
+        """
+        for ids, count in zip(self._workers, counts, strict=True):
+            del ids[count:]  # a node ends those with the highest ids
+        taken = {number for ids in self._workers for number in ids}
+        free = (number for number in range(sum(counts)) if number not in taken)
+        # One after the other, so that neighbours in number are not neighbours on a node.
+        while any(len(ids) < count for ids, count in zip(self._workers, counts, strict=True)):
+            for ids, count in zip(self._workers, counts, strict=True):
+                if len(ids) < count:
+                    ids.append(next(free))
+        for ids in self._workers:
+            ids.sort()
+        return self._workers
+
+    def resize(self, pool: _core.Pool, count: int) -> None:
+        """Set how many persistent workers `pool` has on all nodes together.
+
+        Raises:
+            ResourceError: if there is no room for as many.
+        """
+        self.check_room(count)
+        pool.resize_agents([array("I", ids).tobytes() for ids in self._number_workers(spread(self.room, count))])
+
+    def check_room(self, count: int) -> None:
+        if count > sum(self.room):
+            raise ResourceError(
+                f"{count} workers need more than the nodes of this executor have: there is room for "
+                f"{', '.join(map(str, self.room))} of them"
+            )
+
+
+def spread(room: Sequence[int], count: int) -> list[int]:
+    """So many things over places of limited room, so that all places are filled to the same part.
+
+    Example:
+        >>> spread([4, 4, 2], 5)
+        [2, 2, 1]
+    """
+    total = sum(room)
+    given = [count * each // total for each in room]
+    order = sorted(range(len(room)), key=lambda i: given[i] / room[i] if room[i] else 1)
+    for i in [*order, *order]:
+        if sum(given) < count and given[i] < room[i]:
+            given[i] += 1
+    return given
 
 
 def _agent_command(file: str) -> list[str]:
@@ -105,15 +186,15 @@ def _agent_command(file: str) -> list[str]:
 
     from executorlib._environment import _interpreter_flags
 
-    return [sys.executable, *_interpreter_flags(), "-m", "executorlib._agent", file]
+    place = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return [sys.executable, *_interpreter_flags(), "-c", _BOOT.format(place=place), file]
 
 
 def _write_privately(text: str) -> str:
     home = os.environ.get("EXECUTORLIB_AGENT_DIRECTORY") or os.path.join(os.path.expanduser("~"), ".executorlib")
     os.makedirs(home, mode=0o700, exist_ok=True)
-    folder = tempfile.mkdtemp(prefix="agents-", dir=home)  # 0700
-    path = os.path.join(folder, "handover.json")
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    descriptor, path = tempfile.mkstemp(prefix="agents-", suffix=".json", dir=home)  # 0600
+    with open(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
     return path
 

@@ -9,7 +9,6 @@ Subclasses decide what to accept; this one makes the pool and talks to it.
 from __future__ import annotations
 
 import os
-import weakref
 from _pickle import dumps
 from concurrent.futures import Executor
 from time import monotonic
@@ -86,7 +85,10 @@ class PoolExecutor(BaseExecutor):
         self._checked: object = _UNCHECKED
         if host is not None:
             self._gpus = host._gpus
-        self._zygote = zygote()
+        self._fleet = fleet
+        # What an executor inside an exclusive call has.
+        self._all_cores = max_cores or (_core.cpu_count() if fleet is None else fleet.widest)
+        self._zygote = zygote(fresh=fleet is not None)
         self._default = self._request(resources)
         default_cores = _core.cpu_count() if max_workers is None and max_cores is None and fleet is None else 0
         self._limit_cores = max_cores or default_cores
@@ -105,6 +107,7 @@ class PoolExecutor(BaseExecutor):
             "ranks": self._default.ranks if persistent else 1,
             "needs": self._default.needs,
         }
+        imports = libraries_named if self._shares_imports(init_function) else None
         self._core_pool: _core.Pool
         if fleet is None:
             self._core_pool = _core.Pool(
@@ -112,14 +115,13 @@ class PoolExecutor(BaseExecutor):
                 max_cores=0 if persistent else self._limit_cores,
                 max_workers=max_workers or 0,
                 setup=setup,
-                imports=libraries_named if self._shares_imports(init_function) else None,
+                imports=imports,
                 host=None if host is None else host._core_pool,
                 **settings,
             )
         else:
-            self._core_pool = _core.Pool(fleet=fleet.config, max_cores=0, max_workers=0, **settings)
+            self._core_pool = _core.Pool(fleet=fleet.config, imports=imports, **settings)
             fleet.launch(self._core_pool, setup, **settings)
-            weakref.finalize(self, fleet.close)
         self._pool: _core.Pool = self._core_pool
         if self._gpus is not None:
             self._pool.set_gpus(self._gpus.variable, self._gpus.names)
@@ -146,7 +148,10 @@ class PoolExecutor(BaseExecutor):
         if self._default.gpus:
             self._check_gpus(self._default, count)
         if not self._pool.closed:
-            self._pool.resize(count)
+            if self._fleet is None:
+                self._pool.resize(count)
+            else:
+                self._fleet.resize(self._core_pool, count)
             self._workers = self._max_workers = count
 
     @property
@@ -263,7 +268,7 @@ class PoolExecutor(BaseExecutor):
         if request.gpus:
             self._check_gpus(request, self._workers or 1 if self._persistent else 1)
         if resources.get("exclusive"):
-            request.cores = self._max_cores or _core.cpu_count()  # what an executor inside the call has
+            request.cores = self._all_cores
         if request.cwd is not None:
             os.makedirs(request.cwd, exist_ok=True)
         return request
@@ -273,6 +278,8 @@ class PoolExecutor(BaseExecutor):
 
         They are looked for when some are first asked for: that can take a second.
         """
+        if self._fleet is not None:
+            return  # each node has its own
         if self._gpus is None:
             self._gpus = inventory()
             pool = getattr(self, "_pool", None)

@@ -5,17 +5,30 @@ Names and formats of variables are those of `man srun`, "OUTPUT ENVIRONMENT VARI
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
+import subprocess
 from typing import NamedTuple
 
 from executorlib._errors import ResourceError
-from executorlib._fleet import Share
+from executorlib._fleet import Share, spread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+_LIMIT = 60  # seconds for a question to Slurm
+
+# Variables of this process in which srun finds options: ours are said in the command line, and these would come on top
+# (a number of processors per task makes a step exclusive, for one).
+_OPTIONS_OF_SRUN = (
+    "SLURM_CPUS_PER_TASK", "SLURM_DISTRIBUTION", "SLURM_EXACT", "SLURM_EXCLUSIVE", "SLURM_GPUS_PER_TASK",
+    "SLURM_NPROCS", "SLURM_NTASKS", "SLURM_NTASKS_PER_CORE", "SLURM_NTASKS_PER_NODE", "SLURM_NTASKS_PER_SOCKET",
+    "SLURM_OVERLAP", "SLURM_SPREAD_JOB", "SLURM_THREADS_PER_CORE", "SLURM_THREAD_SPEC", "SLURM_TRES_PER_TASK",
+    "SLURM_WORKING_DIR", "SLURM_STEP_", "SLURM_PROCID", "SLURM_LOCALID", "SRUN_",
+)  # fmt: skip
 
 # One step with one agent on each node. It shares the allocation with all other steps (--overlap), reads no stdin, and
 # takes no part in MPI. The loss of one agent is ours to deal with, whatever the site thinks: neither a node that fails,
@@ -29,6 +42,8 @@ _AGENTS = (
     "--mpi=none",
     "--input=none",
     "--cpu-bind=none",
+    "--distribution=block",
+    "--job-name=executorlib",
     "--export=ALL",
 )
 
@@ -69,50 +84,57 @@ def repeated(text: str) -> list[int]:
     return numbers
 
 
-def shares(cpus: Sequence[int], *, width: int, max_cores: int | None, workers: int | None) -> list[Share]:
-    """What an executor uses of each node.
+def shares(cpus: Sequence[int], *, max_cores: int | None, max_calls: int | None) -> list[Share]:
+    """What an executor with one process per call uses of each node.
 
     Parameters:
         cpus: processors of each node.
-        width: cores that each worker has.
         max_cores: cores to use together; None for all.
-        workers: workers that stay, on all nodes together; None for one process per call.
+        max_calls: calls to run at once, on all nodes together; None for as many as there are cores for.
 
     Returns:
         One share per node; nodes at the end that get nothing are left out.
-
-    Raises:
-        ResourceError: if a worker does not fit on any node, or all of them do not fit together.
     """
-    if workers is not None:
-        return _with_workers(cpus, width, workers)
-    found, left = [], sum(cpus) if max_cores is None else max_cores
+    cores, left = [], sum(cpus) if max_cores is None else max_cores
     for count in cpus:
-        found.append(Share(min(count, left)))
-        left -= found[-1].cores
-    return _trimmed(found)
+        cores.append(min(count, left))
+        left -= cores[-1]
+    calls = [0] * len(cores)
+    if max_calls is not None and max_calls < sum(cores):
+        calls = spread(cores, max_calls)
+        cores = [count if some else 0 for count, some in zip(cores, calls, strict=True)]
+    found = [Share(*share) for share in zip(cores, calls, strict=True)]
+    # One in the middle that gets nothing has its agent: agents are counted by node.
+    while found and not found[-1].cores:
+        found.pop()
+    return found
 
 
-def _with_workers(cpus: Sequence[int], width: int, workers: int) -> list[Share]:
-    room = [count // width for count in cpus]
-    if sum(room) < workers:
+def check_room(cpus: Sequence[int], room: Sequence[int], workers: int, width: int) -> None:
+    """Refuse more persistent workers than there is room for."""
+    if workers > sum(room):
         raise ResourceError(
             f"{workers} workers of {width} cores each need more than the allocation has: {', '.join(map(str, cpus))} "
             "cores on its nodes"
         )
-    # Nodes are filled evenly, so that each has its share of memory and network.
-    given = [0] * len(room)
-    while sum(given) < workers:
-        emptiest = min((i for i in range(len(room)) if given[i] < room[i]), key=lambda i: given[i] / room[i])
-        given[emptiest] += 1
-    return _trimmed([Share(count * width, count) for count in given])
 
 
-def _trimmed(found: list[Share]) -> list[Share]:
-    """Without the nodes at the end that get nothing. One in the middle has its agent: agents are counted by node."""
-    while found and not found[-1].cores:
-        found.pop()
-    return found
+def nodes_for(cores: int, width: int, per_node: int | None) -> list[int]:
+    """What to ask Slurm for: processors on each of as many nodes as it takes.
+
+    Parameters:
+        cores: processors together.
+        width: how many of them a call has, all on one node.
+        per_node: how many a node has; None if nobody knows.
+
+    Example:
+        >>> nodes_for(9, 2, 4)
+        [4, 4, 4]
+    """
+    most = cores if per_node is None else max(per_node // width, 1) * width
+    nodes = -(-cores // most)
+    even = -(-cores // nodes)
+    return [min(-(-even // width) * width, most)] * nodes
 
 
 def agent_launcher(nodes: int, *, inside: bool, cores: int = 0, arguments: Sequence[str] = ()) -> list[str]:
@@ -136,3 +158,32 @@ def agent_launcher(nodes: int, *, inside: bool, cores: int = 0, arguments: Seque
         command.remove("--overlap")
         command.append(f"--cpus-per-task={cores}")
     return [*command, *arguments]
+
+
+def launcher_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment for srun when it starts agents: without what this process was told as a task, or for its tasks."""
+    return {name: value for name, value in environ.items() if not name.startswith(_OPTIONS_OF_SRUN)}
+
+
+def cores_per_node(arguments: Sequence[str]) -> int | None:
+    """Processors that each node has where srun would go without an allocation: the fewest; None if nobody knows.
+
+    Parameters:
+        arguments: of the user's, for srun; a partition among them counts.
+    """
+    program = shutil.which("sinfo")
+    if program is None:
+        return None
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-p", "--partition", default=os.environ.get("SLURM_PARTITION"))
+    partition = parser.parse_known_args(list(arguments))[0].partition
+    command = [program, "--noheader", "--exact", "--format=%c %P"]
+    try:
+        said = subprocess.run(
+            command + ([f"--partition={partition}"] if partition else []),
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_LIMIT, check=True,
+        ).stdout  # fmt: skip
+        counts = [line.split() for line in said.splitlines()]
+        return min(int(count) for count, name in counts if partition or name.endswith("*"))
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None

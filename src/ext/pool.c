@@ -566,6 +566,58 @@ static PyObject *pool_resize(PyObject *object, PyObject *number)
     Py_RETURN_NONE;
 }
 
+enum { MOST_AGENTS = 65536 };
+
+/* An array for each agent: its ids, and how many. */
+static int ids_of(PyObject *list, const uint32_t **ids, uint32_t *nids)
+{
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
+        char *bytes;
+        Py_ssize_t size;
+        if (PyBytes_AsStringAndSize(PyList_GET_ITEM(list, i), &bytes, &size) < 0)
+            return -1;
+        ids[i] = (const uint32_t *)(const void *)bytes;
+        nids[i] = (uint32_t)((size_t)size / sizeof **ids);
+    }
+    return 0;
+}
+
+static PyObject *pool_resize_agents(PyObject *object, PyObject *list)
+{
+    PoolObject *self = (PoolObject *)object;
+    if (!PyList_Check(list) || PyList_GET_SIZE(list) > MOST_AGENTS)
+        return PyErr_Format(PyExc_TypeError, "expected a list, of an item for each agent");
+    if (check_open(self) < 0)
+        return NULL;
+    size_t count = (size_t)PyList_GET_SIZE(list);
+    const uint32_t **ids = PyMem_Calloc(count + 1, sizeof *ids);
+    uint32_t *nids = PyMem_Calloc(count + 1, sizeof *nids);
+    int rc = 0;
+    if (!ids || !nids)
+        PyErr_NoMemory();
+    else if (ids_of(list, ids, nids) == 0 && (rc = exl_fleet_resize(self->pool, ids, nids, (uint32_t)count)) < 0)
+        exl_raise(rc, NULL);
+    PyMem_Free(ids);
+    PyMem_Free(nids);
+    if (PyErr_Occurred())
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *pool_number_workers(PyObject *object, PyObject *bytes)
+{
+    PoolObject *self = (PoolObject *)object;
+    char *ids;
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(bytes, &ids, &size) < 0 || check_open(self) < 0)
+        return NULL;
+    int rc = exl_pool_number_workers(self->pool, (const uint32_t *)(const void *)ids,
+                                     (uint32_t)((size_t)size / sizeof(uint32_t)));
+    if (rc < 0)
+        return exl_raise(rc, NULL);
+    Py_RETURN_NONE;
+}
+
 static PyObject *pool_set_gpus(PyObject *object, PyObject *args)
 {
     PoolObject *self = (PoolObject *)object;
@@ -587,14 +639,16 @@ static PyObject *pool_launch(PyObject *object, PyObject *args)
 {
     PoolObject *self = (PoolObject *)object;
     PyObject *argv, *envp;
+    const char *handover;
     exl_error_t err = {""};
-    if (!PyArg_ParseTuple(args, "O!O!:launch", &PyList_Type, &argv, &PyList_Type, &envp) || check_open(self) < 0)
+    if (!PyArg_ParseTuple(args, "O!O!z:launch", &PyList_Type, &argv, &PyList_Type, &envp, &handover) ||
+        check_open(self) < 0)
         return NULL;
     const char **arguments = strings_of(argv);
     const char **environment = arguments ? strings_of(envp) : NULL;
     int rc = -1;
     if (environment) {
-        Py_BEGIN_ALLOW_THREADS rc = exl_fleet_launch(self->pool, arguments, environment, &err);
+        Py_BEGIN_ALLOW_THREADS rc = exl_fleet_launch(self->pool, arguments, environment, handover, &err);
         Py_END_ALLOW_THREADS if (rc < 0) exl_raise(rc, err.text);
     }
     PyMem_Free(arguments);
@@ -685,12 +739,17 @@ static PyMethodDef pool_methods[] = {
     {"shutdown", (PyCFunction)(void (*)(void))pool_shutdown, METH_VARARGS | METH_KEYWORDS,
      "shutdown($self, wait=True, cancel_futures=False)\n--\n\nTakes no more calls; idempotent."},
     {"resize", pool_resize, METH_O, "Sets the number of persistent workers."},
+    {"resize_agents", pool_resize_agents, METH_O,
+     "Sets the persistent workers of each agent: a list of arrays of their ids, of 32 bits each, as bytes."},
+    {"number_workers", pool_number_workers, METH_O,
+     "Sets the ids of persistent workers: an array of 32 bits each, as bytes."},
     {"set_gpus", pool_set_gpus, METH_VARARGS,
      "set_gpus($self, variable, names)\n--\n\n"
      "Tells which GPUs there are, and the variable by which a process is told its own; once."},
     {"launch", pool_launch, METH_VARARGS,
-     "launch($self, argv, environment)\n--\n\n"
-     "Starts what starts the agents of a fleet; its end, if it comes too early, is told by the calls."},
+     "launch($self, argv, environment, handover)\n--\n\n"
+     "Starts what starts the agents of a fleet; its end, if it comes too early, is told by the calls. The file\n"
+     "`handover`, or None, is removed when all agents have come."},
     {"pids", pool_pids, METH_NOARGS, "Process ids of the live workers."},
     {NULL, NULL, 0, NULL},
 };

@@ -42,13 +42,23 @@ static int run_agent(side_t *side)
     exl_agent_t *agent = NULL;
     exl_error_t err = {""};
     side->config.pool =
-        side->persistent ? stub_crew(side->config.cores) : stub_pool((stub_pool_t){.max_cores = side->config.cores});
+        side->persistent ? stub_crew(side->config.calls) : stub_pool((stub_pool_t){.max_cores = side->config.cores});
     if (exl_agent_start(&side->config, &agent, &err) < 0)
         fail_msg("no agent: %s", err.text);
     while ((side->code = exl_agent_wait(agent, &err)) == EXL_EINTERRUPTED) {
     }
     (void)exl_pool_shutdown(side->config.pool, true);
     return side->code == 0 ? (finish(side->config.pool), exl_agent_destroy(agent), 0) : 1;
+}
+
+/* Before they start. */
+static void make_persistent(fleet_t *fleet, uint32_t workers)
+{
+    for (uint32_t i = 0; i < fleet->nagents; i++) {
+        fleet->agents[i].persistent = true;
+        fleet->agents[i].config.cores = 0;
+        fleet->agents[i].config.calls = workers;
+    }
 }
 
 static void *agent_thread(void *argument)
@@ -117,8 +127,8 @@ static void many_calls_end_each_with_its_own_result(void **state)
     for (int persistent = 0; persistent < 2; persistent++) {
         fleet_t fleet = fleet_of(3, 2, 4);
         exl_task_t *tasks[CALLS];
-        for (uint32_t i = 0; i < fleet.nagents; i++)
-            fleet.agents[i].persistent = persistent;
+        if (persistent)
+            make_persistent(&fleet, 2);
         start_threads(&fleet);
         for (int i = 0; i < CALLS; i++)
             tasks[i] = submit(fleet.pool, "call %d", i);
@@ -414,7 +424,7 @@ static void a_launcher_that_fails_says_why(void **state)
     const char *const envp[] = {"PATH=/usr/bin:/bin", NULL};
     exl_error_t err = {""};
     exl_task_t *task = submit(fleet.pool, "waiting");
-    assert_int_equal(exl_fleet_launch(fleet.pool, argv, envp, &err), 0);
+    assert_int_equal(exl_fleet_launch(fleet.pool, argv, envp, NULL, &err), 0);
     const exl_failure_t *failure = await_failure(task);
     assert_int_equal(failure->blame, EXL_BLAME_NODE);
     assert_non_null(strstr(failure->reason, "sh ended with exit status 3"));
@@ -429,7 +439,7 @@ static void a_launcher_that_does_not_exist_is_an_error(void **state)
     const char *const argv[] = {"no-such-launcher", NULL};
     const char *const envp[] = {NULL};
     exl_error_t err = {""};
-    assert_int_equal(exl_fleet_launch(fleet.pool, argv, envp, &err), -ENOENT);
+    assert_int_equal(exl_fleet_launch(fleet.pool, argv, envp, NULL, &err), -ENOENT);
     assert_non_null(strstr(err.text, "no-such-launcher"));
     finish(fleet.pool);
 }
@@ -439,7 +449,7 @@ static void a_launcher_is_ended_if_nobody_comes(void **state)
     fleet_t fleet = fleet_of(1, 1, 1);
     const char *const argv[] = {"sleep", "1000", NULL};
     const char *const envp[] = {"PATH=/usr/bin:/bin", NULL};
-    assert_int_equal(exl_fleet_launch(fleet.pool, argv, envp, NULL), 0);
+    assert_int_equal(exl_fleet_launch(fleet.pool, argv, envp, NULL, NULL), 0);
     finish(fleet.pool);
 }
 

@@ -4,7 +4,7 @@ import pytest
 
 from executorlib import _slurm
 from executorlib._errors import ResourceError
-from executorlib._fleet import Share
+from executorlib._fleet import Fleet, Share, spread
 
 
 @pytest.mark.parametrize(
@@ -28,19 +28,42 @@ def test_the_allocation_comes_from_the_environment():
 
 
 def test_processes_share_all_cores_or_so_many():
-    assert _slurm.shares([4, 4], width=1, max_cores=None, workers=None) == [Share(4), Share(4)]
-    assert _slurm.shares([4, 4, 4], width=1, max_cores=6, workers=None) == [Share(4), Share(2)]
+    assert _slurm.shares([4, 4], max_cores=None, max_calls=None) == [Share(4), Share(4)]
+    assert _slurm.shares([4, 4, 4], max_cores=6, max_calls=None) == [Share(4), Share(2)]
+    assert _slurm.shares([4, 4], max_cores=None, max_calls=8) == [Share(4), Share(4)]
 
 
-def test_workers_are_spread_evenly():
-    assert _slurm.shares([4, 4, 4], width=1, max_cores=None, workers=5) == [Share(2, 2), Share(2, 2), Share(1, 1)]
-    assert _slurm.shares([4, 4], width=2, max_cores=None, workers=3) == [Share(4, 2), Share(2, 1)]
-    assert _slurm.shares([8, 2], width=1, max_cores=None, workers=1) == [Share(1, 1)]
+def test_so_many_calls_at_once_are_spread_over_the_nodes():
+    assert _slurm.shares([4, 4, 4], max_cores=None, max_calls=4) == [Share(4, 2), Share(4, 1), Share(4, 1)]
+    assert _slurm.shares([4, 4, 4], max_cores=None, max_calls=1) == [Share(4, 1)]
+    assert _slurm.shares([4, 4, 4], max_cores=6, max_calls=3) == [Share(4, 2), Share(2, 1)]
+
+
+@pytest.mark.parametrize(
+    "room, count, given",
+    [
+        ([4, 4, 4], 5, [2, 2, 1]),
+        ([2, 2], 3, [2, 1]),
+        ([8, 2], 1, [1, 0]),
+        ([0, 4, 1], 5, [0, 4, 1]),
+        ([3, 1], 0, [0, 0]),
+    ],
+)
+def test_places_are_filled_evenly(room, count, given):
+    assert spread(room, count) == given
 
 
 def test_workers_that_do_not_fit_are_an_error():
     with pytest.raises(ResourceError, match="3 workers of 4 cores"):
-        _slurm.shares([4, 6], width=4, max_cores=None, workers=3)
+        _slurm.check_room([4, 6], [1, 1], 3, 4)
+
+
+@pytest.mark.parametrize(
+    "cores, width, per_node, nodes",
+    [(8, 1, 4, [4, 4]), (9, 2, 4, [4, 4, 4]), (5, 1, 4, [3, 3]), (6, 3, 4, [3, 3]), (7, 1, None, [7]), (8, 8, 4, [8])],
+)
+def test_what_to_ask_for_without_an_allocation(cores, width, per_node, nodes):
+    assert _slurm.nodes_for(cores, width, per_node) == nodes
 
 
 def test_the_launcher_is_srun_and_spares_the_others(monkeypatch):

@@ -34,7 +34,7 @@ typedef struct errand {
 typedef struct draft {
     exl_payload_t *setup; /* until told otherwise */
     exl_needs_record_t needs;
-    exl_payload_t *options;
+    exl_payload_t *options, *imports;
     exl_shared_t **functions;
     uint32_t nfunctions, functions_capacity;
     exl_task_t **producers;
@@ -219,7 +219,8 @@ static void keep(exl_payload_t **slot, exl_payload_t *payload)
 static void clear(draft_t *draft)
 {
     exl_payload_unref(draft->options);
-    draft->options = NULL;
+    exl_payload_unref(draft->imports);
+    draft->options = draft->imports = NULL;
     while (draft->nfunctions)
         exl_shared_unref(draft->functions[--draft->nfunctions]);
     while (draft->nproducers)
@@ -235,6 +236,7 @@ static int take_call(exl_agent_t *agent, const exl_message_t *message)
     exl_call_t call = {.call = message->payload,
                        .setup = draft->setup,
                        .options = draft->options,
+                       .imports = draft->imports,
                        .functions = draft->functions,
                        .nfunctions = draft->nfunctions,
                        .function_id = names_function ? draft->functions[draft->nfunctions - 1]->id : 0,
@@ -284,6 +286,17 @@ static void stop_call(exl_agent_t *agent, uint64_t number)
     }
 }
 
+static int resize(exl_agent_t *agent, uint32_t workers, const exl_payload_t *ids)
+{
+    exl_payload_view_t view;
+    if (!ids || exl_payload_view(ids, &view) < 0 || view.body_size != workers * sizeof(uint32_t))
+        return EXL_EPROTOCOL;
+    int rc = exl__pool_number_workers(agent->pool, (const uint32_t *)(const void *)view.body, workers);
+    if (rc == 0)
+        (void)exl__pool_resize(agent->pool, workers); /* one that closes has no use for it */
+    return rc;
+}
+
 static int obey(exl_agent_t *agent, exl_message_t *message)
 {
     exl_payload_t *payload = message->payload;
@@ -307,6 +320,11 @@ static int obey(exl_agent_t *agent, exl_message_t *message)
             return EXL_EPROTOCOL;
         keep(&agent->draft.options, payload);
         return 0;
+    case EXL_FRAME_IMPORTS:
+        if (!payload)
+            return EXL_EPROTOCOL;
+        keep(&agent->draft.imports, payload);
+        return 0;
     case EXL_FRAME_CALL:
         return take_call(agent, message);
     case EXL_FRAME_RECALL:
@@ -315,6 +333,8 @@ static int obey(exl_agent_t *agent, exl_message_t *message)
     case EXL_FRAME_STOP:
         stop_call(agent, message->frame.id);
         return 0;
+    case EXL_FRAME_RESIZE:
+        return resize(agent, message->frame.arg, payload);
     case EXL_FRAME_END:
         agent->ending = true;
         return 0;
@@ -471,11 +491,12 @@ static int parse_addresses(exl_agent_t *agent, const exl_agent_config_t *config,
 
 static int prepare(exl_agent_t *agent, const exl_agent_config_t *config, exl_error_t *err)
 {
-    *agent = (exl_agent_t){.pool = config->pool,
-                           .retry_ms = RETRY_MS,
-                           .index = config->index,
-                           .grace_ms = config->grace_ms,
-                           .record = {.cores = config->cores, .gpus = config->gpus, .pid = (uint32_t)getpid()}};
+    *agent = (exl_agent_t){
+        .pool = config->pool,
+        .retry_ms = RETRY_MS,
+        .index = config->index,
+        .grace_ms = config->grace_ms,
+        .record = {.cores = config->cores, .calls = config->calls, .gpus = config->gpus, .pid = (uint32_t)getpid()}};
     exl_list_init(&agent->due.link);
     agent->due.run = flush_due;
     exl_list_init(&agent->errands);

@@ -18,7 +18,7 @@ typedef struct exl_agent_config {
     const uint8_t *key; /* EXL_TLS_KEY_SIZE bytes */
     uint32_t index;     /* which of the driver's agents this is */
     uint32_t grace_ms;
-    uint32_t cores, gpus; /* what the driver may count with: cores, or persistent workers */
+    uint32_t cores, calls, gpus; /* what the driver may count with, see exl_node_record_t */
     exl_pool_t *pool;     /* borrowed: runs the calls */
 } exl_agent_config_t;
 

@@ -133,7 +133,8 @@ static const exl_worker_events_t events = {NULL, ready_cb, setup_failed_cb, answ
 /* The lowest number that no worker has, so that a restarted worker gets its predecessor's. */
 static uint32_t free_index(const exl_pool_t *pool)
 {
-    for (uint32_t index = 0;; index++) {
+    for (uint32_t i = 0;; i++) {
+        uint32_t index = i < pool->nworker_ids ? pool->worker_ids[i] : i;
         bool taken = false;
         EXL_LIST_FOREACH(&pool->workers, link)
         taken |= worker_of(link)->index == index;

@@ -32,13 +32,15 @@ typedef struct exl_remote {
     exl_peer_t peer;
     exl_deadline_t *silence; /* owned; runs while the connection is broken */
     exl_node_record_t node;
-    uint32_t budget, used; /* cores of calls that it may have at once, and has */
+    uint32_t used, ncalls; /* cores that its calls take, where these are counted; how many calls it has */
     exl_list_t outstanding;
+    uint32_t *workers; /* owned: ids of its persistent workers, to be told; NULL: none */
+    uint32_t nworkers;
     exl_idmap_t calls;     /* number -> task */
     exl_idmap_t functions; /* those that it has */
     exl_payload_t *setup;  /* a reference: the last that it was told */
     exl_needs_record_t needs;
-    bool has_needs;
+    bool has_needs, has_imports;
 } remote_t;
 
 struct exl_fleet {
@@ -54,6 +56,7 @@ struct exl_fleet {
     uint64_t last_number;
     bool ending, cancelling;
     exl_failure_t *loss; /* owned: why there are no agents any more */
+    char *handover;      /* owned; NULL once it is being removed */
 };
 
 static remote_t *remote_of(exl_peer_t *peer)
@@ -73,13 +76,30 @@ static bool takes_calls(const remote_t *remote)
     return remote->state == THERE && remote->known && !remote->asked_back;
 }
 
+static uint64_t left(uint64_t most, uint64_t used)
+{
+    return most > used ? most - used : 0;
+}
+
+/* Cores, or where these are not counted calls, that it may still be given. */
+static uint32_t room_of(const remote_t *remote)
+{
+    const exl_node_record_t *node = &remote->node;
+    uint64_t depth = remote->fleet->config.depth;
+    uint64_t calls = left(node->calls * depth, remote->ncalls);
+    if (!node->cores)
+        return (uint32_t)calls;
+    uint64_t cores = left(node->cores * depth, remote->used);
+    return (uint32_t)(node->calls && calls < cores ? calls : cores);
+}
+
 static void place_in_list(remote_t *remote)
 {
     exl_fleet_t *fleet = remote->fleet;
     exl_list_remove(&remote->free_link);
     if (!takes_calls(remote))
         return;
-    uint32_t room = remote->budget > remote->used ? remote->budget - remote->used : 0;
+    uint32_t room = room_of(remote);
     exl_list_push_back(&fleet->free[room], &remote->free_link);
     if (room > fleet->largest)
         fleet->largest = room;
@@ -118,16 +138,18 @@ static remote_t *roomiest(exl_fleet_t *fleet)
                : EXL_CONTAINER(fleet->free[fleet->largest].next, remote_t, free_link);
 }
 
-static uint32_t width_of(const exl_task_t *task)
+static uint32_t width_of(const remote_t *remote, const exl_task_t *task)
 {
-    return task->item.request.cores == EXL_ALL_CORES ? 0 : task->item.request.cores;
+    uint32_t cores = task->item.request.cores;
+    return !remote->node.cores ? 0 : cores == EXL_ALL_CORES ? remote->node.cores : cores;
 }
 
 static void attach(remote_t *remote, exl_task_t *task)
 {
     exl_list_push_back(&remote->outstanding, &task->item.link);
     task->remote = remote;
-    remote->used += width_of(task);
+    remote->used += width_of(remote, task);
+    remote->ncalls++;
     place_in_list(remote);
 }
 
@@ -136,7 +158,8 @@ static void detach(remote_t *remote, exl_task_t *task)
     (void)exl_idmap_remove(&remote->calls, task->number);
     exl_list_remove(&task->item.link);
     task->remote = NULL;
-    remote->used -= width_of(task);
+    remote->used -= width_of(remote, task);
+    remote->ncalls--;
     place_in_list(remote);
 }
 
@@ -171,6 +194,15 @@ static int send_setup(remote_t *remote, const exl_task_t *task)
         remote->setup = exl_payload_ref(task->setup);
     }
     return rc;
+}
+
+/* What the first call is going to import: workers there are forked from a template that has. */
+static int send_imports(remote_t *remote, exl_payload_t *imports)
+{
+    if (!imports || remote->has_imports)
+        return 0;
+    remote->has_imports = true;
+    return exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_IMPORTS}, imports);
 }
 
 static exl_needs_record_t needs_of(const exl_task_t *task)
@@ -212,6 +244,8 @@ static int send_call(remote_t *remote, const exl_task_t *task)
     exl_frame_t call = {.type = EXL_FRAME_CALL, .id = task->number, .arg = task->function_id ? EXL_CALL_FUNCTION : 0};
     int rc = send_setup(remote, task);
     if (rc == 0)
+        rc = send_imports(remote, task->pool->imports);
+    if (rc == 0)
         rc = send_needs(remote, task);
     if (rc == 0)
         rc = send_functions(remote, task);
@@ -233,11 +267,36 @@ static void give(remote_t *remote, exl_task_t *task)
     exl__pool_fail(task, EXL_BLAME_ENGINE, "out of memory while sending the call");
 }
 
+/* Whether its node is one on which the call can run. */
+static bool suits(const remote_t *remote, const exl_task_t *task)
+{
+    const exl_request_t *request = &task->item.request;
+    uint64_t gpus = request->gpu_share ? request->gpus * (uint64_t)request->gpu_share / 1000 : request->gpus;
+    const exl_node_record_t *node = &remote->node;
+    bool has_workers = node->cores || node->calls;
+    return has_workers && width_of(remote, task) <= node->cores && gpus <= node->gpus;
+}
+
+/* The roomiest, or, where nodes differ, one with what the call needs; NULL: there is none now. */
+static remote_t *place_for(exl_fleet_t *fleet, const exl_task_t *task)
+{
+    remote_t *found = roomiest(fleet);
+    if (!found || suits(found, task))
+        return found;
+    found = NULL;
+    for (uint32_t i = 0; i < fleet->config.agents; i++) {
+        remote_t *remote = &fleet->remotes[i];
+        if (takes_calls(remote) && suits(remote, task) && (!found || room_of(remote) > room_of(found)))
+            found = remote;
+    }
+    return found;
+}
+
 static void copied(exl_task_t *task)
 {
     exl_pool_t *pool = task->pool;
     exl_failure_t *failure = task->failure;
-    remote_t *remote = roomiest(pool->fleet);
+    remote_t *remote = place_for(pool->fleet, task);
     if (failure) {
         task->failure = NULL;
         exl__pool_finish(task, EXL_OUTCOME_LOST, NULL, failure);
@@ -250,12 +309,27 @@ static void copied(exl_task_t *task)
     }
 }
 
-/* The next call that the roomiest agent can take, or NULL. */
+/* The next call that an agent with some room can take, or NULL. To one that has nothing to do any call may be given, as far
+ * as the queue can say. */
 static exl_task_t *next_task(exl_pool_t *pool, const remote_t *remote)
 {
-    exl_resources_t room = {.cores = remote->budget, .cores_used = remote->used};
-    exl_queue_item_t *item = remote->used < remote->budget ? exl_queue_pop(&pool->queue, &room) : NULL;
+    uint32_t room = room_of(remote);
+    exl_resources_t resources = {.calls_used = remote->ncalls};
+    if (remote->node.cores && remote->ncalls) {
+        resources.cores = 1 + (room < remote->node.cores ? room : remote->node.cores);
+        resources.cores_used = 1;
+    }
+    exl_queue_item_t *item = room ? exl_queue_pop(&pool->queue, &resources) : NULL;
     return item ? EXL_CONTAINER(item, exl_task_t, item) : NULL;
+}
+
+/* Whether an agent may still come, or take calls again. */
+static bool may_find_place(const exl_fleet_t *fleet)
+{
+    bool waits = fleet->nawaited > 0;
+    for (uint32_t i = 0; i < fleet->config.agents && !waits; i++)
+        waits = fleet->remotes[i].state == THERE && !takes_calls(&fleet->remotes[i]);
+    return waits;
 }
 
 static void fail_all(exl_pool_t *pool)
@@ -266,15 +340,20 @@ static void fail_all(exl_pool_t *pool)
 
 /* ---- asking back ---- */
 
-/* Has more than its node has cores for, so that some of it has not begun. */
-static bool has_ahead(const remote_t *remote)
+/* How much it has beyond what runs there at once, and so has not begun. */
+static uint32_t ahead_of(const remote_t *remote)
 {
-    return takes_calls(remote) && remote->used > remote->node.cores && exl_peer_connected(&remote->peer);
+    const exl_node_record_t *node = &remote->node;
+    uint64_t cores = node->cores ? left(remote->used, node->cores) : 0;
+    uint64_t calls = node->calls || !node->cores ? left(remote->ncalls, node->calls) : 0;
+    if (!takes_calls(remote) || !exl_peer_connected(&remote->peer))
+        return 0;
+    return (uint32_t)(cores > calls ? cores : calls);
 }
 
 static bool is_idle(const remote_t *remote)
 {
-    return takes_calls(remote) && remote->used == 0;
+    return takes_calls(remote) && remote->ncalls == 0 && room_of(remote) > 0;
 }
 
 static void ask_back(remote_t *remote, uint32_t count)
@@ -293,8 +372,8 @@ static void share_out(exl_fleet_t *fleet)
     if (!first || !is_idle(first))
         return;
     for (uint32_t i = 0; i < fleet->config.agents; i++)
-        if (has_ahead(&fleet->remotes[i]))
-            ask_back(&fleet->remotes[i], (fleet->remotes[i].used - fleet->remotes[i].node.cores + 1) / 2);
+        if (ahead_of(&fleet->remotes[i]))
+            ask_back(&fleet->remotes[i], (ahead_of(&fleet->remotes[i]) + 1) / 2);
 }
 
 static void flush_all(exl_fleet_t *fleet)
@@ -313,8 +392,16 @@ void exl__fleet_schedule(exl_pool_t *pool)
         exl_task_t *task = next_task(pool, remote);
         if (!task)
             break;
+        remote = place_for(fleet, task);
         (void)exl_task_update(task, EXL_TASK_PLACE);
-        if (!exl__pool_needs_copy(task))
+        if (!remote && may_find_place(fleet)) {
+            exl__pool_return(task);
+            break;
+        }
+        if (!remote)
+            exl__pool_fail(task, EXL_BLAME_NODE,
+                           "no node of this executor has as many cores or GPUs as the call needs");
+        else if (!exl__pool_needs_copy(task))
             give(remote, task);
         else if (exl__pool_copy(task, copied) < 0)
             exl__pool_fail(task, EXL_BLAME_ENGINE, "out of memory while copying the arguments");
@@ -384,17 +471,46 @@ static void answer(remote_t *remote, exl_task_t *task, exl_message_t *message)
     exl__pool_due(fleet->pool);
 }
 
+/* What may be counted upon there from now on. */
+static int count(remote_t *remote, const exl_node_record_t *node)
+{
+    uint64_t most = (uint64_t)(node->cores ? node->cores : node->calls) * remote->fleet->config.depth;
+    int rc = most > INT32_MAX ? -EINVAL : make_lists(remote->fleet, (uint32_t)most);
+    if (rc == 0)
+        remote->node = *node;
+    return rc;
+}
+
+/* How many workers there are from now on; what it has too much of is shared out. */
+static void tell_workers(remote_t *remote)
+{
+    exl_node_record_t node = remote->node;
+    exl_segment_t ids = {remote->workers, remote->nworkers * sizeof *remote->workers};
+    exl_payload_t *payload = NULL;
+    node.calls = remote->nworkers;
+    int rc = exl_payload_create(&ids, 1, NULL, 0, NULL, NULL, &payload);
+    if (rc == 0 && (rc = exl_payload_seal(payload)) == 0)
+        rc = exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_RESIZE, .arg = remote->nworkers}, payload);
+    exl_payload_unref(payload);
+    free(remote->workers);
+    remote->workers = NULL;
+    if (rc < 0 || count(remote, &node) < 0)
+        return;
+    if (ahead_of(remote) && !remote->asked_back)
+        ask_back(remote, ahead_of(remote));
+    place_in_list(remote);
+}
+
 static void introduce(remote_t *remote, const exl_payload_t *payload)
 {
     exl_node_record_t node;
     if (remote->known || !payload || exl_node_record_read(payload, &node) < 0)
         return;
-    uint64_t budget = (uint64_t)node.cores * remote->fleet->config.depth;
-    if (budget > INT32_MAX || make_lists(remote->fleet, (uint32_t)budget) < 0)
+    if (count(remote, &node) < 0)
         return;
-    remote->node = node;
     remote->known = true;
-    remote->budget = (uint32_t)budget;
+    if (remote->workers)
+        tell_workers(remote);
     place_in_list(remote);
     exl__pool_due(remote->fleet->pool);
 }
@@ -448,6 +564,25 @@ static void lose(remote_t *remote, exl_task_t *task, const char *reason)
     exl_failure_unref(failure);
 }
 
+static void removed_cb(uv_fs_t *request)
+{
+    uv_fs_req_cleanup(request);
+    free(request);
+}
+
+/* Nobody is to read it any more. Not here, since a file system may be slow. */
+static void remove_handover(exl_fleet_t *fleet)
+{
+    if (!fleet->handover || fleet->nawaited)
+        return;
+    uv_fs_t *request = calloc(1, sizeof *request);
+    if (request && uv_fs_unlink(node_of(fleet)->loop, request, fleet->handover, removed_cb) < 0)
+        free(request);
+    free(fleet->handover);
+    fleet->handover = NULL;
+    node_of(fleet)->changed(node_of(fleet)->owner);
+}
+
 /* The last of them: calls that wait have nobody to wait for. */
 static void nobody_left(exl_fleet_t *fleet, const char *reason)
 {
@@ -467,6 +602,7 @@ static void gone(remote_t *remote, const char *reason, bool good_bye)
     else
         fleet->nthere--;
     remote->state = GONE;
+    remove_handover(fleet);
     exl_list_remove(&remote->free_link);
     exl_deadline_stop(remote->silence);
     remote->silence = NULL;
@@ -524,6 +660,7 @@ static void arrived_cb(void *owner, exl_connection_t *connection, const exl_fram
         remote->instance = hello->epoch;
         fleet->nawaited--;
         fleet->nthere++;
+        remove_handover(fleet);
     }
     exl_deadline_stop(remote->silence);
     remote->silence = NULL;
@@ -598,9 +735,12 @@ void exl__fleet_destroy(exl_fleet_t *fleet)
     for (uint32_t i = 0; fleet->remotes && i < fleet->config.agents; i++)
         if (fleet->remotes[i].state != GONE && fleet->remotes[i].peer.link)
             exl_peer_fini(&fleet->remotes[i].peer, false);
+    for (uint32_t i = 0; fleet->remotes && i < fleet->config.agents; i++)
+        free(fleet->remotes[i].workers);
     free(fleet->remotes);
     free(fleet->free);
     exl_failure_unref(fleet->loss);
+    free(fleet->handover);
     free(fleet);
 }
 
@@ -647,8 +787,12 @@ uint16_t exl_fleet_port(exl_pool_t *pool)
     return port;
 }
 
-int exl_fleet_launch(exl_pool_t *pool, const char *const *argv, const char *const *envp, exl_error_t *err)
+int exl_fleet_launch(exl_pool_t *pool, const char *const *argv, const char *const *envp, const char *handover,
+                     exl_error_t *err)
 {
+    char *copy = handover ? strdup(handover) : NULL;
+    if (handover && !copy)
+        return exl_error_set(err, -ENOMEM, "out of memory");
     exl_engine_lock();
     exl_fleet_t *fleet = exl_pool_foreign(pool) ? NULL : pool->fleet;
     int rc = exl_pool_foreign(pool)                   ? EXL_EFORKED
@@ -659,6 +803,42 @@ int exl_fleet_launch(exl_pool_t *pool, const char *const *argv, const char *cons
         (void)exl_error_set(err, rc, "%s", exl_strerror(rc));
     else
         rc = exl_launcher_start(node_of(fleet), argv, envp, launcher_ended_cb, fleet, &fleet->launcher, err);
+    if (rc == 0) {
+        fleet->handover = copy;
+        copy = NULL;
+    }
+    exl_engine_unlock();
+    free(copy);
+    return rc;
+}
+
+static int set_workers(remote_t *remote, const uint32_t *ids, uint32_t nids)
+{
+    uint32_t *copy = malloc((nids + 1) * sizeof *copy);
+    if (!copy)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < nids; i++)
+        copy[i] = ids[i];
+    free(remote->workers);
+    remote->workers = copy;
+    remote->nworkers = nids;
+    if (remote->state == THERE && remote->known)
+        tell_workers(remote);
+    return 0;
+}
+
+int exl_fleet_resize(exl_pool_t *pool, const uint32_t *const *ids, const uint32_t *nids, uint32_t nagents)
+{
+    exl_engine_lock();
+    exl_fleet_t *fleet = exl_pool_foreign(pool) ? NULL : pool->fleet;
+    int rc = exl_pool_foreign(pool)                                           ? EXL_EFORKED
+             : pool->closing                                                  ? EXL_ECLOSED
+             : !fleet || !pool->persistent || nagents != fleet->config.agents ? -EINVAL
+                                                                              : 0;
+    for (uint32_t i = 0; rc == 0 && i < nagents; i++)
+        rc = set_workers(&fleet->remotes[i], ids[i], nids[i]);
+    if (rc == 0)
+        exl__pool_due(pool);
     exl_engine_unlock();
     return rc;
 }

@@ -31,8 +31,14 @@ typedef struct exl_fleet_config {
 /* Without the lock: the port at which agents come in; 0 for a pool that has no fleet or is closed. */
 uint16_t exl_fleet_port(exl_pool_t *pool);
 
-/* Without the lock: starts what starts the agents. Once. When it ends, agents that have not come by then never will. */
-int exl_fleet_launch(exl_pool_t *pool, const char *const *argv, const char *const *envp, exl_error_t *err);
+/* Without the lock: starts what starts the agents. Once. When it ends, agents that have not come by then never will. On success
+ * `handover`, a file that the agents read, or NULL, is removed as soon as none is awaited any more. */
+int exl_fleet_launch(exl_pool_t *pool, const char *const *argv, const char *const *envp, const char *handover,
+                     exl_error_t *err);
+
+/* Without the lock: how many persistent workers each of the agents has from now on, and their ids. EXL_EFORKED, EXL_ECLOSED, -ENOMEM;
+ * -EINVAL: of a pool that has none, or not so many agents. */
+int exl_fleet_resize(exl_pool_t *pool, const uint32_t *const *ids, const uint32_t *nids, uint32_t nagents);
 
 /* Without the lock: how many agents are there. */
 uint32_t exl_fleet_agents(exl_pool_t *pool);

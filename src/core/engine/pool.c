@@ -304,6 +304,7 @@ void exl__pool_unref(exl_pool_t *pool)
     if (--pool->refs > 0)
         return;
     exl_failure_unref(pool->loss);
+    free(pool->worker_ids);
     free(pool);
 }
 
@@ -616,15 +617,41 @@ int exl_pool_wait_closed(exl_pool_t *pool, int64_t deadline_ns)
     return foreign ? EXL_EFORKED : exl_parker_wait_change(&pool->closed_word, 0, deadline_ns);
 }
 
+int exl__pool_resize(exl_pool_t *pool, uint32_t max_workers)
+{
+    if (exl_pool_foreign(pool) || pool->closing)
+        return exl_pool_foreign(pool) ? EXL_EFORKED : EXL_ECLOSED;
+    pool->max_workers = max_workers;
+    pool->failed_order = 0; /* worth another try */
+    exl__pool_due(pool);
+    return 0;
+}
+
 int exl_pool_resize(exl_pool_t *pool, uint32_t max_workers)
 {
     exl_engine_lock();
-    int rc = exl_pool_foreign(pool) ? EXL_EFORKED : pool->closing ? EXL_ECLOSED : 0;
-    if (rc == 0) {
-        pool->max_workers = max_workers;
-        pool->failed_order = 0; /* worth another try */
-        exl__pool_due(pool);
-    }
+    int rc = exl__pool_resize(pool, max_workers);
+    exl_engine_unlock();
+    return rc;
+}
+
+int exl__pool_number_workers(exl_pool_t *pool, const uint32_t *ids, uint32_t nids)
+{
+    uint32_t *copy = malloc((nids + 1) * sizeof *copy);
+    if (!copy)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < nids; i++)
+        copy[i] = ids[i];
+    free(pool->worker_ids);
+    pool->worker_ids = copy;
+    pool->nworker_ids = nids;
+    return 0;
+}
+
+int exl_pool_number_workers(exl_pool_t *pool, const uint32_t *ids, uint32_t nids)
+{
+    exl_engine_lock();
+    int rc = exl__pool_number_workers(pool, ids, nids);
     exl_engine_unlock();
     return rc;
 }

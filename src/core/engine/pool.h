@@ -69,6 +69,9 @@ int exl_pool_wait_closed(exl_pool_t *pool, int64_t deadline_ns);
 /* Persistent workers only: sets their number. */
 int exl_pool_resize(exl_pool_t *pool, uint32_t max_workers);
 
+/* Persistent workers only: their ids, which are otherwise those from 0 on. Before the first call. -ENOMEM. */
+int exl_pool_number_workers(exl_pool_t *pool, const uint32_t *ids, uint32_t nids);
+
 /* True once a guest's worker was lost: every call ends with that loss. */
 bool exl_pool_lost(exl_pool_t *pool);
 

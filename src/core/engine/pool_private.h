@@ -9,12 +9,13 @@
 #include "sched/queue.h"
 
 struct exl_pool {
-    exl_due_t due;           /* a scheduling pass */
-    exl_engine_t *engine;    /* a reference, until closed */
-    exl_zygote_t *zygote;    /* a reference, until closed; NULL with a fleet */
-    struct exl_fleet *fleet; /* owned, until closed: calls run on other hosts; or NULL */
-    uint32_t generation;     /* of the process it was made in */
-    unsigned refs;           /* the handle, and the engine until closed */
+    exl_due_t due;                     /* a scheduling pass */
+    exl_engine_t *engine;              /* a reference, until closed */
+    exl_zygote_t *zygote;              /* a reference, until closed; NULL with a fleet */
+    struct exl_fleet *fleet;           /* owned, until closed: calls run on other hosts; or NULL */
+    uint32_t generation;               /* of the process it was made in */
+    uint32_t *worker_ids, nworker_ids; /* owned: of persistent workers; those after them are their indices */
+    unsigned refs;                     /* the handle, and the engine until closed */
     bool persistent, closing, closed;
     bool ended;      /* workers have been told to end; the grace timer runs */
     bool grace_open; /* the timer's handle needs closing */
@@ -92,6 +93,10 @@ int exl__pool_submit(exl_pool_t *pool, const exl_call_t *call, void (*ended_cb)(
                      exl_task_t **ret_task);
 int exl__pool_cancel(exl_task_t *task);
 int exl__pool_terminate(exl_task_t *task);
+
+/* exl_pool_resize() and exl_pool_number_workers() under the lock. */
+int exl__pool_resize(exl_pool_t *pool, uint32_t max_workers);
+int exl__pool_number_workers(exl_pool_t *pool, const uint32_t *ids, uint32_t nids);
 
 /* placed or running -> ready. */
 void exl__pool_return(exl_task_t *task);

@@ -39,6 +39,7 @@ const char *exl_frame_type_to_string(uint8_t type)
         [EXL_FRAME_NEEDS] = "needs",
         [EXL_FRAME_RECALL] = "recall",
         [EXL_FRAME_STOP] = "stop",
+        [EXL_FRAME_RESIZE] = "resize",
         [EXL_FRAME_NODE] = "node",
         [EXL_FRAME_RETURNED] = "returned",
         [EXL_FRAME_LOST] = "lost",

@@ -52,6 +52,7 @@ int exl_node_record_write(const exl_node_record_t *record, exl_payload_t **ret_p
 {
     writer_t writer = {.rc = 0};
     put(&writer, record->cores, 4);
+    put(&writer, record->calls, 4);
     put(&writer, record->gpus, 4);
     put(&writer, record->pid, 4);
     put_text(&writer, record->host);
@@ -153,10 +154,13 @@ static int end_of(const reader_t *reader)
 int exl_node_record_read(const exl_payload_t *payload, exl_node_record_t *ret_record)
 {
     reader_t reader = reader_of(payload);
-    exl_node_record_t record = {.cores = get_u32(&reader), .gpus = get_u32(&reader), .pid = get_u32(&reader)};
+    exl_node_record_t record = {.cores = get_u32(&reader)};
+    record.calls = get_u32(&reader);
+    record.gpus = get_u32(&reader);
+    record.pid = get_u32(&reader);
     exl_segment_t host = get_text(&reader, EXL_HOST_MAX);
     memcpy(record.host, host.bytes, host.size);
-    if (end_of(&reader) < 0 || record.cores == 0)
+    if (end_of(&reader) < 0)
         return EXL_EPROTOCOL;
     *ret_record = record;
     return 0;

@@ -12,9 +12,10 @@
 
 enum { EXL_HOST_MAX = 255 };
 
-/* What there is on a node. */
+/* What there is on a node: cores, and how many calls may run at once. One process per call: 0 calls are no limit; persistent
+ * workers: these are the calls, and cores are 0. */
 typedef struct exl_node_record {
-    uint32_t cores, gpus;
+    uint32_t cores, calls, gpus;
     uint32_t pid; /* of the agent */
     char host[EXL_HOST_MAX + 1];
 } exl_node_record_t;
