@@ -1,4 +1,4 @@
-"""An agent: what runs on each node for an executor elsewhere, started once per node with the name of the hand-over file.
+"""An agent: what runs on each node for an executor elsewhere; started once per node, with the hand-over file.
 
 It reads the hand-over file, makes a pool of its own as an executor here would, and lets the driver use it until there
 is nothing to do any more. See ARCHITECTURE.md.

@@ -10,6 +10,7 @@ environment.
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import socket
@@ -30,6 +31,10 @@ _GRACE_MS = 60_000
 # Calls that a core of a node, or one of its workers, is given at once: enough to hide the way there and back.
 _DEPTH = {False: 2, True: 16}
 
+
+# See `man netdevice`.
+_SIOCGIFADDR = 0x8915
+_SIZE_OF_IFREQ = 40
 
 # Not `-m`, which looks in the working directory first, where a user may have a json.py.
 _BOOT = """\
@@ -209,6 +214,22 @@ def _addresses() -> list[str]:
         except OSError:
             continue
         found += [str(entry[4][0]) for entry in entries]
+    if not host:
+        found += _interfaces()
     # The hosts file may know this host by a loopback address only.
     found.sort(key=lambda address: address.startswith("127."))
     return list(dict.fromkeys([*found, "127.0.0.1"]))
+
+
+def _interfaces() -> list[str]:
+    """The IPv4 address of each network interface."""
+    found = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        for _, name in socket.if_nameindex():
+            request = name.encode().ljust(_SIZE_OF_IFREQ, b"\0")
+            try:
+                answer = fcntl.ioctl(any_socket, _SIOCGIFADDR, request)
+            except OSError:  # it has none
+                continue
+            found.append(socket.inet_ntoa(answer[20:24]))
+    return found

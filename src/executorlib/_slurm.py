@@ -161,7 +161,7 @@ def agent_launcher(nodes: int, *, inside: bool, cores: int = 0, arguments: Seque
 
 
 def launcher_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment for srun when it starts agents: without what this process was told as a task, or for its tasks."""
+    """The environment for srun when it starts agents: without what concerns this process as a task, or its tasks."""
     return {name: value for name, value in environ.items() if not name.startswith(_OPTIONS_OF_SRUN)}
 
 

@@ -1,6 +1,9 @@
 """Fixtures with a real Slurm; see tests/beds/README.md."""
 
+import os
+
 import pytest
+import support
 from beds import network
 from beds.slurm import IMPATIENT, SlurmBed, missing
 
@@ -59,3 +62,34 @@ def expiring(impatient):
     impatient.wait_begun(job)
     impatient.run("scontrol", "update", f"JobId={job}", "EndTime=now")
     return job
+
+
+def _allocate(bed, monkeypatch, folder):
+    from slurm.nodes import Job
+
+    job = Job(bed)
+    for name, value in job.variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("EXECUTORLIB_AGENT_DIRECTORY", str(folder / "agents"))
+    yield job
+    # Nothing is left in the allocation, which is still there, nor of the file with the key.
+    assert support.alive_after(job.processes(), support.AT_ONCE) == []
+    assert os.listdir(folder / "agents") == []
+
+
+@pytest.fixture
+def job(slurm, monkeypatch, tmp_path):
+    """An allocation of all three nodes, in whose environment the test runs; after it, nothing of an executor is there."""
+    yield from _allocate(slurm, monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def networked_job(networked_slurm, monkeypatch, tmp_path):
+    """The same where each node is a host of its own."""
+    yield from _allocate(networked_slurm, monkeypatch, tmp_path)
+
+
+@pytest.fixture(params=[False, True], ids=["per_call", "block"])
+def arguments(request):
+    """Those of an executor that uses all of the allocation, in both modes."""
+    return {"block_allocation": True, "max_workers": 12} if request.param else {}

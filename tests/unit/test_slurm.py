@@ -4,7 +4,7 @@ import pytest
 
 from executorlib import _slurm
 from executorlib._errors import ResourceError
-from executorlib._fleet import Fleet, Share, spread
+from executorlib._fleet import Share, spread
 
 
 @pytest.mark.parametrize(

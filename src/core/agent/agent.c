@@ -414,7 +414,11 @@ static void met_cb(void *owner, exl_handshake_t *handshake, exl_connection_t *co
     } else if (code < 0) {
         exl_error_set(&agent->why, code, "%s", reason);
         seek_later(agent);
-    } else if (exl_peer_connect(&agent->peer, connection, hello->id) < 0) {
+    }
+    if (code < 0)
+        return;
+    exl_connection_tune(exl_connection_fd(connection), agent->grace_ms);
+    if (exl_peer_connect(&agent->peer, connection, hello->id) < 0) {
         over(agent, EXL_EPROTOCOL, "the driver lost count of what was said");
     } else {
         exl_deadline_stop(agent->silence);
@@ -434,7 +438,7 @@ static int dial(const struct sockaddr_in6 *address)
     int fd = socket(name->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    exl_connection_tune(fd);
+    exl_connection_tune(fd, UINT32_MAX);
     if (connect(fd, name, is_v4 ? sizeof v4 : sizeof *address) < 0 && errno != EINPROGRESS) {
         int rc = -errno;
         (void)close(fd);

@@ -55,6 +55,7 @@ struct exl_fleet {
     uint32_t largest; /* no list above this one has any */
     uint64_t last_number;
     bool ending, cancelling;
+    bool changed;        /* somebody may have become able to do more */
     exl_failure_t *loss; /* owned: why there are no agents any more */
     char *handover;      /* owned; NULL once it is being removed */
 };
@@ -351,9 +352,14 @@ static uint32_t ahead_of(const remote_t *remote)
     return (uint32_t)(cores > calls ? cores : calls);
 }
 
-static bool is_idle(const remote_t *remote)
+/* How many calls of one core it could run besides those that it has. */
+static uint32_t spare_of(const remote_t *remote)
 {
-    return takes_calls(remote) && remote->ncalls == 0 && room_of(remote) > 0;
+    const exl_node_record_t *node = &remote->node;
+    uint64_t calls = left(node->calls, remote->ncalls), cores = left(node->cores, remote->used);
+    if (!takes_calls(remote))
+        return 0;
+    return (uint32_t)(!node->cores || (node->calls && calls < cores) ? calls : cores);
 }
 
 static void ask_back(remote_t *remote, uint32_t count)
@@ -365,15 +371,26 @@ static void ask_back(remote_t *remote, uint32_t count)
     exl_peer_flush(&remote->peer);
 }
 
-/* An agent has nothing to do, nor is there anything to give it: what others have not begun is shared out. */
+/* An agent could do more, and there is nothing to give it: what others have not begun is shared out. Once each time that a call
+ * has ended or an agent has come, or a wide call might go to and fro. */
 static void share_out(exl_fleet_t *fleet)
 {
     const remote_t *first = roomiest(fleet);
-    if (!first || !is_idle(first))
+    uint64_t wanted = 0;
+    if (!first || !fleet->changed || !spare_of(first))
         return;
+    fleet->changed = false;
     for (uint32_t i = 0; i < fleet->config.agents; i++)
-        if (ahead_of(&fleet->remotes[i]))
-            ask_back(&fleet->remotes[i], (ahead_of(&fleet->remotes[i]) + 1) / 2);
+        wanted += spare_of(&fleet->remotes[i]);
+    for (uint32_t i = 0; i < fleet->config.agents; i++) {
+        uint32_t ahead = ahead_of(&fleet->remotes[i]), count = (ahead + 1) / 2;
+        if (count < wanted)
+            count = ahead < wanted ? ahead : (uint32_t)wanted;
+        if (!count)
+            continue;
+        ask_back(&fleet->remotes[i], count);
+        wanted = left(wanted, count);
+    }
 }
 
 static void flush_all(exl_fleet_t *fleet)
@@ -450,6 +467,7 @@ static void finish_with(exl_task_t *task, exl_outcome_t outcome, const exl_paylo
 static void answer(remote_t *remote, exl_task_t *task, exl_message_t *message)
 {
     exl_fleet_t *fleet = remote->fleet;
+    fleet->changed |= message->frame.type != EXL_FRAME_RETURNED;
     detach(remote, task);
     switch (message->frame.type) {
     case EXL_FRAME_RESULT:
@@ -478,6 +496,7 @@ static int count(remote_t *remote, const exl_node_record_t *node)
     int rc = most > INT32_MAX ? -EINVAL : make_lists(remote->fleet, (uint32_t)most);
     if (rc == 0)
         remote->node = *node;
+    remote->fleet->changed = true;
     return rc;
 }
 
@@ -664,6 +683,7 @@ static void arrived_cb(void *owner, exl_connection_t *connection, const exl_fram
     }
     exl_deadline_stop(remote->silence);
     remote->silence = NULL;
+    exl_connection_tune(exl_connection_fd(connection), fleet->config.grace_ms);
     exl_connection_greet(connection, (exl_frame_t){.id = exl_link_received(remote->peer.link)});
     if (exl_peer_connect(&remote->peer, connection, hello->id) < 0)
         gone(remote, "its agent lost count of what was said", false);

@@ -59,7 +59,7 @@ static void let_in(exl_door_t *door, int fd)
         forget(door, oldest);
         exl_handshake_cancel(oldest);
     }
-    exl_connection_tune(fd);
+    exl_connection_tune(fd, UINT32_MAX);
     if (exl_handshake_start(&config, fd, &door->strangers[door->nstrangers], NULL) < 0)
         (void)close(fd);
     else

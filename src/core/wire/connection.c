@@ -13,7 +13,7 @@
 #include "base/buffer.h"
 
 /* RECORD: the plain text of a TLS record. TURN: read at once, so that one peer does not keep the others waiting. */
-enum { RECORD = 16 * 1024, READ_SIZE = 64 * 1024, TURN = 4 };
+enum { RECORD = 16 * 1024, READ_SIZE = 64 * 1024, TURN = 4, NOTICED_MS = 30000 };
 
 struct exl_connection {
     int fd;            /* owned */
@@ -192,13 +192,18 @@ int exl_connection_write(exl_connection_t *connection)
     }
 }
 
-void exl_connection_tune(int fd)
+void exl_connection_tune(int fd, uint32_t grace_ms)
 {
-    static const struct {
+    int noticed_ms = grace_ms / 2 < NOTICED_MS ? (int)(grace_ms / 2) : NOTICED_MS;
+    int probe_s = noticed_ms / 6000 > 0 ? noticed_ms / 6000 : 1;
+    const struct {
         int level, name, value;
-    } options[] = {{IPPROTO_TCP, TCP_NODELAY, 1},   {SOL_SOCKET, SO_KEEPALIVE, 1},
-                   {IPPROTO_TCP, TCP_KEEPIDLE, 15}, {IPPROTO_TCP, TCP_KEEPINTVL, 5},
-                   {IPPROTO_TCP, TCP_KEEPCNT, 3},   {IPPROTO_TCP, TCP_USER_TIMEOUT, 30000}};
+    } options[] = {{IPPROTO_TCP, TCP_NODELAY, 1},
+                   {SOL_SOCKET, SO_KEEPALIVE, 1},
+                   {IPPROTO_TCP, TCP_KEEPIDLE, 3 * probe_s},
+                   {IPPROTO_TCP, TCP_KEEPINTVL, probe_s},
+                   {IPPROTO_TCP, TCP_KEEPCNT, 3},
+                   {IPPROTO_TCP, TCP_USER_TIMEOUT, noticed_ms}};
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         (void)setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof options[i].value);
 }

@@ -20,8 +20,9 @@
 
 typedef struct exl_connection exl_connection_t;
 
-/* For a TCP socket: small frames leave at once, and the kernel notices in about half a minute a peer that has gone without a word. */
-void exl_connection_tune(int fd);
+/* For a TCP socket: small frames leave at once, and the kernel notices a peer that has gone without a word in about half the
+ * grace time that it is to have, or half a minute where that is less. */
+void exl_connection_tune(int fd, uint32_t grace_ms);
 
 /* Takes the descriptor, on success only. See exl_tls_create() for side, name and key. */
 int exl_connection_create(int fd, exl_tls_side_t side, const char *name, const uint8_t key[EXL_TLS_KEY_SIZE],

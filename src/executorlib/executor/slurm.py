@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 class SlurmJobExecutor(PoolExecutor):
     """Runs Python functions on the nodes of a Slurm allocation.
 
-    Use it in a batch script or under salloc: one srun starts an agent on each node, which lives as long as the executor,
-    and calls go to the agents. So calls may be short and many, and neither of them costs a job step. Without an
-    allocation that srun asks for one, and calls wait until it is granted. Otherwise it does what `SingleNodeExecutor`
-    does on one machine.
+    Use it in a batch script or under salloc: one srun starts an agent on each node, which lives as long as the
+    executor, and calls go to the agents. So calls may be short and many, and none of them costs a job step. Without
+    an allocation that srun asks for one, and calls wait until it is granted. Otherwise it does what
+    `SingleNodeExecutor` does on one machine.
 
     Agents speak with the program over TLS 1.3, with a key made for this executor that only they are told, through a
-    file that only this user can read, in ~/.executorlib or the directory that the variable EXECUTORLIB_AGENT_DIRECTORY
-    names; all nodes must see it. The program is reached at the addresses of its host name, or the one that the variable
-    EXECUTORLIB_DRIVER_ADDRESS names. A node may be out of reach for a minute; when it, or its agent, is lost for good, so
-    are the calls there, and the others go on.
+    file that only this user can read, in ~/.executorlib or the directory that the variable
+    EXECUTORLIB_AGENT_DIRECTORY names; all nodes must see it. The program is reached at the addresses of its host, or
+    the one that the variable EXECUTORLIB_DRIVER_ADDRESS names. A node may be out of reach for a minute; when it, or
+    its agent, is lost for good, so are the calls there, and the others go on.
 
     Parameters:
         max_workers (int | None): how many calls run at once, on all nodes together; with block allocation, how many
@@ -48,12 +48,12 @@ class SlurmJobExecutor(PoolExecutor):
             - exclusive (bool): whether a call has a node for itself, as far as this executor goes.
             - slurm_cmd_args (list[str]): further options for the srun that starts the agents; not per call.
             - num_nodes (int): 1; calls over several nodes are not available in this release.
-        pmi_mode (str | None): what srun is to tell MPI ranks by, its option `--mpi`. Has no effect on calls on one node,
-            whose ranks are started by mpiexec.
+        pmi_mode (str | None): what srun is to tell MPI ranks by, its option `--mpi`. Has no effect on calls on one
+            node, whose ranks are started by mpiexec.
         hostname_localhost (bool | None): True if all nodes are this host: the program then listens to nobody outside.
         block_allocation (bool): whether workers stay and serve one call after the other; False by default.
-        init_function (Callable | None): see `SingleNodeExecutor`. The numbers of workers, `executorlib_worker_id`, go from
-            0 on over all nodes.
+        init_function (Callable | None): see `SingleNodeExecutor`. The numbers of workers, `executorlib_worker_id`, go
+            from 0 on over all nodes.
         disable_dependencies (bool): True to refuse futures as arguments; False by default.
         refresh_rate (float): seconds; has no effect, since nothing polls. Only the default, 0.01, goes with
             `disable_dependencies`.
