@@ -42,7 +42,8 @@ static int run_agent(side_t *side)
     exl_agent_t *agent = NULL;
     exl_error_t err = {""};
     side->config.pool =
-        side->persistent ? stub_crew(side->config.calls) : stub_pool((stub_pool_t){.max_cores = side->config.cores});
+        side->persistent ? stub_crew(side->config.calls)
+                         : stub_pool((stub_pool_t){.max_cores = side->config.cores, .max_workers = side->config.calls});
     if (exl_agent_start(&side->config, &agent, &err) < 0)
         fail_msg("no agent: %s", err.text);
     while ((side->code = exl_agent_wait(agent, &err)) == EXL_EINTERRUPTED) {
@@ -72,7 +73,7 @@ static fleet_t fleet_of(uint32_t nagents, uint32_t cores, uint32_t depth)
     fleet_t fleet = {.nagents = nagents};
     const exl_fleet_config_t config = {
         .address = "127.0.0.1", .name = "test", .key = key, .agents = nagents, .depth = depth, .grace_ms = GRACE_MS};
-    fleet.pool = stub_pool((stub_pool_t){.fleet = &config});
+    fleet.pool = stub_pool((stub_pool_t){.fleet = &config, .persistent = cores == 0});
     uint16_t port = exl_fleet_port(fleet.pool);
     assert_int_not_equal(port, 0);
     for (uint32_t i = 0; i < nagents; i++)
@@ -86,10 +87,18 @@ static fleet_t fleet_of(uint32_t nagents, uint32_t cores, uint32_t depth)
     return fleet;
 }
 
+static void await_agents(const fleet_t *fleet)
+{
+    int64_t deadline = exl_test_soon_ns();
+    while (exl_fleet_agents(fleet->pool) < fleet->nagents)
+        assert_true(sched_yield() == 0 && exl_clock_ns() < deadline);
+}
+
 static void start_threads(fleet_t *fleet)
 {
     for (uint32_t i = 0; i < fleet->nagents; i++)
         assert_int_equal(pthread_create(&fleet->agents[i].thread, NULL, agent_thread, &fleet->agents[i]), 0);
+    await_agents(fleet); /* one that came after the end of the executor would try for long */
 }
 
 static void end_threads(fleet_t *fleet)
@@ -230,6 +239,89 @@ static void what_has_not_begun_is_shared_out(void **state)
     gate_close(&said);
 }
 
+/* ---- nodes that differ ---- */
+
+static void a_call_goes_where_it_fits(void **state)
+{
+    gate_t gate = gate_open(), said = gate_open();
+    fleet_t fleet = fleet_of(2, 1, 4);
+    fleet.agents[1].config.cores = 3;
+    start_threads(&fleet);
+    exl_task_t *tasks[3];
+    char text[64];
+    (void)snprintf(text, sizeof text, "say %d w; wait %d; pid", said.in, gate.out);
+    for (int i = 0; i < 3; i++)
+        tasks[i] = stub_submit(fleet.pool, (stub_call_t){.text = text, .cores = 3});
+    gate_expect(&said, "w"); /* the other node is not wide enough for any of them */
+    expect_result(submit(fleet.pool, "narrow"), "narrow");
+    gate_pass(&gate, 3);
+    for (int i = 0; i < 3; i++)
+        assert_true(number_from(tasks[i]) > 0);
+    expect_lost(stub_submit(fleet.pool, (stub_call_t){.text = text, .cores = 4}), EXL_BLAME_NODE, "as many cores");
+    expect_lost(stub_submit(fleet.pool, (stub_call_t){.text = text, .gpus = 1}), EXL_BLAME_NODE, "as many cores");
+    end_threads(&fleet);
+    gate_close(&gate);
+    gate_close(&said);
+}
+
+static void calls_at_once_are_limited(void **state)
+{
+    gate_t gate = gate_open(), said = gate_open();
+    fleet_t fleet = fleet_of(2, 4, 2);
+    exl_task_t *tasks[6];
+    for (int i = 0; i < 2; i++)
+        fleet.agents[i].config.calls = 1;
+    start_threads(&fleet);
+    for (int i = 0; i < 6; i++)
+        tasks[i] = submit(fleet.pool, "say %d .; wait %d; pid", said.in, gate.out);
+    gate_expect(&said, ".."); /* one on each node, though there are cores for more */
+    gate_pass(&gate, 6);
+    for (int i = 0; i < 6; i++)
+        assert_true(number_from(tasks[i]) > 0);
+    end_threads(&fleet);
+    gate_close(&gate);
+    gate_close(&said);
+}
+
+/* ---- persistent workers ---- */
+
+/* So many calls run at once, no more, each on a worker of its own; `ids` are bits. */
+static void expect_workers(const fleet_t *fleet, const gate_t *gate, const gate_t *said, uint32_t count, uint32_t ids)
+{
+    exl_task_t *tasks[8];
+    char dots[] = "........";
+    uint32_t found = 0;
+    dots[count] = '\0';
+    for (uint32_t i = 0; i <= count; i++)
+        tasks[i] = submit(fleet->pool, "say %d .; wait %d; index", said->in, gate->out);
+    gate_expect(said, dots);
+    gate_pass(gate, count + 1);
+    for (uint32_t i = 0; i <= count; i++)
+        found |= 1U << number_from(tasks[i]);
+    gate_expect(said, ".");
+    assert_int_equal(found, ids);
+}
+
+static void workers_are_as_many_as_asked_for_and_have_their_ids(void **state)
+{
+    static const uint32_t first[] = {0, 2, 4}, second[] = {1, 3}, none[] = {0};
+    const uint32_t *const both[] = {first, second}, *const one[] = {none, second};
+    gate_t gate = gate_open(), said = gate_open();
+    fleet_t fleet = fleet_of(2, 0, 4);
+    make_persistent(&fleet, 1);
+    assert_int_equal(exl_fleet_resize(fleet.pool, both, (const uint32_t[]){2, 1}, 2), 0); /* told when they come */
+    start_threads(&fleet);
+    expect_workers(&fleet, &gate, &said, 3, 07);
+    assert_int_equal(exl_fleet_resize(fleet.pool, both, (const uint32_t[]){3, 2}, 2), 0);
+    expect_workers(&fleet, &gate, &said, 5, 037);
+    assert_int_equal(exl_fleet_resize(fleet.pool, one, (const uint32_t[]){0, 1}, 2), 0);
+    expect_workers(&fleet, &gate, &said, 1, 02);
+    assert_int_equal(exl_fleet_resize(fleet.pool, both, (const uint32_t[]){1, 1}, 1), -EINVAL);
+    end_threads(&fleet);
+    gate_close(&gate);
+    gate_close(&said);
+}
+
 /* ---- ends ---- */
 
 static void a_lost_worker_is_told_with_its_host(void **state)
@@ -311,13 +403,6 @@ static void start_processes(fleet_t *fleet)
         }
         assert_true(fleet->agents[i].pid > 0);
     }
-}
-
-static void await_agents(const fleet_t *fleet)
-{
-    int64_t deadline = exl_test_soon_ns();
-    while (exl_fleet_agents(fleet->pool) < fleet->nagents)
-        assert_true(sched_yield() == 0 && exl_clock_ns() < deadline);
 }
 
 static int status_of(pid_t pid)
@@ -515,6 +600,9 @@ int main(void)
         POOL_TEST(large_results_and_arguments_travel),
         POOL_TEST(wide_calls_have_their_cores),
         POOL_TEST(what_has_not_begun_is_shared_out),
+        POOL_TEST(a_call_goes_where_it_fits),
+        POOL_TEST(calls_at_once_are_limited),
+        POOL_TEST(workers_are_as_many_as_asked_for_and_have_their_ids),
         POOL_TEST(a_lost_worker_is_told_with_its_host),
         POOL_TEST(a_running_call_can_be_ended),
         POOL_TEST(a_time_limit_counts_behind_an_agent),

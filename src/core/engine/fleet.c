@@ -50,8 +50,9 @@ struct exl_fleet {
     exl_launcher_t *launcher; /* its own; NULL when there is none */
     remote_t *remotes;        /* owned */
     uint32_t nawaited, nthere;
-    exl_list_t *free; /* owned: by free cores; remotes that take calls */
-    uint32_t most;    /* … so many lists, less one */
+    exl_list_t
+        *free; /* owned: remotes that take calls, by room; above `most` those that can start one at once, by spare */
+    uint32_t most;    /* the most room that any has */
     uint32_t largest; /* no list above this one has any */
     uint64_t last_number;
     bool ending, cancelling;
@@ -94,16 +95,26 @@ static uint32_t room_of(const remote_t *remote)
     return (uint32_t)(node->calls && calls < cores ? calls : cores);
 }
 
+/* How many calls of one core it could run besides those that it has. */
+static uint32_t spare_of(const remote_t *remote)
+{
+    const exl_node_record_t *node = &remote->node;
+    uint64_t calls = left(node->calls, remote->ncalls), cores = left(node->cores, remote->used);
+    if (!takes_calls(remote))
+        return 0;
+    return (uint32_t)(!node->cores || (node->calls && calls < cores) ? calls : cores);
+}
+
 static void place_in_list(remote_t *remote)
 {
     exl_fleet_t *fleet = remote->fleet;
     exl_list_remove(&remote->free_link);
     if (!takes_calls(remote))
         return;
-    uint32_t room = room_of(remote);
-    exl_list_push_back(&fleet->free[room], &remote->free_link);
-    if (room > fleet->largest)
-        fleet->largest = room;
+    uint32_t spare = spare_of(remote), rank = spare ? fleet->most + spare : room_of(remote);
+    exl_list_push_back(&fleet->free[rank], &remote->free_link);
+    if (rank > fleet->largest)
+        fleet->largest = rank;
 }
 
 /* The lists are made anew for a node that is larger than any before. */
@@ -111,10 +122,10 @@ static int make_lists(exl_fleet_t *fleet, uint32_t most)
 {
     if (fleet->free && most <= fleet->most)
         return 0;
-    exl_list_t *lists = calloc((size_t)most + 1, sizeof *lists);
+    exl_list_t *lists = calloc(2 * (size_t)most + 1, sizeof *lists);
     if (!lists)
         return -ENOMEM;
-    for (uint32_t i = 0; i <= most; i++)
+    for (uint32_t i = 0; i <= 2 * most; i++)
         exl_list_init(&lists[i]);
     for (uint32_t i = 0; i < fleet->config.agents; i++)
         exl_list_remove(&fleet->remotes[i].free_link);
@@ -350,16 +361,6 @@ static uint32_t ahead_of(const remote_t *remote)
     if (!takes_calls(remote) || !exl_peer_connected(&remote->peer))
         return 0;
     return (uint32_t)(cores > calls ? cores : calls);
-}
-
-/* How many calls of one core it could run besides those that it has. */
-static uint32_t spare_of(const remote_t *remote)
-{
-    const exl_node_record_t *node = &remote->node;
-    uint64_t calls = left(node->calls, remote->ncalls), cores = left(node->cores, remote->used);
-    if (!takes_calls(remote))
-        return 0;
-    return (uint32_t)(!node->cores || (node->calls && calls < cores) ? calls : cores);
 }
 
 static void ask_back(remote_t *remote, uint32_t count)
