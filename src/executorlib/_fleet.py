@@ -73,7 +73,7 @@ class Fleet:
         environ: environment of the launcher, by default that of this process. Agents have this process's anyhow, but
             for what the launcher adds.
         here: whether all nodes are this host; then nothing but the loopback interface is listened to.
-        grace: how long, in seconds, a node may be out of reach before its calls are given up.
+        grace: how long, in seconds, a node may be out of reach before its calls are given up; 60 by default.
 
     Raises:
         OSError: when the hand-over file cannot be written. It is put into EXECUTORLIB_AGENT_DIRECTORY, else
@@ -88,7 +88,7 @@ class Fleet:
         room: Sequence[int] = (),
         environ: Mapping[str, str] | None = None,
         here: bool = False,
-        grace: float = _GRACE_MS / 1000,
+        grace: float | None = None,
     ) -> None:
         from executorlib import _tls
 
@@ -99,7 +99,7 @@ class Fleet:
         self.room = list(room)
         self._key = os.urandom(32)
         self._name = f"executorlib-{os.getpid()}-{os.urandom(4).hex()}"
-        self._grace_ms = int(grace * 1000)
+        self._grace_ms = _GRACE_MS if grace is None else int(grace * 1000)
         self._environ = environ
         self._here = here
         self._workers: list[list[int]] = [[] for _ in shares]

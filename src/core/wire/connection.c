@@ -195,12 +195,12 @@ int exl_connection_write(exl_connection_t *connection)
 void exl_connection_tune(int fd, uint32_t grace_ms)
 {
     int noticed_ms = grace_ms / 2 < NOTICED_MS ? (int)(grace_ms / 2) : NOTICED_MS;
-    int probe_s = noticed_ms / 6000 > 0 ? noticed_ms / 6000 : 1;
+    int idle_s = noticed_ms >= 2000 ? noticed_ms / 2000 : 1, probe_s = noticed_ms >= 6000 ? noticed_ms / 6000 : 1;
     const struct {
         int level, name, value;
     } options[] = {{IPPROTO_TCP, TCP_NODELAY, 1},
                    {SOL_SOCKET, SO_KEEPALIVE, 1},
-                   {IPPROTO_TCP, TCP_KEEPIDLE, 3 * probe_s},
+                   {IPPROTO_TCP, TCP_KEEPIDLE, idle_s},
                    {IPPROTO_TCP, TCP_KEEPINTVL, probe_s},
                    {IPPROTO_TCP, TCP_KEEPCNT, 3},
                    {IPPROTO_TCP, TCP_USER_TIMEOUT, noticed_ms}};
