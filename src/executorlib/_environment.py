@@ -59,12 +59,14 @@ class Zygote:
     Attributes:
         spec (tuple): key, command line and environment, for the engine.
         environ (dict): that environment; a setup tells only what differs from it.
+        cores (int | None): of the hosts where it starts, if that is not this one.
     """
 
-    __slots__ = ("environ", "spec")
+    __slots__ = ("cores", "environ", "spec")
 
     def __init__(self, key: str, argv: list[str], environ: Environ) -> None:
         self.environ = environ
+        self.cores: int | None = None
         self.spec = key, argv, [os.fsdecode(name + b"=" + value) for name, value in environ.items()]
 
 
@@ -145,7 +147,10 @@ class Snapshot:
 
             mpi = launcher()
             setup["ranks"] = request.ranks
-            setup["launch"] = [*mpi.command(request.ranks, request.oversubscribe), *_command("rank_main()")]
+            setup["launch"] = [
+                *mpi.command(request.ranks, request.oversubscribe, zygote.cores),
+                *_command("rank_main()"),
+            ]
             setup["launch_environ"] = mpi.environ
             setup["launcher"] = mpi.description
             setup["inherited"] = inherited()

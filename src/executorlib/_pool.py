@@ -89,6 +89,8 @@ class PoolExecutor(BaseExecutor):
         # What an executor inside an exclusive call has.
         self._all_cores = max_cores or (_core.cpu_count() if fleet is None else fleet.widest)
         self._zygote = zygote(fresh=fleet is not None)
+        if fleet is not None:
+            self._zygote.cores = fleet.widest
         self._default = self._request(resources)
         default_cores = _core.cpu_count() if max_workers is None and max_cores is None and fleet is None else 0
         self._limit_cores = max_cores or default_cores

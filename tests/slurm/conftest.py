@@ -79,7 +79,7 @@ def _allocate(bed, monkeypatch, folder):
 
 @pytest.fixture
 def job(slurm, monkeypatch, tmp_path):
-    """An allocation of all three nodes, in whose environment the test runs; after it, nothing of an executor is there."""
+    """All three nodes, in whose environment the test runs; after it, nothing of an executor is there."""
     yield from _allocate(slurm, monkeypatch, tmp_path)
 
 

@@ -3,9 +3,11 @@
 import collections
 import logging
 import os
+import sys
 import time
 
 import functions
+import mpi_functions
 import pytest
 import support
 
@@ -233,11 +235,44 @@ def test_in_a_batch_script(slurm, tmp_path):
             print(sum(executor.map(pow, range(100), [2] * 100)), executor.submit(lambda: 7).result())
         """,
     )
-    import sys
-
     batch = slurm.sbatch(f"{sys.executable} {script}", "-N3", "--ntasks-per-node=4", "--cpus-per-task=1")
     slurm.wait_job(batch, "COMPLETED")
     assert (slurm.folder / f"job-{batch}.out").read_text().splitlines()[-1] == "328350 7"
+
+
+@support.needs_mpi
+@pytest.mark.parametrize("block", [False, True], ids=["per_call", "block"])
+def test_mpi_ranks_on_one_node(job, block):
+    width = {"resource_dict": {"cores": 4}}
+    with SlurmJobExecutor(**({"block_allocation": True, "max_workers": 3, **width} if block else {})) as executor:
+        futures = [executor.submit(mpi_functions.tag, i, **({} if block else width)) for i in range(4)]
+        for i, future in enumerate(futures):
+            assert future.result(timeout=support.SOON) == [(rank, i) for rank in range(4)]
+        seen = executor.submit(functions.environment, "SLURMD_NODENAME", **({} if block else width))
+        assert len({environment["SLURMD_NODENAME"] for environment in seen.result(timeout=support.SOON)}) == 1
+    assert job.steps() == {f"{job.id}.0"}
+
+
+def gpus(folder):
+    functions.pass_gate(folder)
+    return os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+@pytest.mark.parametrize("block", [False, True], ids=["per_call", "block"])
+def test_each_node_has_its_gpus(job, gate, monkeypatch, block):
+    monkeypatch.setenv("EXECUTORLIB_GPUS", "a,b")
+    arguments = {
+        "resource_dict": {"gpus_per_core": 1},
+        **({"block_allocation": True, "max_workers": 6} if block else {}),
+    }
+    with SlurmJobExecutor(**arguments) as executor:
+        futures = [executor.submit(gpus, gate.folder) for _ in range(6)]
+        assert collections.Counter(map(node_of, gate.arrivals(6))) == dict.fromkeys(NAMES, 2)
+        gate.open()
+        assert sorted(future.result(timeout=support.SOON) for future in futures) == ["a"] * 3 + ["b"] * 3
+        if not block:
+            error = executor.submit(gpus, gate.folder, resource_dict={"gpus_per_core": 3}).exception(support.SOON)
+            assert "no node of this executor has as many cores or GPUs" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ typedef struct exl_remote {
     exl_peer_t peer;
     exl_deadline_t *silence; /* owned; runs while the connection is broken */
     exl_node_record_t node;
+    uint64_t gpus_used;    /* thousandths of GPUs that its calls ask for */
     uint32_t used, ncalls; /* cores that its calls take, where these are counted; how many calls it has */
     exl_list_t outstanding;
     uint32_t *workers; /* owned: ids of its persistent workers, to be told; NULL: none */
@@ -156,12 +157,20 @@ static uint32_t width_of(const remote_t *remote, const exl_task_t *task)
     return !remote->node.cores ? 0 : cores == EXL_ALL_CORES ? remote->node.cores : cores;
 }
 
+/* In thousandths. */
+static uint64_t gpus_of(const exl_task_t *task)
+{
+    const exl_request_t *request = &task->item.request;
+    return request->gpus * (uint64_t)(request->gpu_share ? request->gpu_share : 1000);
+}
+
 static void attach(remote_t *remote, exl_task_t *task)
 {
     exl_list_push_back(&remote->outstanding, &task->item.link);
     task->remote = remote;
     remote->used += width_of(remote, task);
     remote->ncalls++;
+    remote->gpus_used += gpus_of(task);
     place_in_list(remote);
 }
 
@@ -172,6 +181,7 @@ static void detach(remote_t *remote, exl_task_t *task)
     task->remote = NULL;
     remote->used -= width_of(remote, task);
     remote->ncalls--;
+    remote->gpus_used -= gpus_of(task);
     place_in_list(remote);
 }
 
@@ -282,23 +292,34 @@ static void give(remote_t *remote, exl_task_t *task)
 /* Whether its node is one on which the call can run. */
 static bool suits(const remote_t *remote, const exl_task_t *task)
 {
-    const exl_request_t *request = &task->item.request;
-    uint64_t gpus = request->gpu_share ? request->gpus * (uint64_t)request->gpu_share / 1000 : request->gpus;
     const exl_node_record_t *node = &remote->node;
     bool has_workers = node->cores || node->calls;
-    return has_workers && width_of(remote, task) <= node->cores && gpus <= node->gpus;
+    return has_workers && width_of(remote, task) <= node->cores && gpus_of(task) <= node->gpus * UINT64_C(1000);
 }
 
-/* The roomiest, or, where nodes differ, one with what the call needs; NULL: there is none now. */
+static int64_t gpus_left(const remote_t *remote)
+{
+    return remote->node.gpus * INT64_C(1000) - (int64_t)remote->gpus_used;
+}
+
+static bool is_better(const remote_t *remote, const remote_t *than, const exl_task_t *task)
+{
+    if (gpus_of(task) && gpus_left(remote) != gpus_left(than))
+        return gpus_left(remote) > gpus_left(than);
+    return room_of(remote) > room_of(than);
+}
+
+/* The roomiest; or, for a call with GPUs or where nodes differ, the best of those that have what it needs. NULL: there is
+ * none now. */
 static remote_t *place_for(exl_fleet_t *fleet, const exl_task_t *task)
 {
     remote_t *found = roomiest(fleet);
-    if (!found || suits(found, task))
+    if (!found || (suits(found, task) && !gpus_of(task)))
         return found;
     found = NULL;
     for (uint32_t i = 0; i < fleet->config.agents; i++) {
         remote_t *remote = &fleet->remotes[i];
-        if (takes_calls(remote) && suits(remote, task) && (!found || room_of(remote) > room_of(found)))
+        if (takes_calls(remote) && suits(remote, task) && (!found || is_better(remote, found, task)))
             found = remote;
     }
     return found;
@@ -358,8 +379,10 @@ static uint32_t ahead_of(const remote_t *remote)
     const exl_node_record_t *node = &remote->node;
     uint64_t cores = node->cores ? left(remote->used, node->cores) : 0;
     uint64_t calls = node->calls || !node->cores ? left(remote->ncalls, node->calls) : 0;
+    uint64_t gpus = (left(remote->gpus_used, node->gpus * UINT64_C(1000)) + 999) / 1000;
     if (!takes_calls(remote) || !exl_peer_connected(&remote->peer))
         return 0;
+    calls = gpus > calls && node->cores ? gpus : calls;
     return (uint32_t)(cores > calls ? cores : calls);
 }
 
@@ -641,7 +664,7 @@ static void silence_cb(void *subject)
 {
     remote_t *remote = subject;
     char reason[EXL_HOST_MAX + 96];
-    (void)snprintf(reason, sizeof reason, "its node %s has been out of reach for %u s", remote->node.host,
+    (void)snprintf(reason, sizeof reason, "its agent has been out of reach for %u s",
                    remote->fleet->config.grace_ms / 1000);
     gone(remote, reason, false);
 }
@@ -655,7 +678,7 @@ static void broken_cb(exl_peer_t *peer, int code, const char *reason)
     if (!for_good && exl_deadline_start(node_of(remote->fleet), remote->fleet->config.grace_ms, silence_cb, remote,
                                         &remote->silence) == 0)
         return;
-    (void)snprintf(text, sizeof text, "its agent on %s %s", remote->node.host,
+    (void)snprintf(text, sizeof text, "its agent %s",
                    code == EXL_ECLOSED   ? "ended"
                    : code == -ECONNRESET ? "died"
                                          : reason);
@@ -778,7 +801,8 @@ void exl__fleet_end(exl_pool_t *pool)
             gone(remote, "the executor was shut down", false);
         }
     }
-    if (fleet->launcher && fleet->nawaited)
+    /* Where one has come the others are about to, and are told then; else it may wait for nodes for hours. */
+    if (fleet->launcher && fleet->nawaited == fleet->config.agents)
         exl_launcher_signal(fleet->launcher, SIGTERM);
     flush_all(fleet);
 }
