@@ -10,7 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_core = sys.modules["executorlib._core"]
+# Missing where a program in backend/ uses parts of this file, in an environment without this package.
+_core: "Any" = sys.modules.get("executorlib._core")
 
 # What is pickled from here goes by a top-level name, which a worker resolves without importing the package.
 _ALIAS = "_executorlib_worker"

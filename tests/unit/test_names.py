@@ -1,6 +1,7 @@
 """Public names, where they live and what they take, as scripts and other packages rely on."""
 
 import inspect
+import os
 import subprocess
 import sys
 
@@ -51,7 +52,7 @@ def after(names, place, *more):
 
 
 PARAMETERS = {
-    executorlib.SingleNodeExecutor: SINGLE_NODE,
+    executorlib.SingleNodeExecutor: [*SINGLE_NODE, "timeline"],  # ours
     executorlib.api.TestClusterExecutor: without("restart_limit"),
     executorlib.SlurmJobExecutor: after(SINGLE_NODE, "resource_dict", "pmi_mode"),
     executorlib.FluxJobExecutor: after(
@@ -89,15 +90,6 @@ def test_what_is_not_there_yet_says_its_name(cls):
         (executorlib.get_future_from_cache, ["folder", "key"]),
         (executorlib.terminate_tasks_in_cache, ["folder"]),
         (executorlib.terminate_task_in_cache, ["folder", "key"]),
-        (executorlib.api.SocketInterface, []),
-        (executorlib.api.SubprocessSpawner, []),
-        (executorlib.api.MpiExecSpawner, []),
-        (executorlib.api.interface_bootup, [["python"], None]),
-        (executorlib.api.interface_connect, ["localhost", "1"]),
-        (executorlib.api.interface_receive, [None]),
-        (executorlib.api.interface_send, [None, {}]),
-        (executorlib.api.interface_shutdown, [None, None]),
-        (executorlib.api.get_command_path, ["interactive_serial.py"]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -143,6 +135,43 @@ def test_names_of_the_api():
         "interface_send",
         "interface_shutdown",
     } <= set(executorlib.api.__all__)
+
+
+@pytest.mark.parametrize(
+    ("function", "names"),
+    [
+        (executorlib.api.SocketInterface, ["spawner", "log_obj_size", "time_out_ms"]),
+        (executorlib.api.SocketInterface.bootup, ["self", "command_lst", "stop_function"]),
+        (executorlib.api.SocketInterface.send_dict, ["self", "input_dict"]),
+        (executorlib.api.SocketInterface.send_and_receive_dict, ["self", "input_dict"]),
+        (executorlib.api.SocketInterface.shutdown, ["self", "wait"]),
+        (
+            executorlib.api.SubprocessSpawner,
+            ["cwd", "cores", "worker_id", "openmpi_oversubscribe", "threads_per_core"],
+        ),
+        (executorlib.api.SubprocessSpawner.bootup, ["self", "command_lst", "stop_function"]),
+        (executorlib.api.MpiExecSpawner, ["cwd", "cores", "worker_id", "openmpi_oversubscribe", "threads_per_core"]),
+        (
+            executorlib.api.interface_bootup,
+            ["command_lst", "connections", "hostname_localhost", "log_obj_size", "worker_id", "stop_function"],
+        ),
+        (executorlib.api.interface_connect, ["host", "port"]),
+        (executorlib.api.interface_send, ["socket", "result_dict"]),
+        (executorlib.api.interface_receive, ["socket"]),
+        (executorlib.api.interface_shutdown, ["socket", "context"]),
+        (executorlib.api.get_command_path, ["executable"]),
+        (executorlib.api.cloudpickle_register, ["ind"]),
+        (executorlib.api.cancel_items_in_queue, ["que"]),
+    ],
+    ids=lambda value: getattr(value, "__qualname__", ""),
+)
+def test_parameters_of_the_api(function, names):
+    assert list(inspect.signature(function).parameters) == names
+
+
+def test_worker_programs_are_where_they_are_looked_for():
+    for program in ("interactive_serial.py", "interactive_parallel.py"):
+        assert os.path.isfile(executorlib.api.get_command_path(program))
 
 
 def test_names_elsewhere():
