@@ -24,6 +24,7 @@ class Pool:
         needs: tuple[int, ...] = ...,
         host: Pool | None = None,
         fleet: tuple[str, str, bytes, int, int, int] | None = None,
+        timeline: str | None = None,
     ) -> None: ...
     agents: int
     closed: bool

@@ -52,6 +52,7 @@ class PoolExecutor(BaseExecutor):
         info: settings to show to the user.
         host: the executor in whose limits this one's only worker has its place.
         fleet: the nodes on which the calls run, if not on this one.
+        timeline: file to which what happens is logged; None takes the variable EXECUTORLIB_TIMELINE, if it is set.
     """
 
     _gpus: Inventory | None = None  # looked for when a call first asks for some
@@ -71,6 +72,7 @@ class PoolExecutor(BaseExecutor):
         info: dict[str, Any],
         host: PoolExecutor | None = None,
         fleet: Fleet | None = None,
+        timeline: str | os.PathLike[str] | None = None,
     ) -> None:
         self._resources = resources
         self._accepts = accepts
@@ -81,6 +83,7 @@ class PoolExecutor(BaseExecutor):
         self._presets = init_function is not None
         self._allow_futures = allow_futures
         self._log_obj_size = log_obj_size
+        self._timeline = os.fspath(timeline) if timeline is not None else os.environ.get("EXECUTORLIB_TIMELINE") or None
         self._sessions: Sessions | None = None
         self._checked: object = _UNCHECKED
         if host is not None:
@@ -119,10 +122,11 @@ class PoolExecutor(BaseExecutor):
                 setup=setup,
                 imports=imports,
                 host=None if host is None else host._core_pool,
+                timeline=self._timeline,
                 **settings,
             )
         else:
-            self._core_pool = _core.Pool(fleet=fleet.config, imports=imports, **settings)
+            self._core_pool = _core.Pool(fleet=fleet.config, imports=imports, timeline=self._timeline, **settings)
             fleet.launch(self._core_pool, setup, **settings)
         self._pool: _core.Pool = self._core_pool
         if self._gpus is not None:

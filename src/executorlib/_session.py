@@ -189,6 +189,7 @@ class Sessions:
             log_obj_size=host._log_obj_size,
             info={},
             host=host,
+            timeline=host._timeline,
         )
         session = Session(key[0], executor, self._watch(key, clients[0]) if clients else None)
         self._open[key] = session

@@ -19,7 +19,9 @@ typedef struct {
     /* The last setup of one-process-per-call calls: the facade passes the same bytes while nothing changed. */
     PyObject *setup;
     exl_payload_t *setup_payload;
-    PyObject *imports; /* f(pickles) says what the first call imports, or NULL once it was asked */
+    PyObject *imports;                  /* f(pickles) says what the first call imports, or NULL once it was asked */
+    bool timeline;                      /* calls are logged, with the names of their functions */
+    PyObject *qualname, *module, *name; /* of the last one, or NULL */
 } PoolObject;
 
 /* What a call needs, in the order in which the facade names it (executorlib/_resources.py, Request.needs). */
@@ -130,7 +132,7 @@ static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"zygote", "persistent",    "max_cores",      "max_workers", "restart_limit",
                             "setup",  "allow_futures", "exclusive_wide", "imports",     "ranks",
-                            "needs",  "host",          "fleet",          NULL};
+                            "needs",  "host",          "fleet",          "timeline",    NULL};
     PoolObject *self = (PoolObject *)object;
     const char *key = NULL;
     PyObject *argv = NULL, *envp = NULL, *setup = NULL, *imports = NULL, *needs = NULL, *host = NULL, *fleet = NULL;
@@ -138,9 +140,10 @@ static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
     int persistent = 0, allow_futures = 1, exclusive_wide = 1;
     exl_pool_config_t config = {0};
     exl_fleet_config_t fleet_config = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$(sOO)pIIISppOIOOO:Pool", names, &key, &argv, &envp, &persistent,
-                                     &config.max_cores, &config.max_workers, &config.restart_limit, &setup,
-                                     &allow_futures, &exclusive_wide, &imports, &config.ranks, &needs, &host, &fleet) ||
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$(sOO)pIIISppOIOOOz:Pool", names, &key, &argv, &envp,
+                                     &persistent, &config.max_cores, &config.max_workers, &config.restart_limit, &setup,
+                                     &allow_futures, &exclusive_wide, &imports, &config.ranks, &needs, &host, &fleet,
+                                     &config.timeline) ||
         (needs && parse_needs(needs, each) < 0))
         return -1;
     int remote = parse_fleet(fleet, &fleet_config);
@@ -164,6 +167,7 @@ static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
     }
     self->persistent = config.persistent = persistent;
     self->allow_futures = allow_futures;
+    self->timeline = config.timeline != NULL;
     if (imports && imports != Py_None)
         self->imports = Py_NewRef(imports);
     if (setup && PyBytes_GET_SIZE(setup) && exl_payload_of_bytes(setup, &config.setup) < 0)
@@ -184,6 +188,9 @@ static void pool_dealloc(PyObject *object)
     exl_payload_unref(self->setup_payload);
     Py_XDECREF(self->setup);
     Py_XDECREF(self->imports);
+    Py_XDECREF(self->qualname);
+    Py_XDECREF(self->module);
+    Py_XDECREF(self->name);
     type->tp_free(object);
     Py_DECREF(type);
 }
@@ -226,6 +233,62 @@ static uint64_t import_key_of(exl_state_t *state, PyObject *callable)
     Py_XDECREF(module);
     PyErr_Clear();
     return key;
+}
+
+/* What a callable wraps: a partial's function, that of a map's batch. NULL without an error: nothing. */
+static PyObject *wrapped_by(PyObject *callable)
+{
+    PyObject *inner = PyObject_GetAttrString(callable, "func");
+    if (!inner) {
+        PyErr_Clear();
+        inner = PyObject_GetAttrString(callable, "function");
+    }
+    PyErr_Clear();
+    return inner;
+}
+
+/* Modules that go without saying. */
+static bool is_plain(PyObject *module)
+{
+    return PyUnicode_CompareWithASCIIString(module, "__main__") == 0 ||
+           PyUnicode_CompareWithASCIIString(module, "builtins") == 0;
+}
+
+/* What a log calls a function: its module, unless that is the main program, and its name. New reference, or NULL. The last
+ * one is kept: calls of one function follow each other. */
+static PyObject *name_of(PoolObject *self, exl_state_t *state, PyObject *callable, int depth)
+{
+    PyObject *name = PyObject_GetAttr(callable, state->str_qualname);
+    PyErr_Clear();
+    PyObject *inner = name || depth == 0 ? NULL : wrapped_by(callable);
+    if (inner) {
+        name = name_of(self, state, inner, depth - 1);
+        Py_DECREF(inner);
+        return name;
+    }
+    if (!name)
+        name = PyObject_GetAttr((PyObject *)Py_TYPE(callable), state->str_qualname);
+    PyObject *module = name ? PyObject_GetAttr(callable, state->str_module) : NULL;
+    if (module && PyUnicode_Check(module) && PyUnicode_Check(name) && !is_plain(module)) {
+        if (name != self->qualname || module != self->module) {
+            Py_XSETREF(self->name, PyUnicode_FromFormat("%U.%U", module, name));
+            Py_XSETREF(self->qualname, Py_NewRef(name));
+            Py_XSETREF(self->module, Py_NewRef(module));
+        }
+        Py_SETREF(name, Py_XNewRef(self->name));
+    }
+    Py_XDECREF(module);
+    PyErr_Clear();
+    return name;
+}
+
+/* Names the call in the log, if there is one. The text is `*ret_name`'s, which the caller drops after the submission. */
+static void name_call(PoolObject *self, exl_state_t *state, PyObject *callable, exl_call_t *call, PyObject **ret_name)
+{
+    enum { MAX_DEPTH = 8 };
+    *ret_name = self->timeline ? name_of(self, state, callable, MAX_DEPTH) : NULL;
+    call->name = *ret_name && PyUnicode_Check(*ret_name) ? PyUnicode_AsUTF8(*ret_name) : NULL;
+    PyErr_Clear();
 }
 
 static int setup_payload_of(PoolObject *self, PyObject *setup, exl_payload_t **ret_payload)
@@ -387,9 +450,12 @@ static PyObject *pool_submit(PyObject *object, PyObject *const *args, Py_ssize_t
         return NULL;
     if (!self->persistent)
         call.import_key = import_key_of(state, args[0]);
+    PyObject *name;
+    name_call(self, state, args[0], &call, &name);
     PyObject *triple = PyTuple_Pack(3, args[0], args[1], args[2]);
     PyObject *future = triple ? submit(self, state, &call, triple, goes_by_value(state, args[0]), NULL) : NULL;
     Py_XDECREF(triple);
+    Py_XDECREF(name);
     unprepare(&call);
     return future;
 }
@@ -466,6 +532,8 @@ static PyObject *pool_map(PyObject *object, PyObject *const *args, Py_ssize_t na
         return NULL;
     if (!self->persistent)
         call.import_key = import_key_of(state, args[0]);
+    PyObject *name;
+    name_call(self, state, args[0], &call, &name);
     PyObject *tuples = PyObject_Call((PyObject *)&PyZip_Type, args[1], NULL);
     PyObject *futures = tuples ? PyList_New(0) : NULL;
     exl_submission_t shared;
@@ -478,6 +546,7 @@ static PyObject *pool_map(PyObject *object, PyObject *const *args, Py_ssize_t na
     }
     exl_submission_fini(&shared);
     Py_XDECREF(tuples);
+    Py_XDECREF(name);
     unprepare(&call);
     return futures;
 }

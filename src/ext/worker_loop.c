@@ -297,8 +297,10 @@ static void run_call(worker_t *worker, const exl_message_t *message)
         payload = pickle_result(worker, result);
     leave_if_forked();
     flush_output();
-    if (worker->claim)
+    if (worker->claim) {
         exl_output_restore(&output); /* a process of one call ends with its files in place */
+        exl_claim_end(worker->claim, message->frame.id);
+    }
     if (payload && (message->frame.arg & EXL_CALL_REPORT_IMPORTS))
         report_imports(worker, nmodules, begun_ns);
     if (payload)

@@ -135,6 +135,34 @@ static void every_call_starts_exactly_once(void **state)
     assert_true(recalls > 0); /* else it was no race */
 }
 
+/* ---- when calls began and ended ---- */
+
+static void calls_are_measured_where_the_driver_asks_for_it(void **state)
+{
+    exl_claim_t claim = {0};
+    int64_t began_ns, ended_ns, before_ns = exl_clock_ns();
+    assert_true(exl_claim_start(&claim, 0, 1));
+    exl_claim_end(&claim, 1);
+    assert_false(exl_claim_times(&claim, 1, &began_ns, &ended_ns));
+    atomic_store(&claim.timed, 1);
+    assert_true(exl_claim_start(&claim, 0, 2));
+    assert_true(exl_claim_times(&claim, 2, &began_ns, &ended_ns));
+    assert_true(before_ns <= began_ns && began_ns <= exl_clock_ns() && ended_ns == 0);
+    exl_claim_end(&claim, 2);
+    assert_true(exl_claim_times(&claim, 2, &began_ns, &ended_ns));
+    assert_true(began_ns <= ended_ns && ended_ns <= exl_clock_ns());
+}
+
+static void only_the_last_calls_are_remembered(void **state)
+{
+    exl_claim_t claim = {.timed = 1};
+    int64_t began_ns, ended_ns;
+    for (uint64_t number = 1; number <= EXL_CLAIM_RUNS + 1; number++)
+        assert_true(exl_claim_start(&claim, 0, number));
+    assert_false(exl_claim_times(&claim, 1, &began_ns, &ended_ns));
+    assert_true(exl_claim_times(&claim, 2, &began_ns, &ended_ns));
+}
+
 /* ---- where stderr stands ---- */
 
 static void marks_what_nobody_has_read_yet(void **state)
@@ -178,6 +206,8 @@ int main(void)
         EXL_TEST(the_last_epoch_is_followed_by_the_first),
         EXL_TEST(the_page_is_shared_through_its_descriptor),
         EXL_TEST(every_call_starts_exactly_once),
+        EXL_TEST(calls_are_measured_where_the_driver_asks_for_it),
+        EXL_TEST(only_the_last_calls_are_remembered),
         EXL_TEST(marks_what_nobody_has_read_yet),
         EXL_TEST(a_reader_that_was_stopped_does_not_stop_the_worker),
     };

@@ -52,7 +52,7 @@ def after(names, place, *more):
 
 
 PARAMETERS = {
-    executorlib.SingleNodeExecutor: SINGLE_NODE,
+    executorlib.SingleNodeExecutor: [*SINGLE_NODE, "timeline"],  # ours
     executorlib.api.TestClusterExecutor: without("restart_limit"),
     executorlib.SlurmJobExecutor: after(SINGLE_NODE, "resource_dict", "pmi_mode"),
     executorlib.FluxJobExecutor: after(

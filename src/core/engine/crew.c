@@ -4,6 +4,7 @@
  * another was sent and has not begun (claim.h decides who has it). Large arguments are never sent ahead. */
 #include "engine/guest.h"
 #include "engine/pool_private.h"
+#include "engine/record.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -201,6 +202,8 @@ static int start_worker(exl_pool_t *pool, bool preloaded)
             could_not_start(pool, err.text);
         return rc;
     }
+    if (pool->journal)
+        exl__record_times(worker);
     worker->index = free_index(pool);
     worker->start_order = pool->last_order + 1;
     exl_list_push_back(&pool->workers, &worker->link);
@@ -388,6 +391,8 @@ static void give(exl_worker_t *worker, exl_task_t *task)
     if (exl__pool_begun(task) < 0 || exl__pool_send(worker, task, ++worker->last_number, false) < 0) {
         detach(worker, task);
         exl__pool_fail(task, EXL_BLAME_ENGINE, "out of memory while sending the call");
+    } else if (task->pool->journal && worker->noutstanding == 1) {
+        exl__record_started(task);
     }
 }
 
@@ -520,4 +525,6 @@ void exl__crew_schedule(exl_pool_t *pool)
     for (uint32_t i = 0; i < pool->nworkers && steal(pool); i++) {
     }
     flush(pool);
+    if (pool->journal)
+        exl__record_claimed(pool);
 }

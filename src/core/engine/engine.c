@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/parker.h"
 #include "base/spin.h"
+#include "engine/journal.h"
 #include "engine/wait.h"
 #include "task/memory_file.h"
 #include "task/task.h"
@@ -144,6 +145,7 @@ static void after_fork_in_child(void)
     exl_list_init(&dues);
     nwakes = 0;
     exl_delivery_abandon();
+    exl_journals_abandon();
     (void)pthread_mutex_init(&lock, NULL);
 }
 

@@ -12,6 +12,7 @@
 #include "engine/fleet.h"
 #include "engine/guest.h"
 #include "engine/pool_private.h"
+#include "engine/record.h"
 #include "engine/wait.h"
 #include "task/graph.h"
 
@@ -41,6 +42,8 @@ static void end_task(exl_task_t *task, exl_outcome_t outcome, exl_payload_t *pay
     task->outcome = (uint8_t)outcome;
     task->result = payload ? exl_payload_ref(payload) : NULL;
     task->failure = exl_failure_ref(failure);
+    if (pool && pool->journal)
+        exl__record_ended(task);
     drop_deadline(task);
     task->worker = NULL;
     task->pool = NULL;
@@ -84,6 +87,8 @@ static void settle(exl_task_t *producer, const exl_edge_t *edge)
         exl_list_push_back(&ended, &consumer->item.link);
     } else if (consumer->npending == 0) {
         exl_list_remove(&consumer->item.link);
+        if (consumer->pool->journal)
+            exl__record_ready(consumer);
         make_ready(consumer);
     }
 }
@@ -135,6 +140,8 @@ void exl__pool_fail(exl_task_t *task, exl_blame_t blame, const char *reason)
 void exl__pool_return(exl_task_t *task)
 {
     drop_deadline(task);
+    if (task->pool->journal)
+        exl__record_returned(task);
     task->worker = NULL;
     (void)exl_task_update(task, EXL_TASK_RETURN);
     if (exl_queue_push(&task->pool->queue, &task->item) < 0)
@@ -326,6 +333,10 @@ static void close_pool(exl_pool_t *pool)
 {
     assert(exl_list_empty(&pool->waiting) && pool->queue.count == 0);
     pool->closed = true;
+    if (pool->journal)
+        exl__record_closed(pool);
+    exl_journal_unref(pool->journal);
+    pool->journal = NULL;
     exl__guest_leave(pool);
     exl__guests_admit_all(pool);
     exl_queue_fini(&pool->queue);
@@ -434,14 +445,26 @@ static int find_place(exl_pool_t *pool, const exl_pool_config_t *config, exl_err
     return 0;
 }
 
+static void pool_delete(exl_pool_t *pool)
+{
+    exl_payload_unref(pool->setup);
+    exl_journal_unref(pool->journal);
+    free(pool);
+}
+
 int exl_pool_create(const exl_pool_config_t *config, exl_pool_t **ret_pool, exl_error_t *err)
 {
     exl_pool_t *pool = pool_new(config);
     if (!pool)
         return exl_error_set(err, -ENOMEM, "out of memory");
+    int rc = config->timeline ? exl_journal_open(config->timeline, &pool->journal, err) : 0;
+    if (rc < 0) {
+        pool_delete(pool);
+        return rc;
+    }
     exl_engine_lock();
     pool->generation = exl_engine_generation();
-    int rc = !config->host ? 0 : exl_pool_foreign(config->host) ? EXL_EFORKED : config->host->closing ? EXL_ECLOSED : 0;
+    rc = !config->host ? 0 : exl_pool_foreign(config->host) ? EXL_EFORKED : config->host->closing ? EXL_ECLOSED : 0;
     if (rc < 0)
         (void)exl_error_set(err, rc, "%s", exl_strerror(rc));
     else
@@ -452,12 +475,13 @@ int exl_pool_create(const exl_pool_config_t *config, exl_pool_t **ret_pool, exl_
         if (rc < 0)
             exl_engine_release(pool->engine);
     }
+    if (rc == 0 && pool->journal)
+        exl__record_opened(pool, config->host);
     if (rc == 0 && config->host)
         exl__guest_arrive(pool, config->host, config->host->persistent ? pool->each : config->each);
     exl_engine_unlock();
     if (rc < 0) {
-        exl_payload_unref(pool->setup);
-        free(pool);
+        pool_delete(pool);
         return rc;
     }
     *ret_pool = pool;
@@ -525,6 +549,8 @@ static int submit(exl_pool_t *pool, const exl_call_t *call, exl_task_t *task)
         (void)exl_task_update(task, EXL_TASK_FINISH); /* edges that were made find it done */
     if (rc == 0 && call->imports && pool->persistent && !pool->imports && !pool->nworkers)
         pool->imports = exl_payload_ref(call->imports);
+    if (rc == 0 && pool->journal)
+        exl__record_submitted(pool, task, call);
     if (rc == 0)
         begin(pool, task);
     return rc;
@@ -614,7 +640,10 @@ int exl_pool_wait_closed(exl_pool_t *pool, int64_t deadline_ns)
     exl_engine_lock();
     bool foreign = exl_pool_foreign(pool);
     exl_engine_unlock();
-    return foreign ? EXL_EFORKED : exl_parker_wait_change(&pool->closed_word, 0, deadline_ns);
+    if (foreign)
+        return EXL_EFORKED;
+    int rc = exl_parker_wait_change(&pool->closed_word, 0, deadline_ns);
+    return rc < 0 ? rc : exl_journals_settle(deadline_ns);
 }
 
 int exl__pool_resize(exl_pool_t *pool, uint32_t max_workers)
@@ -623,6 +652,8 @@ int exl__pool_resize(exl_pool_t *pool, uint32_t max_workers)
         return exl_pool_foreign(pool) ? EXL_EFORKED : EXL_ECLOSED;
     pool->max_workers = max_workers;
     pool->failed_order = 0; /* worth another try */
+    if (pool->journal)
+        exl__record_resized(pool);
     exl__pool_due(pool);
     return 0;
 }

@@ -25,7 +25,8 @@ typedef struct exl_pool_config {
     /* Persistent only: the pool is a guest (guest.h) with one worker, which is never replaced. Borrowed, or NULL. */
     struct exl_pool *host;
     const struct exl_fleet_config
-        *fleet; /* borrowed, or NULL: calls run on other hosts (fleet.h), there is no zygote */
+        *fleet;           /* borrowed, or NULL: calls run on other hosts (fleet.h), there is no zygote */
+    const char *timeline; /* copied: the log of what happens (journal.h), or NULL */
 } exl_pool_config_t;
 
 /* What is submitted. All pointers are borrowed; payloads are referenced. */
@@ -43,6 +44,7 @@ typedef struct exl_call {
     bool cloudpickled;
     exl_task_t *const *producers;
     uint32_t nproducers;
+    const char *name; /* of the function, for the journal; or NULL */
 } exl_call_t;
 
 /* The functions below take the lock themselves. */
@@ -63,7 +65,7 @@ int exl_pool_submit(exl_pool_t *pool, const exl_call_t *call, exl_task_t **ret_t
 /* No more submissions; with `cancel`, calls that have not begun are cancelled. Returns at once. */
 int exl_pool_shutdown(exl_pool_t *pool, bool cancel);
 
-/* Waits until all calls have ended and all workers are gone. 0, -ETIMEDOUT, EXL_EINTERRUPTED, EXL_EFORKED. */
+/* Waits until all calls have ended, all workers are gone, and the timeline is written. 0, -ETIMEDOUT, EXL_EINTERRUPTED, EXL_EFORKED. */
 int exl_pool_wait_closed(exl_pool_t *pool, int64_t deadline_ns);
 
 /* Persistent workers only: sets their number. */

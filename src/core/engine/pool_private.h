@@ -4,6 +4,7 @@
 
 #include "engine/deadline.h"
 #include "engine/engine.h"
+#include "engine/journal.h"
 #include "engine/pool.h"
 #include "node/worker.h"
 #include "sched/queue.h"
@@ -15,6 +16,8 @@ struct exl_pool {
     struct exl_fleet *fleet;           /* owned, until closed: calls run on other hosts; or NULL */
     uint32_t generation;               /* of the process it was made in */
     uint32_t *worker_ids, nworker_ids; /* owned: of persistent workers; those after them are their indices */
+    uint32_t number;                   /* in the journal */
+    exl_journal_t *journal;            /* a reference, or NULL: what happens is not logged */
     unsigned refs;                     /* the handle, and the engine until closed */
     bool persistent, closing, closed;
     bool ended;      /* workers have been told to end; the grace timer runs */

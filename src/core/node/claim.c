@@ -42,6 +42,30 @@ void exl_claim_close(exl_claim_t *claim)
         (void)munmap(claim, EXL_CLAIM_SIZE);
 }
 
+_Static_assert(sizeof(exl_claim_t) <= EXL_CLAIM_SIZE, "one page");
+
+void exl_claim_begin(exl_claim_t *claim, uint64_t number)
+{
+    exl_claim_run_t *run = &claim->runs[number % EXL_CLAIM_RUNS];
+    atomic_store(&run->number, 0);
+    atomic_store(&run->began_ns, exl_clock_ns());
+    atomic_store(&run->ended_ns, 0);
+    atomic_store(&run->number, number);
+}
+
+bool exl_claim_times(const exl_claim_t *claim, uint64_t number, int64_t *ret_began_ns, int64_t *ret_ended_ns)
+{
+    const exl_claim_run_t *run = &claim->runs[number % EXL_CLAIM_RUNS];
+    if (atomic_load(&run->number) != number)
+        return false;
+    int64_t began_ns = atomic_load(&run->began_ns), ended_ns = atomic_load(&run->ended_ns);
+    if (atomic_load(&run->number) != number) /* overwritten meanwhile */
+        return false;
+    *ret_began_ns = began_ns;
+    *ret_ended_ns = ended_ns;
+    return true;
+}
+
 void exl_claim_mark_stderr(exl_claim_t *claim, int stderr_fd)
 {
     /* The reader holds the sequence odd for one read(). Bounded, since a stopped driver must not stop the worker. */

@@ -10,7 +10,9 @@
  * how it names the guilty one when the worker dies.
  *
  * The same page says where in the worker's stderr the present call began: the driver's reader publishes how many bytes
- * it has taken out of the pipe (`drained`, a sequence lock), the worker adds what is still in the pipe. */
+ * it has taken out of the pipe (`drained`, a sequence lock), the worker adds what is still in the pipe.
+ *
+ * And, where the driver keeps a timeline, when the last calls began and ended. */
 #ifndef EXL_NODE_CLAIM_H
 #define EXL_NODE_CLAIM_H
 
@@ -18,13 +20,27 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { EXL_CLAIM_SIZE = 4096, EXL_CLAIM_STARTED_BITS = 40 };
+#include "base/clock.h"
+
+enum {
+    EXL_CLAIM_SIZE = 4096,
+    EXL_CLAIM_STARTED_BITS = 40,
+    EXL_CLAIM_RUNS = 64 /* more than a worker is given at once */
+};
+
+/* When a worker was at a call, by the monotonic clock. Valid while `number` is the call's. */
+typedef struct exl_claim_run {
+    _Atomic uint64_t number;
+    _Atomic int64_t began_ns, ended_ns; /* 0: not ended */
+} exl_claim_run_t;
 
 typedef struct exl_claim {
     _Atomic uint64_t word;           /* epoch << EXL_CLAIM_STARTED_BITS | started */
     _Atomic uint64_t stderr_mark;    /* position in the stderr stream where the present call began */
     _Atomic uint32_t drain_sequence; /* odd while the reader is at it */
     _Atomic uint64_t drained;        /* bytes read out of the stderr pipe so far */
+    _Atomic uint32_t timed;          /* set by the driver: the worker measures its calls */
+    exl_claim_run_t runs[EXL_CLAIM_RUNS];
 } exl_claim_t;
 
 static inline uint64_t exl_claim_pack(uint64_t epoch, uint64_t started)
@@ -37,13 +53,27 @@ static inline uint64_t exl_claim_started(const exl_claim_t *claim)
     return atomic_load(&claim->word) & ((UINT64_C(1) << EXL_CLAIM_STARTED_BITS) - 1);
 }
 
+/* Worker: notes the time at which a call begins, and at which it has an answer. */
+void exl_claim_begin(exl_claim_t *claim, uint64_t number);
+static inline void exl_claim_end(exl_claim_t *claim, uint64_t number)
+{
+    if (atomic_load_explicit(&claim->timed, memory_order_relaxed))
+        atomic_store(&claim->runs[number % EXL_CLAIM_RUNS].ended_ns, exl_clock_ns());
+}
+
+/* Driver: what it has noted of a call. False: nothing, or no longer. */
+bool exl_claim_times(const exl_claim_t *claim, uint64_t number, int64_t *ret_began_ns, int64_t *ret_ended_ns);
+
 /* Worker: true if the call is this worker's to run. */
 static inline bool exl_claim_start(exl_claim_t *claim, uint32_t epoch, uint64_t number)
 {
     uint64_t word = atomic_load(&claim->word);
     while (word >> EXL_CLAIM_STARTED_BITS == epoch)
-        if (atomic_compare_exchange_weak(&claim->word, &word, exl_claim_pack(epoch, number)))
+        if (atomic_compare_exchange_weak(&claim->word, &word, exl_claim_pack(epoch, number))) {
+            if (atomic_load_explicit(&claim->timed, memory_order_relaxed))
+                exl_claim_begin(claim, number);
             return true;
+        }
     return false;
 }
 

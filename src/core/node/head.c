@@ -26,6 +26,8 @@ typedef struct {
 
 static void send_up(head_t *head, uint8_t type, uint64_t id, exl_payload_t *payload)
 {
+    if (head->claim && (type == EXL_FRAME_RESULT || type == EXL_FRAME_EXCEPTION))
+        exl_claim_end(head->claim, id);
     /* A failure means that the engine has gone; the zygote hears of that, and kills. */
     if (exl_channel_queue(&head->channel, (exl_frame_t){.type = type, .id = id}, payload, NULL, 0, false) == 0)
         (void)exl_channel_flush(&head->channel);

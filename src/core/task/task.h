@@ -69,7 +69,9 @@ struct exl_task {
     uint8_t verdict;          /* exl_verdict_t */
     bool cloudpickled;        /* the worker will need cloudpickle */
     bool observed;            /* goes through the delivery queue, see engine/wait.h */
+    bool start_told;          /* the executor's journal knows that it has started */
     struct exl_pool *pool;    /* borrowed; NULL once done */
+    uint64_t id;              /* its number in a journal, or 0 */
     exl_payload_t *call;      /* owned until done */
     exl_shared_t **functions; /* owned references: functions by value that the call names */
     exl_payload_t *setup;     /* owned or NULL: environment of a one-process-per-call call */

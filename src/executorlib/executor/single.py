@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 
 from executorlib import _core
@@ -80,8 +81,12 @@ class SingleNodeExecutor(PoolExecutor):
         restart_limit (int): how often a call whose worker died is tried again on a new one, with block allocation;
             0 by default.
         openmpi_oversubscribe (bool): the default of that key in `resource_dict`.
+        timeline (path | None): file to which what happens to each call is appended, for `executorlib report`; None
+            takes the variable EXECUTORLIB_TIMELINE, which also counts for executors inside calls; without that, nothing
+            is logged. See docs/timeline.md.
 
     Raises:
+        OSError: if the file of `timeline` cannot be written.
         ResourceError: a ValueError and TypeError, for a resource or limit that is unknown, of the wrong type, out
             of range, or more than `max_cores`, or than there are GPUs.
         ValueError: for `init_function` or `restart_limit` without block allocation, `wait=False`, or a
@@ -116,6 +121,7 @@ class SingleNodeExecutor(PoolExecutor):
         wait: bool = True,
         restart_limit: int = 0,
         openmpi_oversubscribe: bool = False,
+        timeline: str | os.PathLike[str] | None = None,
     ) -> None:
         resources = check(resource_dict)
         max_workers = check_limit("max_workers", max_workers)
@@ -161,6 +167,7 @@ class SingleNodeExecutor(PoolExecutor):
             allow_futures=not disable_dependencies,
             log_obj_size=log_obj_size,
             info=info,
+            timeline=timeline,
         )
 
 

@@ -1,0 +1,36 @@
+"""The command `executorlib`: one subcommand per module `_cli_*`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from executorlib import _cli_report
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters:
+        argv: arguments without the program's name; those of the process by default.
+
+    Returns:
+        The exit status: 0, or 1 after an error that has been told on stderr.
+    """
+    parser = argparse.ArgumentParser(prog="executorlib", description="Tools for users of executorlib.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _cli_report.add_commands(commands)
+    arguments = parser.parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (OSError, ValueError, ImportError) as error:
+        print(f"executorlib: {error}", file=sys.stderr)
+        return 1
