@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from executorlib import _cli_report
+from executorlib import _cli_cache, _cli_report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="executorlib", description="Tools for users of executorlib.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _cli_cache.add_commands(commands)
     _cli_report.add_commands(commands)
     arguments = parser.parse_args(argv)
     try:

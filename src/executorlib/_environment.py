@@ -143,7 +143,7 @@ class Snapshot:
         if self.authkey is not None:
             setup["authkey"] = self.authkey
         if request.ranks > 1:
-            from executorlib._mpi import inherited, launcher
+            from executorlib._mpi import inherited, launcher, of_a_job
 
             mpi = launcher()
             setup["ranks"] = request.ranks
@@ -153,7 +153,9 @@ class Snapshot:
             ]
             setup["launch_environ"] = mpi.environ
             setup["launcher"] = mpi.description
+            setup["forks"] = mpi.forks
             setup["inherited"] = inherited()
+            setup["job"] = of_a_job()
         return setup
 
     def _absolute(self, entry: str) -> str:

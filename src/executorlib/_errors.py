@@ -9,6 +9,8 @@
           └── EngineError              the engine itself failed (also a BrokenExecutor)
     ValueError, TypeError
      └── ResourceError                 a resource request that is wrong in value or in kind
+    OSError
+     └── CacheFileError                a result file that is damaged, or no result file
     TimeoutError
      └── RunTimeExceededError          a call ran longer than its run_time_max
     Exception
@@ -91,7 +93,17 @@ class TerminatedError(ExecutorlibSocketError):
     __module__ = "executorlib.api"
 
 
-class CallTerminatedError(TerminatedError):
+class _EndedCall(Exception):
+    """What is known about the process of a call that was ended."""
+
+    def __init__(self, message: str, *, pid: int | None = None, host: str | None = None, stderr: str = "") -> None:
+        super().__init__(message)
+        self.pid = pid
+        self.host = host
+        self.stderr = stderr
+
+
+class CallTerminatedError(_EndedCall, TerminatedError):
     """A call that ran, or one that it takes as argument, was ended by `terminate()`.
 
     Attributes:
@@ -102,21 +114,11 @@ class CallTerminatedError(TerminatedError):
 
     __module__ = "executorlib.api"
 
-    def __init__(
-        self,
-        message: str = "the call was terminated",
-        *,
-        pid: int | None = None,
-        host: str | None = None,
-        stderr: str = "",
-    ) -> None:
-        super().__init__(message)
-        self.pid = pid
-        self.host = host
-        self.stderr = stderr
+    def __init__(self, message: str = "the call was terminated", **process: Any) -> None:
+        super().__init__(message, **process)
 
 
-class RunTimeExceededError(TimeoutError):
+class RunTimeExceededError(_EndedCall, TimeoutError):
     """A call, or one that it takes as argument, ran longer than its `run_time_max` and was ended.
 
     Attributes:
@@ -128,20 +130,9 @@ class RunTimeExceededError(TimeoutError):
 
     __module__ = "executorlib.api"
 
-    def __init__(
-        self,
-        message: str = "the call ran too long",
-        *,
-        seconds: float | None = None,
-        pid: int | None = None,
-        host: str | None = None,
-        stderr: str = "",
-    ) -> None:
-        super().__init__(message)
+    def __init__(self, message: str = "the call ran too long", *, seconds: float | None = None, **process: Any) -> None:
+        super().__init__(message, **process)
         self.seconds = seconds
-        self.pid = pid
-        self.host = host
-        self.stderr = stderr
 
 
 class EngineError(ExecutorlibSocketError, BrokenExecutor):
@@ -152,6 +143,17 @@ class EngineError(ExecutorlibSocketError, BrokenExecutor):
 
 class ResourceError(ValueError, TypeError):
     """A resource request cannot be understood or cannot be met."""
+
+    __module__ = "executorlib.api"
+
+
+class CacheFileError(OSError):
+    """A file of a cache cannot be read: it is cut short, damaged, empty, or no result file at all.
+
+    Attributes:
+        filename (str): the file.
+        strerror (str): what is wrong with it.
+    """
 
     __module__ = "executorlib.api"
 

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from queue import Queue
     from typing import Any, NoReturn
 
+    from executorlib._cached import CachedCalls, Call
     from executorlib._fleet import Fleet
+    from executorlib._record import RecordingPool
     from executorlib._session import Sessions
 
 
@@ -53,8 +55,10 @@ class PoolExecutor(BaseExecutor):
         host: the executor in whose limits this one's only worker has its place.
         fleet: the nodes on which the calls run, if not on this one.
         timeline: file to which what happens is logged; None takes the variable EXECUTORLIB_TIMELINE, if it is set.
+        recorder: takes the calls instead of a pool of the engine, and runs none.
     """
 
+    _check = staticmethod(check)
     _gpus: Inventory | None = None  # looked for when a call first asks for some
 
     def __init__(
@@ -73,6 +77,7 @@ class PoolExecutor(BaseExecutor):
         host: PoolExecutor | None = None,
         fleet: Fleet | None = None,
         timeline: str | os.PathLike[str] | None = None,
+        recorder: RecordingPool | None = None,
     ) -> None:
         self._resources = resources
         self._accepts = accepts
@@ -85,6 +90,8 @@ class PoolExecutor(BaseExecutor):
         self._log_obj_size = log_obj_size
         self._timeline = os.fspath(timeline) if timeline is not None else os.environ.get("EXECUTORLIB_TIMELINE") or None
         self._sessions: Sessions | None = None
+        self._cached: CachedCalls | None = None
+        self._recorder = recorder
         self._checked: object = _UNCHECKED
         if host is not None:
             self._gpus = host._gpus
@@ -101,6 +108,7 @@ class PoolExecutor(BaseExecutor):
         # A batch has no place for presets, a log or a time limit per call, or a second try of one call, or for MPI
         # ranks, each of which returns one.
         one_by_one = init_function is not None or restart_limit or self._default.options or self._default.limited
+        one_by_one = one_by_one or self._default.cache is not None
         self._batches = persistent and not one_by_one and self._default.ranks == 1
         setup = self._lasting_setup(init_function) if persistent else b""
         # What the engine here is told, or the one of each agent.
@@ -115,7 +123,7 @@ class PoolExecutor(BaseExecutor):
         imports = libraries_named if self._shares_imports(init_function) else None
         self._core_pool: _core.Pool
         if fleet is None:
-            self._core_pool = _core.Pool(
+            self._core_pool = (_core.Pool if recorder is None else recorder.as_pool)(
                 zygote=self._zygote.spec,
                 max_cores=0 if persistent else self._limit_cores,
                 max_workers=max_workers or 0,
@@ -131,7 +139,7 @@ class PoolExecutor(BaseExecutor):
         self._pool: _core.Pool = self._core_pool
         if self._gpus is not None:
             self._pool.set_gpus(self._gpus.variable, self._gpus.names)
-        if log_obj_size:
+        if log_obj_size and recorder is None:
             self._batches = False
             from executorlib._sizes import SizeLoggingPool
 
@@ -151,7 +159,7 @@ class PoolExecutor(BaseExecutor):
         count = check_limit("max_workers", max_workers)
         if count is None:
             raise ResourceError("max_workers must be an integer, not None")
-        if self._default.gpus:
+        if self._default.gpus and self._recorder is None:
             self._check_gpus(self._default, count)
         if not self._pool.closed:
             if self._fleet is None:
@@ -176,7 +184,10 @@ class PoolExecutor(BaseExecutor):
         self, fn: Callable, /, *args: Any, resource_dict: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> Future:
         if getattr(fn, "__code__", None) is not self._checked or "init_function" in getattr(fn, "__globals__", ()):
-            self._checked = check_callable(fn)
+            vouched = check_callable(fn)
+            if self._recorder is not None:
+                return self._record(self._recorder, fn, args, kwargs, resource_dict)
+            self._checked = vouched
             if (init_function := initializer_of(fn)) is not None:
                 future, kwargs = self._in_session(fn, init_function, args, kwargs, resource_dict)
                 if future is not None:
@@ -184,8 +195,9 @@ class PoolExecutor(BaseExecutor):
         request = self._default if resource_dict is None else self._request(resource_dict)
         if self._sessions is not None:
             self._sessions.check_beside(self, request)
-        setup = None if self._persistent else snapshot().setup(self._zygote, request)
-        return self._pool.submit(fn, args, kwargs, request.needs, setup, request.options)
+        if request.cache is not None:
+            return self._submit_cached((fn, args, kwargs), request)
+        return self._send((fn, args, kwargs), request, request.options)
 
     def map(
         self, fn: Callable, *iterables: Iterable | Future, timeout: float | None = None, chunksize: int = 1
@@ -193,10 +205,14 @@ class PoolExecutor(BaseExecutor):
         if chunksize < 1:
             raise ValueError(f"chunksize must be at least 1, not {chunksize}")
         deadline = None if timeout is None else monotonic() + timeout
-        sequences = resolve(iterables)
+        sequences = resolve(iterables) if self._recorder is None else self._recorder.items(iterables)
         if type(self).submit is not PoolExecutor.submit:
             return Executor.map(self, fn, *sequences, timeout=timeout)
         check_callable(fn)
+        if self._recorder is not None:
+            return results(self._recorder.map(fn, sequences), deadline)
+        if self._default.cache is not None or self._needs_session(fn, sequences):
+            return results([self.submit(fn, *items) for items in zip(*sequences, strict=False)], deadline)
         if chunksize == 1 or self._default.ranks > 1:
             return self._paced_map(fn, sequences, deadline)
         return chained(results(self._map(_worker.Chunk(fn), (chunks(sequences, chunksize),)), deadline))
@@ -216,20 +232,41 @@ class PoolExecutor(BaseExecutor):
         batches = [calls[start : start + size] for start in range(0, len(calls), size)]
         return batched_results(results(self._map(_worker.Batch(fn), (batches,)), deadline), self._pace, key)
 
+    def batched(self, iterable: Iterable[Future], n: int) -> list[Future]:
+        return super().batched(iterable, n) if self._recorder is None else self._recorder.batched(iterable, n)
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         if self._sessions is not None:
             self._sessions.shutdown(False, cancel_futures)
         self._pool.shutdown(wait, cancel_futures)
+        if self._cached is not None:
+            self._cached.settle(cancel_futures, wait)
         if self._sessions is not None and wait:
             self._sessions.shutdown(True, cancel_futures)
         if wait:
             forget(self._pool)
 
     def __len__(self) -> int:
-        return len(self._pool) + (0 if self._sessions is None else self._sessions.pending())
+        others = 0 if self._sessions is None else self._sessions.pending()
+        if self._cached is not None:
+            others += self._cached.pending()
+        return len(self._pool) + others
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an executor cannot be pickled; a call that needs one makes its own")
+
+    def _send(self, call: Call, request: Request, options: bytes | None) -> Future:
+        setup = None if self._persistent else snapshot().setup(self._zygote, request)
+        return self._pool.submit(*call, request.needs, setup, options)
+
+    def _submit_cached(self, call: Call, request: Request) -> Future:
+        if self._pool.closed:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if self._cached is None:
+            from executorlib._cached import CachedCalls
+
+            self._cached = CachedCalls(copies=self._allow_futures)
+        return self._cached.submit(self._send, call, request)
 
     def _map(self, fn: Callable, iterables: tuple[Iterable, ...]) -> list[Future]:
         request = self._default
@@ -237,6 +274,26 @@ class PoolExecutor(BaseExecutor):
             self._sessions.check_beside(self, request)
         setup = None if self._persistent else snapshot().setup(self._zygote, request)
         return self._pool.map(fn, iterables, request.needs, setup, request.options)  # type: ignore[return-value]
+
+    def _record(
+        self,
+        recorder: RecordingPool,
+        fn: Callable,
+        args: tuple,
+        kwargs: dict[str, Any],
+        resource_dict: Mapping[str, Any] | None,
+    ) -> Future:
+        if resource_dict is not None:
+            self._request(resource_dict)
+        return recorder.submit(fn, args, kwargs)
+
+    def _needs_session(self, fn: Callable, args: tuple) -> bool:
+        """Whether calls of a map with so many arguments go to a session of the function's module."""
+        if self._presets or initializer_of(fn) is None:
+            return False
+        from executorlib import _session
+
+        return _session.lacks_parameters(fn, args, {})
 
     def _in_session(
         self,
@@ -258,7 +315,7 @@ class PoolExecutor(BaseExecutor):
         return self._sessions.submit(self, fn, init_function, args, kwargs, resource_dict), kwargs
 
     def _request(self, resource_dict: Mapping[str, Any]) -> Request:
-        requested = check(resource_dict)
+        requested = self._check(resource_dict)
         if self._persistent:
             key = first_difference(requested, self._resources)
             if key is not None:
@@ -271,7 +328,7 @@ class PoolExecutor(BaseExecutor):
         if not self._persistent and self._max_cores is not None and request.cores > self._max_cores:
             raise ResourceError(f"a call needs {request.cores} cores, but max_cores is {self._max_cores}")
         self._accepts(resources)
-        if request.gpus:
+        if request.gpus and self._recorder is None:
             self._check_gpus(request, self._workers or 1 if self._persistent else 1)
         if resources.get("exclusive"):
             request.cores = self._all_cores

@@ -8,12 +8,12 @@ The user's dictionary is only read.
 from __future__ import annotations
 
 import os
+import warnings
 from _pickle import dumps
 from collections.abc import Mapping
 from operator import index
 
 from executorlib._errors import ResourceError
-from executorlib._unavailable import unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +41,16 @@ def check(resource_dict: Mapping[str, Any] | None) -> dict[str, Any]:
     return checked
 
 
+def check_open(resource_dict: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Like `check`, but keys that are unknown are kept, with a warning: a submission template may use them."""
+    if not isinstance(resource_dict, Mapping):
+        return check(resource_dict)
+    unknown = {key: value for key, value in resource_dict.items() if key not in _CONVERTERS}
+    if unknown:
+        warnings.warn(f"unknown resources, which are not checked: {', '.join(map(str, unknown))}", stacklevel=3)
+    return check({key: value for key, value in resource_dict.items() if key not in unknown}) | unknown
+
+
 def check_one_node(resources: dict[str, Any]) -> None:
     """Refuse what one node without a scheduler cannot give, now or ever."""
     if resources.get("slurm_cmd_args"):
@@ -49,9 +59,6 @@ def check_one_node(resources: dict[str, Any]) -> None:
         raise ResourceError("submission_template needs one of the Cluster executors")
     if resources.get("num_nodes", 1) > 1:
         raise ResourceError(f"num_nodes={resources['num_nodes']}, but SingleNodeExecutor has one node")
-    for key in ("cache_directory", "cache_key"):
-        if key in resources:
-            raise unavailable(key)
 
 
 def first_difference(requested: dict[str, Any], given: dict[str, Any]) -> str | None:
@@ -102,11 +109,12 @@ class Request:
             GPUs; each share counts as a GPU), priority (higher starts first), time limit (0 is none) and grace time in
             milliseconds, whether it is pinned.
         options (bytes | None): what the worker does for this call only, pickled; None for nothing.
+        cache (CacheRequest | None): where its result is kept, if it is.
     """
 
     __slots__ = (
-        "cores", "cwd", "gpu_share", "gpus", "needs", "options", "oversubscribe", "own_threads", "pin", "ranks",
-        "threads",
+        "cache", "cores", "cwd", "gpu_share", "gpus", "needs", "options", "oversubscribe", "own_threads", "pin",
+        "ranks", "threads",
     )  # fmt: skip
 
     def __init__(self, resources: dict[str, Any]) -> None:
@@ -133,11 +141,33 @@ class Request:
         )
         options = {key: resources[key] for key in _OPTIONS if key in resources}
         self.options = dumps(options, 5) if options else None
+        self.cache = CacheRequest(resources, options) if "cache_directory" in resources else None
 
     @property
     def limited(self) -> bool:
         """Whether the call has a time limit."""
         return bool(self.needs[5])
+
+
+class CacheRequest:
+    """Where the result of a call is kept, in terms of the driver.
+
+    Attributes:
+        directory (str): absolute path of the cache.
+        key (str | None): the user's own name for it, None to make one.
+        key_version (int): how one is made.
+        resources (dict): what was asked for the call, apart from the cache.
+        options (dict): what else the worker does for the call only.
+    """
+
+    __slots__ = ("directory", "key", "key_version", "options", "resources")
+
+    def __init__(self, resources: dict[str, Any], options: dict[str, Any]) -> None:
+        self.directory = os.path.abspath(resources["cache_directory"])
+        self.key = resources.get("cache_key")
+        self.key_version = resources.get("cache_key_version", 1)
+        self.resources = {key: value for key, value in resources.items() if key not in _OF_CACHE}
+        self.options = options
 
 
 def _milliseconds(key: str, seconds: float) -> int:
@@ -212,6 +242,13 @@ def _text(key: str, value: Any) -> str:
     raise ResourceError(f"{key} must be a string, not {value!r}")
 
 
+def _key_version(key: str, value: Any) -> int:
+    version = _integer(key, value)
+    if version not in (1, 2):
+        raise ResourceError(f"{key} must be 1 or 2, not {version}")
+    return version
+
+
 def _path(key: str, value: Any) -> str:
     try:
         return os.fsdecode(value)
@@ -232,6 +269,7 @@ _CONVERTERS: dict[str, Callable[[str, Any], Any]] = {
     "cwd": _path,
     "openmpi_oversubscribe": _flag,
     "cache_key": _text,
+    "cache_key_version": _key_version,
     "cache_directory": _path,
     "num_nodes": _count,
     "exclusive": _flag,
@@ -258,8 +296,20 @@ _DEFAULTS = {
     "slurm_cmd_args": [],
 }
 
+# What the file of a call says when nothing was said.
+FILE_DEFAULTS = {
+    "cores": 1,
+    "threads_per_core": 1,
+    "gpus_per_core": 0,
+    "cwd": None,
+    "openmpi_oversubscribe": False,
+    "exclusive": False,
+}
+
 # What goes to the worker with the call.
 _OPTIONS = ("error_log_file", "stdout_file", "stderr_file")
 
+_OF_CACHE = frozenset({"cache_key", "cache_key_version", "cache_directory"})
+
 # What a running worker can do anew for each call.
-_PER_CALL = frozenset({"cache_key", "cache_directory", "run_time_max", "terminate_grace", "priority", *_OPTIONS})
+_PER_CALL = frozenset({*_OF_CACHE, "run_time_max", "terminate_grace", "priority", *_OPTIONS})

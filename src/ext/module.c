@@ -52,6 +52,12 @@ int exl_driver_init(PyObject *module)
 /* Future and Pool are made when first asked for: a zygote never asks, and is spared concurrent.futures. */
 static PyObject *module_getattr(PyObject *module, PyObject *name)
 {
+    if (PyUnicode_CompareWithASCIIString(name, "Watch") == 0) {
+        PyObject *type = exl_watch_type(module);
+        if (type && PyModule_AddObjectRef(module, "Watch", type) < 0)
+            Py_CLEAR(type);
+        return type;
+    }
     exl_state_t *state = exl_state_of(module);
     bool future = PyUnicode_CompareWithASCIIString(name, "Future") == 0;
     if (!future && PyUnicode_CompareWithASCIIString(name, "Pool") != 0)
@@ -146,6 +152,13 @@ static PyMethodDef module_methods[] = {
      "Serves a fleet as its agent, with this pool, until there is nothing to do any more. Returns why it ended: the empty "
      "string if the driver said so."},
     {"rank_main", exl_rank_main, METH_NOARGS, "Serves as a rank of an MPI group."},
+    {"start_job", exl_start_job, METH_VARARGS,
+     "start_job(argv, environ, folder, out, err)\n--\n\nStarts a detached process; returns its pid."},
+    {"read_claim", exl_read_claim, METH_O,
+     "(generation, pid, host, \"gone\", \"lives\" or \"elsewhere\") of who runs the job of a folder, or None."},
+    {"take_claim", exl_take_claim, METH_O, "Claims a folder for this process: the generation, or None: it is taken."},
+    {"release_claim", exl_release_claim, METH_VARARGS,
+     "release_claim(folder, generation)\n--\n\nRemoves the claims up to this one."},
     {"_gather", (PyCFunction)(void (*)(void))exl_gather_results, METH_FASTCALL,
      "The list of what pickles hold: _gather(pickle, its buffers, …)."},
     {"_enter_worker", enter_worker, METH_O, "Marks this process as a worker whose calls have so many cores."},

@@ -73,6 +73,13 @@ struct exl_pool *exl_pool_of(PyObject *object); /* borrowed; NULL with an error 
 PyObject *exl_provide_tls(PyObject *module, PyObject *capsule);
 PyObject *exl_serve(PyObject *module, PyObject *args, PyObject *keywords);
 
+/* batch.c */
+PyObject *exl_watch_type(PyObject *module);
+PyObject *exl_start_job(PyObject *module, PyObject *args);
+PyObject *exl_read_claim(PyObject *module, PyObject *folder);
+PyObject *exl_take_claim(PyObject *module, PyObject *folder);
+PyObject *exl_release_claim(PyObject *module, PyObject *args);
+
 /* worker_loop.c */
 PyObject *exl_zygote_main(PyObject *module, PyObject *argument);
 PyObject *exl_rank_main(PyObject *module, PyObject *unused);

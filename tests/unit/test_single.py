@@ -111,6 +111,8 @@ def test_without_init_function_none_travels(settings):
         ({"refresh_rate": float("nan")}, ValueError),
         ({"refresh_rate": 0.1, "disable_dependencies": True}, ValueError),
         ({"plot_dependency_graph": True, "disable_dependencies": True}, ValueError),
+        ({"plot_dependency_graph_filename": "graph.svg", "disable_dependencies": True}, ValueError),
+        ({"export_workflow_filename": "workflow.json", "disable_dependencies": True}, ValueError),
     ],
     ids=repr,
 )
@@ -120,33 +122,24 @@ def test_wrong_arguments(pools, arguments, error):
     assert not pools
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"cache_directory": "cache"},
-        {"plot_dependency_graph": True},
-        {"plot_dependency_graph_filename": "graph.png"},
-        {"export_workflow_filename": "workflow.json"},
-    ],
-    ids=repr,
-)
-def test_what_comes_later_says_its_name(pools, arguments):
-    with pytest.raises(NotImplementedError, match=next(iter(arguments))):
-        SingleNodeExecutor(**arguments)
-    assert not pools
-
-
 def test_more_cores_per_worker_than_there_are(pools):
     with pytest.raises(ValueError, match="max_cores"):
         SingleNodeExecutor(block_allocation=True, max_cores=1, resource_dict={"cores": 2})
 
 
-def test_init_function_and_cache_warn(pools):
-    with (
-        pytest.warns(UserWarning, match="init_function"),
-        pytest.raises(NotImplementedError, match="cache_directory"),
-    ):
-        SingleNodeExecutor(block_allocation=True, max_workers=1, init_function=dict, cache_directory="cache")
+def test_init_function_and_cache_warn(pools, tmp_path):
+    with pytest.warns(UserWarning, match="init_function"):
+        SingleNodeExecutor(block_allocation=True, max_workers=1, init_function=dict, cache_directory=tmp_path)
+
+
+def test_the_version_of_keys_comes_from_the_environment(pools, tmp_path, monkeypatch):
+    monkeypatch.setenv("EXECUTORLIB_CACHE_KEY_VERSION", "2")
+    assert SingleNodeExecutor(cache_directory=tmp_path)._default.cache.key_version == 2
+    own = {"cache_key_version": 1}
+    assert SingleNodeExecutor(cache_directory=tmp_path, resource_dict=own)._default.cache.key_version == 1
+    monkeypatch.setenv("EXECUTORLIB_CACHE_KEY_VERSION", "7")
+    with pytest.raises(ValueError, match="cache_key_version"):
+        SingleNodeExecutor(cache_directory=tmp_path)
 
 
 def test_the_directory_is_made(pools, tmp_path):

@@ -20,6 +20,8 @@ const char *exl_strerror(int code)
         return "a call cannot depend on itself";
     case EXL_EINTERRUPTED:
         return "interrupted by a signal";
+    case EXL_EFILE:
+        return "not a result file, or a damaged one";
     default:
         return code < 0 && code > EXL_ERROR_BASE ? strerror(-code) : "unknown error";
     }

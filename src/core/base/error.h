@@ -13,7 +13,8 @@ enum {
     EXL_EILLEGAL = EXL_ERROR_BASE - 3,    /* an event that the present state does not allow */
     EXL_EFORKED = EXL_ERROR_BASE - 4,     /* the engine belongs to the parent of this process */
     EXL_ECYCLE = EXL_ERROR_BASE - 5,      /* a dependency on oneself */
-    EXL_EINTERRUPTED = EXL_ERROR_BASE - 6 /* a signal arrived while waiting */
+    EXL_EINTERRUPTED = EXL_ERROR_BASE - 6, /* a signal arrived while waiting */
+    EXL_EFILE = EXL_ERROR_BASE - 7         /* not a result file, or a damaged one */
 };
 
 typedef struct exl_error {

@@ -332,6 +332,21 @@ int exl_payload_allocate(size_t size, exl_payload_t **ret_payload)
     return rc;
 }
 
+int exl_payload_of(const void *bytes, size_t size, exl_payload_t **ret_payload)
+{
+    exl_segment_t body = {bytes, size};
+    exl_payload_t *payload;
+    int rc = exl_payload_create(&body, 1, NULL, 0, NULL, NULL, &payload);
+    if (rc < 0)
+        return rc;
+    rc = exl_payload_seal(payload);
+    if (rc < 0)
+        exl_payload_unref(payload);
+    else
+        *ret_payload = payload;
+    return rc;
+}
+
 int exl_payload_write(exl_payload_t *payload, size_t offset, const void *bytes, size_t size)
 {
     assert(!payload->pin && offset <= payload->size && size <= payload->size - offset);

@@ -7,10 +7,12 @@ import warnings
 
 from executorlib import _core
 from executorlib._errors import ResourceError
+from executorlib._file_pool import FileExecutor
 from executorlib._pool import PoolExecutor
-from executorlib._resources import check, check_limit, check_one_node
-from executorlib._unavailable import unavailable
+from executorlib._record import recorder_for
+from executorlib._resources import check, check_limit, check_one_node, check_open
 from executorlib.executor.base import BaseExecutor
+from executorlib.executor.recording import RecordingExecutor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,25 +29,29 @@ class SingleNodeExecutor(PoolExecutor):
 
     Parameters:
         max_workers (int | None): how many calls run at once; with block allocation, how many workers there are.
-        cache_directory (str | None): directory of cached results. Not available in this release.
+        cache_directory (str | None): directory where the results of all calls are kept, made if missing. A call that
+            has been computed before, by any program, gets its result from there, without a worker. Exceptions are not
+            kept. None, the default, keeps nothing.
         max_cores (int | None): how many cores the running calls occupy together, a call occupying
             `cores * threads_per_core`. With block allocation and without `max_workers` there are
             `max_cores // cores` workers. If neither limit is given it is the number of cores this process may use
-            (its affinity, its share of the machine, its Slurm job); a call that needs more still runs, alone.
+            (PYTHON_CPU_COUNT if that is set, else its affinity, its share of the machine, its Slurm job); a call that
+            needs more still runs, alone.
         resource_dict (Mapping | None): what every call needs. It is not changed. Keys, all optional:
 
-            - cores (int): MPI ranks, 1 by default. With more, the function runs in each of them, started by the mpiexec
-              of the MPI that mpi4py uses, and the result is the list of what they return, in the order of ranks.
+            - cores (int): MPI ranks, 1 by default. With more, the function runs in each of them, with the MPI that
+              mpi4py uses, and the result is the list of what they return, in the order of ranks. Ranks of MPICH are
+              forked; EXECUTORLIB_MPI_START=mpiexec in the environment has them started by mpiexec, like all others.
             - threads_per_core (int): threads of each rank, 1 by default. The variables by which OpenMP, OpenBLAS,
               MKL, NumExpr, Accelerate and Numba choose a number of threads are set to it. Left out, those that
               the environment sets already stay.
             - gpus_per_core (int or float): GPUs of each rank, 0 by default; between 0 and 1 for that part of a GPU,
-              which calls then share. While a call runs, its GPUs are nobody else's in this executor. It sees them
-              only: the variable CUDA_VISIBLE_DEVICES (AMD: ROCR_VISIBLE_DEVICES or HIP_VISIBLE_DEVICES) names them,
-              set before anything is imported. Which GPUs there are is taken from the variable EXECUTORLIB_GPUS
-              (names with commas between them), or these variables, or else asked of the drivers. With block
-              allocation each worker keeps its GPUs. A call that asks for none finds the variables as the program has
-              them.
+              which calls then share. While a call runs, its GPUs are nobody else's in this executor; executors side by
+              side take different ones as far as there are enough. The call sees its own only: the variable
+              CUDA_VISIBLE_DEVICES (AMD: ROCR_VISIBLE_DEVICES or HIP_VISIBLE_DEVICES) names them, set before anything
+              is imported. Which GPUs there are is taken from the variable EXECUTORLIB_GPUS (names with commas between
+              them), or these variables, or else asked of the drivers. With block allocation each worker keeps its
+              GPUs. A call that asks for none finds the variables as the program has them.
             - cwd (path): directory to run in, made if missing; the current one by default.
             - error_log_file (path): file to which function, arguments and traceback of failed calls are appended;
               relative to `cwd`.
@@ -63,7 +69,12 @@ class SingleNodeExecutor(PoolExecutor):
               anywhere.
             - num_nodes (int): 1.
             - openmpi_oversubscribe (bool): whether there may be more ranks than cores, False by default.
-            - cache_key (str), cache_directory (path): not available in this release.
+            - cache_directory (path): like the parameter, which it beats.
+            - cache_key (str): name of the result in the cache, instead of one made from the function and its
+              arguments. Whoever chooses it sees to it that different calls have different names.
+            - cache_key_version (int): 1, the default, for names as in executorlib 1.11: they change with the version
+              of Python or cloudpickle. 2 for names that depend on the function's text and on the values of its
+              arguments only. The variable EXECUTORLIB_CACHE_KEY_VERSION changes the default.
         hostname_localhost (bool | None): has no effect: nothing on one node is reached by a host name.
         block_allocation (bool): whether workers stay and serve one call after the other; False by default.
         init_function (Callable | None): called once in each worker of a block allocation. It returns a dictionary
@@ -72,9 +83,13 @@ class SingleNodeExecutor(PoolExecutor):
         disable_dependencies (bool): True to refuse futures as arguments; False by default.
         refresh_rate (float): seconds; has no effect, since nothing polls. Only the default, 0.01, goes with
             `disable_dependencies`.
-        plot_dependency_graph (bool): not available in this release.
-        plot_dependency_graph_filename (str | None): not available in this release.
-        export_workflow_filename (str | None): not available in this release.
+        plot_dependency_graph (bool): True to see how the calls of a program depend on each other, instead of running
+            them: every future is done at once, with the result None, and when the executor ends, the graph is shown in
+            the notebook. False by default.
+        plot_dependency_graph_filename (path): the same, drawn into a file; its extension is the format, such as .svg,
+            .png or .pdf.
+        export_workflow_filename (path): the same, written as JSON in the Python Workflow Definition, from which
+            workflow managers run it; then nothing is drawn. Arguments must be what JSON can hold, or NumPy arrays.
         log_obj_size (bool): whether to log, by the logger "executorlib" as warnings, the size in bytes of what
             each call sends and receives; False by default.
         wait (bool): True; only Cluster executors can leave calls behind.
@@ -89,9 +104,9 @@ class SingleNodeExecutor(PoolExecutor):
         OSError: if the file of `timeline` cannot be written.
         ResourceError: a ValueError and TypeError, for a resource or limit that is unknown, of the wrong type, out
             of range, or more than `max_cores`, or than there are GPUs.
-        ValueError: for `init_function` or `restart_limit` without block allocation, `wait=False`, or a
-            `refresh_rate` or plot together with `disable_dependencies`.
-        NotImplementedError: for what is not available in this release.
+        ValueError: for `init_function` or `restart_limit` without block allocation, `wait=False`, a `refresh_rate` or
+            plot together with `disable_dependencies`, or a plot in an unknown format.
+        ModuleNotFoundError, FileNotFoundError: if a package, or the program dot, that makes the plot is missing.
 
     Warns:
         UserWarning: if a block allocation gets its number of workers from the number of cores.
@@ -131,18 +146,15 @@ class SingleNodeExecutor(PoolExecutor):
         _check_init_function(init_function, block_allocation, cache_directory)
         _check_restart_limit(restart_limit, block_allocation)
         _check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
-        for name, value in (
-            ("cache_directory", cache_directory is not None),
-            ("plot_dependency_graph", plot_dependency_graph),
-            ("plot_dependency_graph_filename", plot_dependency_graph_filename is not None),
-            ("export_workflow_filename", export_workflow_filename is not None),
-        ):
-            if value:
-                raise unavailable(name)
+        recorder = recorder_for(
+            plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
+        )
         if block_allocation:
             max_workers = _worker_count(max_workers, max_cores, resources.get("cores", 1))
         if openmpi_oversubscribe:
             resources.setdefault("openmpi_oversubscribe", True)
+        if recorder is None:
+            _add_cache(resources, cache_directory)
         info = {
             **{key: value for key, value in resources.items() if key not in _NOT_IN_INFO},
             "cores": resources.get("cores", 1),
@@ -168,11 +180,58 @@ class SingleNodeExecutor(PoolExecutor):
             log_obj_size=log_obj_size,
             info=info,
             timeline=timeline,
+            recorder=recorder,
         )
 
 
 class TestClusterExecutor(BaseExecutor):
-    """Stands in for a cluster on one machine: calls as detached processes. Not available in this release."""
+    """Stands in for a cluster on one machine: every call is a detached process with an input and an output file.
+
+    It does what SlurmClusterExecutor and FluxClusterExecutor do, with processes in the place of jobs, so that a program
+    can be tried without a cluster. Calls outlive the program; submitted again, the same call finds its running job or
+    its result. Each call costs the start of an interpreter: for work on one node, SingleNodeExecutor is the fast one.
+
+    The result of a call is in `<cache_directory>/<key>_o.h5`, whether it returned or raised. What it writes to stdout
+    and stderr goes to `<cache_directory>/<key>/out.log` and `err.log`, which are removed if they stay empty.
+
+    Parameters:
+        max_workers (int | None): how many cores the running calls occupy together; for compatibility with the
+            standard library. `max_cores` is the same.
+        cache_directory (str | None): directory of the files, made if missing; "executorlib_cache" by default.
+        max_cores (int | None): how many cores the running calls occupy together, a call occupying
+            `cores * threads_per_core`; by default the cores this process may use. A call that needs more runs alone.
+        resource_dict (Mapping | None): what every call needs, with the keys of SingleNodeExecutor. Here `cwd` is the
+            cache directory by default. `cache_key` and `cache_directory` say where the files of a call are; calls with
+            the same key are the same call, whatever they compute. GPUs are not divided among calls that run at once.
+            Keys for schedulers are accepted without effect; unknown ones too, with a warning.
+        hostname_localhost (bool | None): None; nothing is reached by a host name.
+        block_allocation (bool): False; every call is a job of its own.
+        init_function (Callable | None): None; there are no lasting workers.
+        disable_dependencies (bool): True to refuse futures as arguments; False by default.
+        refresh_rate (float): seconds; has no effect, since files are announced by the system.
+        plot_dependency_graph (bool), plot_dependency_graph_filename (path), export_workflow_filename (path): show how
+            the calls depend on each other, instead of running them, as SingleNodeExecutor does.
+        log_obj_size (bool): has no effect: nothing is sent.
+        wait (bool): True, the default, to wait for all calls at the end. With False, leaving a `with` block and
+            `shutdown()` cancel the futures that are not done, and the calls go on without the program;
+            `get_future_from_cache()`, or the same call again, gives their results.
+        openmpi_oversubscribe (bool): the default of that key in `resource_dict`.
+
+    Raises:
+        ResourceError: a ValueError and TypeError, for a resource or limit of the wrong type or out of range.
+        ValueError: for `block_allocation`, `init_function` or `hostname_localhost`.
+        ModuleNotFoundError, FileNotFoundError: if a package, or the program dot, that makes a plot is missing.
+
+    Warns:
+        UserWarning: for unknown keys of `resource_dict`.
+
+    Example:
+        >>> from executorlib.api import TestClusterExecutor
+        >>> with TestClusterExecutor(cache_directory="results") as exe:
+        ...     total = exe.submit(sum, [1, exe.submit(pow, 2, 3)])
+        ...     print(total.result())
+        9
+    """
 
     __test__ = False  # pytest takes the name for that of a test
 
@@ -194,10 +253,65 @@ class TestClusterExecutor(BaseExecutor):
         wait: bool = True,
         openmpi_oversubscribe: bool = False,
     ) -> None:
-        raise unavailable("TestClusterExecutor")
+        from executorlib._local_queue import LocalQueue
+
+        max_workers = check_limit("max_workers", max_workers)
+        max_cores = check_limit("max_cores", max_cores)
+        _check_for_files(block_allocation, init_function, hostname_localhost)
+        _check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
+        recorder = recorder_for(
+            plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
+        )
+        if recorder is not None:
+            super().__init__(
+                RecordingExecutor(
+                    recorder,
+                    template=True,
+                    resource_dict=resource_dict,
+                    max_workers=max_workers,
+                    max_cores=max_cores,
+                    block_allocation=False,
+                    cache_directory=cache_directory,
+                )
+            )
+            return
+        resources = check_open(resource_dict)
+        if openmpi_oversubscribe:
+            resources.setdefault("openmpi_oversubscribe", True)
+        super().__init__(
+            FileExecutor(
+                queue=LocalQueue(),
+                resources=resources,
+                cache_directory=cache_directory,
+                limit=max_cores or max_workers or _core.cpu_count(),
+                allow_futures=not disable_dependencies,
+                wait=wait,
+                info={
+                    "max_workers": max_workers,
+                    "max_cores": max_cores,
+                    "disable_dependencies": disable_dependencies,
+                    "refresh_rate": refresh_rate,
+                    "pysqa_config_directory": None,
+                    "backend": None,
+                    "pmi_mode": None,
+                },
+            )
+        )
 
 
-_NOT_IN_INFO = frozenset({"threads_per_core", "gpus_per_core", "slurm_cmd_args"})
+_NOT_IN_INFO = frozenset({"threads_per_core", "gpus_per_core", "slurm_cmd_args", "cache_key_version"})
+
+
+def _add_cache(resources: dict[str, Any], cache_directory: str | os.PathLike[str] | None) -> None:
+    directory = resources.get("cache_directory", cache_directory)
+    if directory is None:
+        return
+    from executorlib._cached import check_readable
+
+    resources.update(check({"cache_directory": directory}))
+    if "cache_key_version" not in resources and "EXECUTORLIB_CACHE_KEY_VERSION" in os.environ:
+        resources.update(check({"cache_key_version": int(os.environ["EXECUTORLIB_CACHE_KEY_VERSION"])}))
+    check_readable(resources["cache_directory"])
 
 
 def _check_init_function(init_function: Any, block_allocation: bool, cache_directory: str | None) -> None:
@@ -212,6 +326,15 @@ def _check_init_function(init_function: Any, block_allocation: bool, cache_direc
             "cached results do not depend on init_function: a changed one can bring back outdated results",
             stacklevel=3,
         )
+
+
+def _check_for_files(block_allocation: bool, init_function: Any, hostname_localhost: bool | None) -> None:
+    if block_allocation:
+        raise ValueError("block_allocation=True needs lasting workers, but here every call is a job of its own")
+    if init_function is not None:
+        raise ValueError("init_function needs lasting workers, but here every call is a job of its own")
+    if hostname_localhost is not None:
+        raise ValueError("hostname_localhost has no meaning here: calls come and go as files")
 
 
 def _check_restart_limit(restart_limit: Any, block_allocation: bool) -> None:

@@ -9,10 +9,17 @@ from executorlib import _slurm
 from executorlib._errors import ResourceError
 from executorlib._fleet import Fleet, Share, spread
 from executorlib._pool import PoolExecutor
+from executorlib._record import recorder_for
 from executorlib._resources import check, check_limit
 from executorlib._unavailable import unavailable
 from executorlib.executor.base import BaseExecutor
-from executorlib.executor.single import _check_dependencies, _check_init_function, _check_restart_limit
+from executorlib.executor.recording import RecordingExecutor
+from executorlib.executor.single import (
+    _add_cache,
+    _check_dependencies,
+    _check_init_function,
+    _check_restart_limit,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +44,7 @@ class SlurmJobExecutor(PoolExecutor):
     Parameters:
         max_workers (int | None): how many calls run at once, on all nodes together; with block allocation, how many
             workers there are, which are spread evenly over the nodes.
-        cache_directory (str | None): directory of cached results. Not available in this release.
+        cache_directory (str | None): directory where results are kept, see `SingleNodeExecutor`.
         max_cores (int | None): how many cores the running calls occupy together. With block allocation and without
             `max_workers` there are `max_cores // cores` workers. If neither limit is given, these are all cores of the
             allocation; needed where there is none.
@@ -57,9 +64,8 @@ class SlurmJobExecutor(PoolExecutor):
         disable_dependencies (bool): True to refuse futures as arguments; False by default.
         refresh_rate (float): seconds; has no effect, since nothing polls. Only the default, 0.01, goes with
             `disable_dependencies`.
-        plot_dependency_graph (bool): not available in this release.
-        plot_dependency_graph_filename (str | None): not available in this release.
-        export_workflow_filename (str | None): not available in this release.
+        plot_dependency_graph (bool), plot_dependency_graph_filename (path), export_workflow_filename (path): show how
+            calls depend on each other instead of running them, see `SingleNodeExecutor`. No Slurm is needed then.
         log_obj_size (bool): whether to log, by the logger "executorlib" as warnings, the size in bytes of what
             each call sends and receives; False by default.
         wait (bool): True; only Cluster executors can leave calls behind.
@@ -112,21 +118,19 @@ class SlurmJobExecutor(PoolExecutor):
         _check_restart_limit(restart_limit, block_allocation)
         _check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
         _check_pmi_mode(pmi_mode)
-        for name, value in (
-            ("cache_directory", cache_directory is not None),
-            ("plot_dependency_graph", plot_dependency_graph),
-            ("plot_dependency_graph_filename", plot_dependency_graph_filename is not None),
-            ("export_workflow_filename", export_workflow_filename is not None),
-        ):
-            if value:
-                raise unavailable(name)
+        recorder = recorder_for(
+            plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
+        )
         if openmpi_oversubscribe:
             resources.setdefault("openmpi_oversubscribe", True)
         if block_allocation:
             max_workers = _worker_count(max_workers, max_cores, resources.get("cores", 1))
-        fleet = _fleet(resources, max_workers, max_cores, bool(block_allocation), hostname_localhost)
+        fleet = None
+        if recorder is None:
+            _add_cache(resources, cache_directory)
+            fleet = _fleet(resources, max_workers, max_cores, bool(block_allocation), hostname_localhost)
         info = {
-            **resources,
+            **{key: value for key, value in resources.items() if key != "cache_key_version"},
             "cores": resources.get("cores", 1),
             "threads_per_core": resources.get("threads_per_core", 1),
             "gpus_per_core": resources.get("gpus_per_core", 0),
@@ -145,7 +149,7 @@ class SlurmJobExecutor(PoolExecutor):
         arguments = resources.get("slurm_cmd_args", [])
 
         def accepts(resources: dict[str, Any]) -> None:
-            _check_on_one_node(resources, fleet.widest, arguments)
+            _check_on_one_node(resources, None if fleet is None else fleet.widest, arguments)
 
         super().__init__(
             resources=resources,
@@ -159,11 +163,12 @@ class SlurmJobExecutor(PoolExecutor):
             log_obj_size=log_obj_size,
             info=info,
             fleet=fleet,
+            recorder=recorder,
         )
 
 
 class SlurmClusterExecutor(BaseExecutor):
-    """Submits each call to Slurm as a job. Not available in this release."""
+    """Submits each call to Slurm as a job. In this release it shows graphs of calls, and runs none."""
 
     def __init__(
         self,
@@ -185,7 +190,26 @@ class SlurmClusterExecutor(BaseExecutor):
         wait: bool = True,
         openmpi_oversubscribe: bool = False,
     ) -> None:
-        raise unavailable("SlurmClusterExecutor")
+        recorder = recorder_for(
+            plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
+        )
+        if recorder is None:
+            raise unavailable("SlurmClusterExecutor")
+        super().__init__(
+            RecordingExecutor(
+                recorder,
+                template=True,
+                resource_dict=resource_dict,
+                max_workers=max_workers,
+                max_cores=max_cores,
+                block_allocation=block_allocation,
+                openmpi_oversubscribe=openmpi_oversubscribe,
+                cache_directory=cache_directory,
+                hostname_localhost=hostname_localhost,
+                log_obj_size=log_obj_size,
+                pmi_mode=pmi_mode,
+            )
+        )
 
 
 def _check_pmi_mode(pmi_mode: Any) -> None:
@@ -242,7 +266,7 @@ def _fleet(
     )
 
 
-def _check_on_one_node(resources: dict[str, Any], widest: int, arguments: list[str]) -> None:
+def _check_on_one_node(resources: dict[str, Any], widest: int | None, arguments: list[str]) -> None:
     """Refuse what cannot be given on one node."""
     if "submission_template" in resources:
         raise ResourceError("submission_template needs one of the Cluster executors")
@@ -253,11 +277,8 @@ def _check_on_one_node(resources: dict[str, Any], widest: int, arguments: list[s
     if resources.get("num_nodes", 1) > 1:
         raise unavailable(f"num_nodes={resources['num_nodes']}")
     cores, threads = resources.get("cores", 1), resources.get("threads_per_core", 1)
-    if cores * threads > widest:
+    if widest is not None and cores * threads > widest:
         raise ResourceError(
             f"a call needs {cores * threads} cores, but this executor has at most {widest} on one node, and calls over "
             "several nodes are not available in this release"
         )
-    for key in ("cache_directory", "cache_key"):
-        if key in resources:
-            raise unavailable(key)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from executorlib._unavailable import unavailable
+from executorlib._job import load_result, read_output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+_PATIENCE = 1.0  # seconds that a file may take to show
 
 
 class FutureItem:
@@ -22,9 +24,18 @@ class FutureItem:
         self._selector = selector
 
     def result(self) -> Any:
-        """The result or its selected item. Not available in this release."""
-        raise unavailable("FutureItem.result")
+        """The result or its selected item; raises the error that the file holds instead.
+
+        Raises:
+            FileNotFoundError: if the file is not there, or holds no result yet.
+            CacheFileError: if it is torn, or no result file.
+        """
+        return load_result(self._file_name, self._selector, _PATIENCE)
 
     def done(self) -> bool:
-        """Whether the file holds a result. Not available in this release."""
-        raise unavailable("FutureItem.done")
+        """Whether the file is there and holds a result or an error."""
+        try:
+            read_output(self._file_name)
+        except FileNotFoundError:
+            return False
+        return True

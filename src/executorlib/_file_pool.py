@@ -1,0 +1,107 @@
+"""An executor whose calls are jobs with files: what its `submit` does before the jobs take over.
+
+submit  -->  resources, arguments, key  -->  Jobs (_jobs.py)  -->  job (_job.py)  -->  output file  -->  future
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Executor
+
+from executorlib._callable import check_callable
+from executorlib._lifetime import adopt, forget
+from executorlib._map import resolve
+from executorlib._resources import FILE_DEFAULTS as DEFAULTS
+from executorlib._resources import check_open
+from executorlib.executor.base import BaseExecutor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from concurrent.futures import Future
+    from queue import Queue
+    from typing import Any, NoReturn
+
+    from executorlib._local_queue import LocalQueue
+
+
+class FileExecutor(BaseExecutor):
+    """An executor whose calls are jobs, with an input and an output file each, which outlive the program.
+
+    Parameters:
+        queue: where jobs are submitted.
+        resources: checked resources of each call, unless it asks for others.
+        cache_directory: of the files; "executorlib_cache" if None.
+        limit: cores that running jobs occupy together.
+        allow_futures: whether arguments may be futures.
+        wait: whether the end of the executor waits for its calls.
+        info: settings to show to the user.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: LocalQueue,
+        resources: dict[str, Any],
+        cache_directory: str | None,
+        limit: int,
+        allow_futures: bool,
+        wait: bool,
+        info: dict[str, Any],
+    ) -> None:
+        from executorlib._jobs import Jobs
+
+        directory = cache_directory or resources.get("cache_directory") or "executorlib_cache"
+        self._resources = {**resources, "cache_directory": os.path.abspath(directory)}
+        self._limit = limit
+        self._allow_futures = allow_futures
+        self._info = {**DEFAULTS, **resources, "cache_directory": os.fspath(directory), "wait": wait, **info}
+        self._jobs = Jobs(queue, limit, detaches=not wait)
+        adopt(self, self._jobs)  # type: ignore[arg-type]
+
+    @property
+    def max_workers(self) -> int | None:
+        return None if self._jobs.closed else self._info.get("max_workers")
+
+    @max_workers.setter
+    def max_workers(self, max_workers: int) -> None:
+        raise NotImplementedError("max_workers can be changed only with block_allocation=True")
+
+    @property
+    def info(self) -> dict[str, Any] | None:
+        return None if self._jobs.closed else dict(self._info)
+
+    @property
+    def future_queue(self) -> Queue | None:
+        if self._jobs.closed:
+            return None
+        from executorlib._queue import PendingCalls
+
+        return PendingCalls(self._jobs)
+
+    def submit(  # type: ignore[override]
+        self, fn: Callable, /, *args: Any, resource_dict: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> Future:
+        check_callable(fn)
+        resources = {**self._resources, **check_open(resource_dict)}
+        from executorlib._submission import Submission  # cloudpickle takes long to import
+
+        return Submission(fn, args, kwargs, resources, self._limit).send(self._jobs, self._allow_futures)
+
+    def map(
+        self, fn: Callable, *iterables: Iterable | Future, timeout: float | None = None, chunksize: int = 1
+    ) -> Iterator[Any]:
+        if chunksize < 1:
+            raise ValueError(f"chunksize must be at least 1, not {chunksize}")
+        return Executor.map(self, fn, *resolve(iterables), timeout=timeout)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._jobs.shutdown(wait, cancel_futures)
+        if wait:
+            forget(self._jobs)  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an executor cannot be pickled; a call that needs one makes its own")
