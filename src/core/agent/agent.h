@@ -19,7 +19,7 @@ typedef struct exl_agent_config {
     uint32_t index;     /* which of the driver's agents this is */
     uint32_t grace_ms;
     uint32_t cores, calls, gpus; /* what the driver may count with, see exl_node_record_t */
-    exl_pool_t *pool;     /* borrowed: runs the calls */
+    exl_pool_t *pool;            /* borrowed: runs the calls */
 } exl_agent_config_t;
 
 typedef struct exl_agent exl_agent_t;
