@@ -11,7 +11,7 @@ class Pool:
     def __init__(
         self,
         *,
-        zygote: tuple[str, list[str], list[str]],
+        zygote: tuple[str, list[str], list[str]] = ...,
         persistent: bool,
         max_cores: int,
         max_workers: int,
@@ -23,10 +23,13 @@ class Pool:
         ranks: int = 1,
         needs: tuple[int, ...] = ...,
         host: Pool | None = None,
+        fleet: tuple[str, str, bytes, int, int, int] | None = None,
         timeline: str | None = None,
     ) -> None: ...
+    agents: int
     closed: bool
     lost: bool
+    port: int
     def submit(
         self,
         fn: Callable,
@@ -45,8 +48,11 @@ class Pool:
         options: bytes | None = None,
     ) -> list[Future]: ...
     def shutdown(self, wait: bool = True, cancel_futures: bool = False) -> None: ...
+    def launch(self, argv: list[str], environment: list[str], handover: str | None) -> None: ...
     def set_gpus(self, variable: str, names: list[str]) -> None: ...
     def resize(self, max_workers: int) -> None: ...
+    def resize_agents(self, ids: list[bytes]) -> None: ...
+    def number_workers(self, ids: bytes) -> None: ...
     def pids(self) -> list[int]: ...
     def __len__(self) -> int: ...
 
@@ -71,4 +77,18 @@ def set_error_factory(factory: Callable[[str, dict[str, Any]], BaseException]) -
 def set_remote_cause(setter: Callable[[BaseException, str], None]) -> None: ...
 def set_cloudpickler(getter: Callable[[], type]) -> None: ...
 def zygote_main(channel: int) -> None: ...
+def provide_tls(api: object) -> None: ...
+def serve(
+    pool: Pool,
+    addresses: list[str],
+    *,
+    port: int,
+    name: str,
+    key: bytes,
+    index: int,
+    grace_ms: int,
+    cores: int,
+    calls: int,
+    gpus: int,
+) -> str: ...
 def rank_main() -> None: ...

@@ -59,20 +59,22 @@ class Zygote:
     Attributes:
         spec (tuple): key, command line and environment, for the engine.
         environ (dict): that environment; a setup tells only what differs from it.
+        cores (int | None): of the hosts where it starts, if that is not this one.
     """
 
-    __slots__ = ("environ", "spec")
+    __slots__ = ("cores", "environ", "spec")
 
     def __init__(self, key: str, argv: list[str], environ: Environ) -> None:
         self.environ = environ
+        self.cores: int | None = None
         self.spec = key, argv, [os.fsdecode(name + b"=" + value) for name, value in environ.items()]
 
 
 _zygotes: dict[str, Zygote] = {}
 
 
-def zygote() -> Zygote:
-    """The zygote for what this process is now; the same one again while its key stays the same."""
+def zygote(fresh: bool = False) -> Zygote:
+    """The zygote for what this process is now; unless `fresh`, the same one again while its key stays the same."""
     environ = dict(_environ())
     argv = _command()
     fixed = sorted(
@@ -81,6 +83,8 @@ def zygote() -> Zygote:
         if name.startswith(_FIXED_PREFIXES) or name in _FIXED_NAMES
     )
     key = "\n".join(argv + fixed)
+    if fresh:
+        return Zygote(key, argv, environ)
     known = _zygotes.get(key)
     return known if known is not None else _zygotes.setdefault(key, Zygote(key, argv, environ))
 
@@ -143,7 +147,10 @@ class Snapshot:
 
             mpi = launcher()
             setup["ranks"] = request.ranks
-            setup["launch"] = [*mpi.command(request.ranks, request.oversubscribe), *_command("rank_main()")]
+            setup["launch"] = [
+                *mpi.command(request.ranks, request.oversubscribe, zygote.cores),
+                *_command("rank_main()"),
+            ]
             setup["launch_environ"] = mpi.environ
             setup["launcher"] = mpi.description
             setup["forks"] = mpi.forks

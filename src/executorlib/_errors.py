@@ -184,7 +184,11 @@ def error_for(kind: str, info: dict[str, Any]) -> BaseException:
 
 def _worker_lost(info: dict[str, Any]) -> BaseException:
     fields = {key: value for key, value in info.items() if key in _WORKER_FIELDS}
-    message = f"worker process {info.get('pid')} on {info.get('host')} {_fate(info)}"
+    # Without a process: a node is gone, or there was none.
+    pid, host = info.get("pid") or None, info.get("host") or None
+    subject = f"worker process {pid} on {host}" if pid else f"node {host}" if host else "the call"
+    fields |= {"pid": pid, "host": host}
+    message = f"{subject} {_fate(info)}"
     if info.get("where"):
         message += f" {info['where']}"
     if info.get("restarts"):

@@ -76,6 +76,12 @@ def of_a_job() -> tuple[str, ...]:
     return _INHERITED + _INHERITED_PARAMETERS
 
 
+# Variables that say that this process runs in the job of a scheduler.
+_JOBS = ("SLURM_JOB_ID", "FLUX_URI", "PBS_JOBID", "LSB_JOBID")
+
+# Open MPI's parameters that keep it from asking the scheduler for hosts, and from starting ranks by it.
+_ALONE = {"OMPI_MCA_ras": "^slurm,tm,lsf", "OMPI_MCA_plm": "isolated", "PRTE_MCA_ras": "^slurm", "PRTE_MCA_plm": "ssh"}
+
 # Families whose launchers speak the same protocol to their ranks.
 _HYDRA = frozenset({"MPICH", "Intel MPI", "MVAPICH", "MVAPICH2", "Cray MPI"})
 
@@ -108,21 +114,25 @@ class Launcher:
         Hydra writes the node's topology to a file in /tmp for the ranks, and leaves it there when it is killed, unless
         it is told of one; ranks that find nothing in it look for themselves.
         """
-        return {"HWLOC_XMLFILE": os.devnull} if self.family == "MPICH" else {}
+        if self.family == "MPICH":
+            return {"HWLOC_XMLFILE": os.devnull}
+        return _ALONE if any(name in os.environ for name in _JOBS) else {}
 
-    def command(self, ranks: int, oversubscribe: bool) -> list[str]:
-        """The command line up to the program that each rank runs."""
+    def command(self, ranks: int, oversubscribe: bool, cores: int | None = None) -> list[str]:
+        """The command line up to the program that each rank runs, on a host of so many cores, by default this one."""
+        cores = cores or _core.cpu_count()
         options = ["-n", str(ranks)]
         if self.family == "Open MPI":
             # Bound ranks of two calls would share the first cores; with hardware threads as slots, all cores count.
             slots = "--oversubscribe" if oversubscribe else "--use-hwthread-cpus"
             return [self.path, "--bind-to", "none", slots, *options]
-        if ranks > _core.cpu_count() and not oversubscribe:
+        if ranks > cores and not oversubscribe:
             raise RuntimeError(
-                f"{ranks} MPI ranks, but there are {_core.cpu_count()} cores; "
-                "openmpi_oversubscribe=True starts them anyway"
+                f"{ranks} MPI ranks, but there are {cores} cores; openmpi_oversubscribe=True starts them anyway"
             )
-        return [self.path, "-launcher", "fork", *options]
+        # In the job of a scheduler it would ask that where to start them.
+        here = ["-hosts", "localhost"] if any(name in os.environ for name in _JOBS) else []
+        return [self.path, "-launcher", "fork", *here, *options]
 
 
 _launchers: dict[tuple, Launcher] = {}

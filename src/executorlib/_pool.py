@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from executorlib._cached import CachedCalls, Call
+    from executorlib._fleet import Fleet
     from executorlib._record import RecordingPool
     from executorlib._session import Sessions
 
@@ -52,6 +53,7 @@ class PoolExecutor(BaseExecutor):
         log_obj_size: whether to log the sizes of what is sent and received.
         info: settings to show to the user.
         host: the executor in whose limits this one's only worker has its place.
+        fleet: the nodes on which the calls run, if not on this one.
         timeline: file to which what happens is logged; None takes the variable EXECUTORLIB_TIMELINE, if it is set.
         recorder: takes the calls instead of a pool of the engine, and runs none.
     """
@@ -73,6 +75,7 @@ class PoolExecutor(BaseExecutor):
         log_obj_size: bool,
         info: dict[str, Any],
         host: PoolExecutor | None = None,
+        fleet: Fleet | None = None,
         timeline: str | os.PathLike[str] | None = None,
         recorder: RecordingPool | None = None,
     ) -> None:
@@ -92,9 +95,14 @@ class PoolExecutor(BaseExecutor):
         self._checked: object = _UNCHECKED
         if host is not None:
             self._gpus = host._gpus
-        self._zygote = zygote()
+        self._fleet = fleet
+        # What an executor inside an exclusive call has.
+        self._all_cores = max_cores or (_core.cpu_count() if fleet is None else fleet.widest)
+        self._zygote = zygote(fresh=fleet is not None)
+        if fleet is not None:
+            self._zygote.cores = fleet.widest
         self._default = self._request(resources)
-        default_cores = _core.cpu_count() if max_workers is None and max_cores is None else 0
+        default_cores = _core.cpu_count() if max_workers is None and max_cores is None and fleet is None else 0
         self._limit_cores = max_cores or default_cores
         self._pace = Pace()
         # A batch has no place for presets, a log or a time limit per call, or a second try of one call, or for MPI
@@ -102,21 +110,32 @@ class PoolExecutor(BaseExecutor):
         one_by_one = init_function is not None or restart_limit or self._default.options or self._default.limited
         one_by_one = one_by_one or self._default.cache is not None
         self._batches = persistent and not one_by_one and self._default.ranks == 1
-        self._core_pool: _core.Pool = (_core.Pool if recorder is None else recorder.as_pool)(
-            zygote=self._zygote.spec,
-            persistent=persistent,
-            max_cores=0 if persistent else self._limit_cores,
-            max_workers=max_workers or 0,
-            restart_limit=restart_limit,
-            setup=self._lasting_setup(init_function) if persistent else b"",
-            allow_futures=allow_futures,
-            exclusive_wide=max_cores is None,
-            ranks=self._default.ranks if persistent else 1,
-            imports=libraries_named if self._shares_imports(init_function) else None,
-            needs=self._default.needs,
-            host=None if host is None else host._core_pool,
-            timeline=self._timeline,
-        )
+        setup = self._lasting_setup(init_function) if persistent else b""
+        # What the engine here is told, or the one of each agent.
+        settings: dict[str, Any] = {
+            "persistent": persistent,
+            "restart_limit": restart_limit,
+            "allow_futures": allow_futures,
+            "exclusive_wide": max_cores is None,
+            "ranks": self._default.ranks if persistent else 1,
+            "needs": self._default.needs,
+        }
+        imports = libraries_named if self._shares_imports(init_function) else None
+        self._core_pool: _core.Pool
+        if fleet is None:
+            self._core_pool = (_core.Pool if recorder is None else recorder.as_pool)(
+                zygote=self._zygote.spec,
+                max_cores=0 if persistent else self._limit_cores,
+                max_workers=max_workers or 0,
+                setup=setup,
+                imports=imports,
+                host=None if host is None else host._core_pool,
+                timeline=self._timeline,
+                **settings,
+            )
+        else:
+            self._core_pool = _core.Pool(fleet=fleet.config, imports=imports, timeline=self._timeline, **settings)
+            fleet.launch(self._core_pool, setup, **settings)
         self._pool: _core.Pool = self._core_pool
         if self._gpus is not None:
             self._pool.set_gpus(self._gpus.variable, self._gpus.names)
@@ -143,7 +162,10 @@ class PoolExecutor(BaseExecutor):
         if self._default.gpus and self._recorder is None:
             self._check_gpus(self._default, count)
         if not self._pool.closed:
-            self._pool.resize(count)
+            if self._fleet is None:
+                self._pool.resize(count)
+            else:
+                self._fleet.resize(self._core_pool, count)
             self._workers = self._max_workers = count
 
     @property
@@ -309,7 +331,7 @@ class PoolExecutor(BaseExecutor):
         if request.gpus and self._recorder is None:
             self._check_gpus(request, self._workers or 1 if self._persistent else 1)
         if resources.get("exclusive"):
-            request.cores = self._max_cores or _core.cpu_count()  # what an executor inside the call has
+            request.cores = self._all_cores
         if request.cwd is not None:
             os.makedirs(request.cwd, exist_ok=True)
         return request
@@ -319,6 +341,8 @@ class PoolExecutor(BaseExecutor):
 
         They are looked for when some are first asked for: that can take a second.
         """
+        if self._fleet is not None:
+            return  # each node has its own
         if self._gpus is None:
             self._gpus = inventory()
             pool = getattr(self, "_pool", None)

@@ -50,7 +50,10 @@ PyObject *exl_error_of_failure(exl_state_t *state, const exl_task_t *task)
     if (!text)
         return NULL;
     char host[HOST_NAME_MAX + 1] = "";
-    (void)gethostname(host, sizeof host - 1);
+    if (failure && failure->host[0])
+        (void)snprintf(host, sizeof host, "%s", failure->host);
+    else if (failure && failure->pid)
+        (void)gethostname(host, sizeof host - 1);
     PyObject *info = Py_BuildValue(
         "{s:s,s:s,s:i,s:N,s:N,s:N,s:s,s:s,s:I,s:d}", "where", where, "host", host, "pid",
         failure ? (int)failure->pid : 0, "signal", number_or_none(known && WIFSIGNALED(status), WTERMSIG(status)),

@@ -146,6 +146,11 @@ static PyMethodDef module_methods[] = {
     {"select_item", (PyCFunction)(void (*)(void))select_item, METH_FASTCALL,
      "value[item], or None if the value is None."},
     {"zygote_main", exl_zygote_main, METH_O, "Serves as a zygote on this descriptor; returns only in the end."},
+    {"provide_tls", exl_provide_tls, METH_O, "Takes executorlib._tls.api; before the first fleet or agent."},
+    {"serve", (PyCFunction)(void (*)(void))exl_serve, METH_VARARGS | METH_KEYWORDS,
+     "serve($module, pool, addresses, *, port, name, key, index, grace_ms, cores, gpus)\n--\n\n"
+     "Serves a fleet as its agent, with this pool, until there is nothing to do any more. Returns why it ended: the empty "
+     "string if the driver said so."},
     {"rank_main", exl_rank_main, METH_NOARGS, "Serves as a rank of an MPI group."},
     {"start_job", exl_start_job, METH_VARARGS,
      "start_job(argv, environ, folder, out, err)\n--\n\nStarts a detached process; returns its pid."},

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "engine/engine.h"
+#include "engine/fleet.h"
 #include "engine/wait.h"
 #include "functions.h"
 #include "pickling.h"
@@ -65,6 +66,25 @@ static exl_request_t resources_of(const long needs[NNEEDS])
 
 /* ---- arguments of the constructor ---- */
 
+/* (address, name, key, agents, depth, grace_ms); None: no fleet. */
+static int parse_fleet(PyObject *tuple, exl_fleet_config_t *fleet)
+{
+    Py_ssize_t key_size;
+    if (!tuple || tuple == Py_None)
+        return 0;
+    if (!PyTuple_Check(tuple)) {
+        PyErr_SetString(PyExc_TypeError, "fleet must be a tuple");
+        return -1;
+    }
+    if (!PyArg_ParseTuple(tuple, "ssy#III:fleet", &fleet->address, &fleet->name, &fleet->key, &key_size, &fleet->agents,
+                          &fleet->depth, &fleet->grace_ms))
+        return -1;
+    if (key_size == EXL_TLS_KEY_SIZE && fleet->agents && fleet->depth)
+        return 1;
+    PyErr_Format(PyExc_ValueError, "a fleet needs a key of %d bytes, agents, and a depth", EXL_TLS_KEY_SIZE);
+    return -1;
+}
+
 /* An array of borrowed UTF-8 strings, ended by NULL; freed by PyMem_Free(). */
 static const char **strings_of(PyObject *list)
 {
@@ -87,39 +107,49 @@ static const char **strings_of(PyObject *list)
     return strings;
 }
 
-static int create(PoolObject *self, const char *key, PyObject *argv, PyObject *envp, exl_pool_config_t *config)
+static int create(PoolObject *self, const exl_pool_config_t *config)
 {
     exl_error_t err = {""};
+    int rc;
+    Py_BEGIN_ALLOW_THREADS rc = exl_pool_create(config, &self->pool, &err);
+    Py_END_ALLOW_THREADS if (rc < 0) exl_raise(rc, err.text);
+    return rc < 0 ? -1 : 0;
+}
+
+static int create_with_zygote(PoolObject *self, const char *key, PyObject *argv, PyObject *envp,
+                              exl_pool_config_t *config)
+{
     const char **arguments = strings_of(argv);
     const char **environment = arguments ? strings_of(envp) : NULL;
-    int rc = -1;
-    if (environment) {
-        config->zygote = (exl_zygote_spec_t){.key = key, .argv = arguments, .envp = environment};
-        Py_BEGIN_ALLOW_THREADS rc = exl_pool_create(config, &self->pool, &err);
-        Py_END_ALLOW_THREADS if (rc < 0) exl_raise(rc, err.text);
-    }
+    config->zygote = (exl_zygote_spec_t){.key = key, .argv = arguments, .envp = environment};
+    int rc = environment ? create(self, config) : -1;
     PyMem_Free(arguments);
     PyMem_Free(environment);
-    return rc < 0 ? -1 : 0;
+    return rc;
 }
 
 static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"zygote", "persistent",    "max_cores",      "max_workers", "restart_limit",
                             "setup",  "allow_futures", "exclusive_wide", "imports",     "ranks",
-                            "needs",  "host",          "timeline",       NULL};
+                            "needs",  "host",          "fleet",          "timeline",    NULL};
     PoolObject *self = (PoolObject *)object;
     const char *key = NULL;
-    PyObject *argv = NULL, *envp = NULL, *setup = NULL, *imports = NULL, *needs = NULL, *host = NULL;
+    PyObject *argv = NULL, *envp = NULL, *setup = NULL, *imports = NULL, *needs = NULL, *host = NULL, *fleet = NULL;
     long each[NNEEDS] = {0};
     int persistent = 0, allow_futures = 1, exclusive_wide = 1;
     exl_pool_config_t config = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$(sOO)pIIISppOIOOz:Pool", names, &key, &argv, &envp, &persistent,
-                                     &config.max_cores, &config.max_workers, &config.restart_limit, &setup,
-                                     &allow_futures, &exclusive_wide, &imports, &config.ranks, &needs, &host,
+    exl_fleet_config_t fleet_config = {0};
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$(sOO)pIIISppOIOOOz:Pool", names, &key, &argv, &envp,
+                                     &persistent, &config.max_cores, &config.max_workers, &config.restart_limit, &setup,
+                                     &allow_futures, &exclusive_wide, &imports, &config.ranks, &needs, &host, &fleet,
                                      &config.timeline) ||
         (needs && parse_needs(needs, each) < 0))
         return -1;
+    int remote = parse_fleet(fleet, &fleet_config);
+    if (remote < 0)
+        return -1;
+    config.fleet = remote ? &fleet_config : NULL;
     config.each = resources_of(each);
     if (host && host != Py_None) {
         if (!Py_IS_TYPE(host, Py_TYPE(object)) || !needs) {
@@ -130,8 +160,9 @@ static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
             return -1;
         config.host = ((PoolObject *)host)->pool;
     }
-    if (self->pool || !key) {
-        PyErr_SetString(PyExc_TypeError, key ? "a pool is initialized once" : "a pool needs a zygote");
+    if (self->pool || !(key || remote)) {
+        PyErr_SetString(PyExc_TypeError,
+                        self->pool ? "a pool is initialized once" : "a pool needs a zygote or a fleet");
         return -1;
     }
     self->persistent = config.persistent = persistent;
@@ -141,7 +172,7 @@ static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
         self->imports = Py_NewRef(imports);
     if (setup && PyBytes_GET_SIZE(setup) && exl_payload_of_bytes(setup, &config.setup) < 0)
         return -1;
-    int rc = create(self, key, argv, envp, &config);
+    int rc = remote ? create(self, &config) : create_with_zygote(self, key, argv, envp, &config);
     exl_payload_unref(config.setup);
     return rc;
 }
@@ -604,6 +635,58 @@ static PyObject *pool_resize(PyObject *object, PyObject *number)
     Py_RETURN_NONE;
 }
 
+enum { MOST_AGENTS = 65536 };
+
+/* An array for each agent: its ids, and how many. */
+static int ids_of(PyObject *list, const uint32_t **ids, uint32_t *nids)
+{
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
+        char *bytes;
+        Py_ssize_t size;
+        if (PyBytes_AsStringAndSize(PyList_GET_ITEM(list, i), &bytes, &size) < 0)
+            return -1;
+        ids[i] = (const uint32_t *)(const void *)bytes;
+        nids[i] = (uint32_t)((size_t)size / sizeof **ids);
+    }
+    return 0;
+}
+
+static PyObject *pool_resize_agents(PyObject *object, PyObject *list)
+{
+    PoolObject *self = (PoolObject *)object;
+    if (!PyList_Check(list) || PyList_GET_SIZE(list) > MOST_AGENTS)
+        return PyErr_Format(PyExc_TypeError, "expected a list, of an item for each agent");
+    if (check_open(self) < 0)
+        return NULL;
+    size_t count = (size_t)PyList_GET_SIZE(list);
+    const uint32_t **ids = PyMem_Calloc(count + 1, sizeof *ids);
+    uint32_t *nids = PyMem_Calloc(count + 1, sizeof *nids);
+    int rc = 0;
+    if (!ids || !nids)
+        PyErr_NoMemory();
+    else if (ids_of(list, ids, nids) == 0 && (rc = exl_fleet_resize(self->pool, ids, nids, (uint32_t)count)) < 0)
+        exl_raise(rc, NULL);
+    PyMem_Free(ids);
+    PyMem_Free(nids);
+    if (PyErr_Occurred())
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *pool_number_workers(PyObject *object, PyObject *bytes)
+{
+    PoolObject *self = (PoolObject *)object;
+    char *ids;
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(bytes, &ids, &size) < 0 || check_open(self) < 0)
+        return NULL;
+    int rc = exl_pool_number_workers(self->pool, (const uint32_t *)(const void *)ids,
+                                     (uint32_t)((size_t)size / sizeof(uint32_t)));
+    if (rc < 0)
+        return exl_raise(rc, NULL);
+    Py_RETURN_NONE;
+}
+
 static PyObject *pool_set_gpus(PyObject *object, PyObject *args)
 {
     PoolObject *self = (PoolObject *)object;
@@ -618,6 +701,29 @@ static PyObject *pool_set_gpus(PyObject *object, PyObject *args)
     PyMem_Free(names);
     if (rc < 0)
         return exl_raise(rc, NULL);
+    Py_RETURN_NONE;
+}
+
+static PyObject *pool_launch(PyObject *object, PyObject *args)
+{
+    PoolObject *self = (PoolObject *)object;
+    PyObject *argv, *envp;
+    const char *handover;
+    exl_error_t err = {""};
+    if (!PyArg_ParseTuple(args, "O!O!z:launch", &PyList_Type, &argv, &PyList_Type, &envp, &handover) ||
+        check_open(self) < 0)
+        return NULL;
+    const char **arguments = strings_of(argv);
+    const char **environment = arguments ? strings_of(envp) : NULL;
+    int rc = -1;
+    if (environment) {
+        Py_BEGIN_ALLOW_THREADS rc = exl_fleet_launch(self->pool, arguments, environment, handover, &err);
+        Py_END_ALLOW_THREADS if (rc < 0) exl_raise(rc, err.text);
+    }
+    PyMem_Free(arguments);
+    PyMem_Free(environment);
+    if (rc < 0)
+        return NULL;
     Py_RETURN_NONE;
 }
 
@@ -667,6 +773,31 @@ static PyObject *get_lost(PyObject *object, void *closure)
     return PyBool_FromLong(self->pool && exl_pool_lost(self->pool));
 }
 
+static PyObject *get_port(PyObject *object, void *closure)
+{
+    (void)closure;
+    PoolObject *self = (PoolObject *)object;
+    return PyLong_FromLong(self->pool ? exl_fleet_port(self->pool) : 0);
+}
+
+static PyObject *get_agents(PyObject *object, void *closure)
+{
+    (void)closure;
+    PoolObject *self = (PoolObject *)object;
+    return PyLong_FromUnsignedLong(self->pool ? exl_fleet_agents(self->pool) : 0);
+}
+
+exl_pool_t *exl_pool_of(PyObject *object)
+{
+    PoolObject *self = (PoolObject *)object;
+    exl_state_t *state = state_of(object);
+    if (state && Py_IS_TYPE(object, state->pool_type) && check_open(self) == 0)
+        return self->pool;
+    if (!PyErr_Occurred())
+        PyErr_SetString(PyExc_TypeError, "expected a pool");
+    return NULL;
+}
+
 static PyMethodDef pool_methods[] = {
     {"submit", (PyCFunction)(void (*)(void))pool_submit, METH_FASTCALL,
      "submit($self, fn, args, kwargs, needs, setup=None, options=None)\n--\n\n"
@@ -677,15 +808,25 @@ static PyMethodDef pool_methods[] = {
     {"shutdown", (PyCFunction)(void (*)(void))pool_shutdown, METH_VARARGS | METH_KEYWORDS,
      "shutdown($self, wait=True, cancel_futures=False)\n--\n\nTakes no more calls; idempotent."},
     {"resize", pool_resize, METH_O, "Sets the number of persistent workers."},
+    {"resize_agents", pool_resize_agents, METH_O,
+     "Sets the persistent workers of each agent: a list of arrays of their ids, of 32 bits each, as bytes."},
+    {"number_workers", pool_number_workers, METH_O,
+     "Sets the ids of persistent workers: an array of 32 bits each, as bytes."},
     {"set_gpus", pool_set_gpus, METH_VARARGS,
      "set_gpus($self, variable, names)\n--\n\n"
      "Tells which GPUs there are, and the variable by which a process is told its own; once."},
+    {"launch", pool_launch, METH_VARARGS,
+     "launch($self, argv, environment, handover)\n--\n\n"
+     "Starts what starts the agents of a fleet; its end, if it comes too early, is told by the calls. The file\n"
+     "`handover`, or None, is removed when all agents have come."},
     {"pids", pool_pids, METH_NOARGS, "Process ids of the live workers."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef pool_getset[] = {
     {"closed", get_closed, NULL, "True once shutdown() has been called.", NULL},
+    {"port", get_port, NULL, "Where the agents of a fleet come in; 0 without a fleet.", NULL},
+    {"agents", get_agents, NULL, "How many agents of the fleet are there.", NULL},
     {"lost", get_lost, NULL, "True once the only worker of a guest was lost.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -66,6 +66,12 @@ int exl_delivery_join(exl_state_t *state);
 
 /* pool.c */
 int exl_pool_init(PyObject *module);
+struct exl_pool;
+struct exl_pool *exl_pool_of(PyObject *object); /* borrowed; NULL with an error set */
+
+/* agent.c */
+PyObject *exl_provide_tls(PyObject *module, PyObject *capsule);
+PyObject *exl_serve(PyObject *module, PyObject *args, PyObject *keywords);
 
 /* batch.c */
 PyObject *exl_watch_type(PyObject *module);

@@ -72,6 +72,7 @@ exl_pool_t *stub_pool(stub_pool_t config)
         .restart_limit = config.restart_limit,
         .each = config.each,
         .host = config.host,
+        .fleet = config.fleet,
         .setup = setup};
     exl_pool_t *pool = NULL;
     exl_error_t err = {""};
@@ -246,6 +247,11 @@ void finish(exl_pool_t *pool)
     assert_int_equal(exl_pool_pending(pool), 0);
     assert_int_equal(exl_pool_pids(pool, NULL, 0), 0);
     release(pool);
+}
+
+void forget_pools(void)
+{
+    unfinished = 0;
 }
 
 void release(exl_pool_t *pool)

@@ -35,6 +35,7 @@ typedef struct stub_pool {
     const char *program; /* instead of the stub */
     const char *argument;
     exl_pool_t *host; /* of a guest */
+    const struct exl_fleet_config *fleet;
 } stub_pool_t;
 
 exl_pool_t *stub_pool(stub_pool_t config);
@@ -64,6 +65,9 @@ long number_from(exl_task_t *task);
 
 /* Shuts down, waits until all is closed, releases. */
 void finish(exl_pool_t *pool);
+
+/* The pools that finish() is still to come for are the parent's: for a child made by fork(). */
+void forget_pools(void);
 void release(exl_pool_t *pool);
 
 /* A pipe whose ends all workers have; made before the pool. */

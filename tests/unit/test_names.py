@@ -76,7 +76,7 @@ def test_constructor(cls):
         assert parameter.default == DEFAULTS.get(parameter.name), parameter.name
 
 
-THERE = (executorlib.SingleNodeExecutor, executorlib.api.TestClusterExecutor)
+THERE = (executorlib.SingleNodeExecutor, executorlib.SlurmJobExecutor, executorlib.api.TestClusterExecutor)
 
 
 @pytest.mark.parametrize("cls", [cls for cls in PARAMETERS if cls not in THERE])

@@ -131,16 +131,26 @@ static void gone_cb(exl_worker_t *worker)
 
 static const exl_worker_events_t events = {NULL, ready_cb, setup_failed_cb, answer_cb, imports_cb, gone_cb};
 
-/* The lowest number that no worker has, so that a restarted worker gets its predecessor's. */
+static bool has_index(const exl_pool_t *pool, uint32_t index, bool ending_too)
+{
+    EXL_LIST_FOREACH(&pool->workers, link)
+    if (worker_of(link)->index == index && (ending_too || !worker_of(link)->ending))
+        return true;
+    return false;
+}
+
+/* The first number that no worker has, so that a restarted worker gets its predecessor's. Of given ones there are no more than
+ * workers, so a new one may have to take that of one that is ending. */
 static uint32_t free_index(const exl_pool_t *pool)
 {
-    for (uint32_t index = 0;; index++) {
-        bool taken = false;
-        EXL_LIST_FOREACH(&pool->workers, link)
-        taken |= worker_of(link)->index == index;
-        if (!taken)
-            return index;
-    }
+    uint32_t i = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (i = 0; i < pool->nworker_ids; i++)
+            if (!has_index(pool, pool->worker_ids[i], pass == 0))
+                return pool->worker_ids[i];
+    while (has_index(pool, i, true))
+        i++;
+    return i;
 }
 
 static void could_not_start(exl_pool_t *pool, const char *reason)

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/parker.h"
+#include "engine/fleet.h"
 #include "engine/guest.h"
 #include "engine/pool_private.h"
 #include "engine/record.h"
@@ -51,6 +52,8 @@ static void end_task(exl_task_t *task, exl_outcome_t outcome, exl_payload_t *pay
     (void)rc;
     exl_task_drop_inputs(task);
     exl_task_announce(task);
+    if (task->ended)
+        task->ended(task);
     if (!pool)
         return; /* an external task belongs to no executor of ours */
     pool->npending--;
@@ -308,6 +311,7 @@ void exl__pool_unref(exl_pool_t *pool)
     if (--pool->refs > 0)
         return;
     exl_failure_unref(pool->loss);
+    free(pool->worker_ids);
     free(pool);
 }
 
@@ -319,6 +323,8 @@ static void grace_closed_cb(uv_handle_t *handle)
 static void grace_cb(uv_timer_t *timer)
 {
     exl_pool_t *pool = timer->data;
+    if (pool->fleet)
+        exl__fleet_kill(pool);
     EXL_LIST_FOREACH(&pool->workers, link)
     exl_worker_kill(EXL_CONTAINER(link, exl_worker_t, link), SIGKILL);
 }
@@ -342,7 +348,10 @@ static void close_pool(exl_pool_t *pool)
     pool->gpu_variable = NULL;
     pool->resources.gpus = NULL;
     pool->resources.pins = NULL; /* go with the engine */
-    exl_zygote_release(pool->zygote);
+    exl__fleet_destroy(pool->fleet);
+    pool->fleet = NULL;
+    if (pool->zygote)
+        exl_zygote_release(pool->zygote);
     pool->zygote = NULL;
     exl_engine_release(pool->engine);
     atomic_store(&pool->closed_word, 1);
@@ -353,21 +362,30 @@ static void close_pool(exl_pool_t *pool)
         exl__pool_unref(pool);
 }
 
+/* Workers, agents, and arguments that are being copied. */
+static bool has_gone(const exl_pool_t *pool)
+{
+    return exl_list_empty(&pool->workers) && pool->ncopying == 0 && (!pool->fleet || exl__fleet_ended(pool));
+}
+
 /* All calls have ended: let the workers go, with a time limit, and then the executor. */
 static void wind_up(exl_pool_t *pool)
 {
     exl__solo_drop_spare(pool);
-    if (!pool->ended && !exl_list_empty(&pool->workers)) {
+    if (!pool->ended && (pool->fleet || !exl_list_empty(&pool->workers))) {
         exl_node_t *node = exl_engine_node(pool->engine);
         pool->ended = true;
-        exl__crew_end(pool);
+        if (pool->fleet)
+            exl__fleet_end(pool);
+        else
+            exl__crew_end(pool);
         pool->grace_open = uv_timer_init(node->loop, &pool->grace) == 0;
         pool->grace.data = pool;
         uv_update_time(node->loop); /* which is as old as the engine's last wake-up */
         (void)uv_timer_start(&pool->grace, grace_cb, END_GRACE_MS, 0);
         node->changed(node->owner);
     }
-    if (exl_list_empty(&pool->workers) && pool->ncopying == 0)
+    if (has_gone(pool))
         close_pool(pool);
 }
 
@@ -376,7 +394,9 @@ static void pool_pass(exl_due_t *due)
     exl_pool_t *pool = EXL_CONTAINER(due, exl_pool_t, due);
     if (pool->closed || exl_pool_foreign(pool))
         return;
-    if (pool->persistent)
+    if (pool->fleet)
+        exl__fleet_schedule(pool);
+    else if (pool->persistent)
         exl__crew_schedule(pool);
     else
         exl__solo_schedule(pool);
@@ -413,6 +433,18 @@ static exl_pool_t *pool_new(const exl_pool_config_t *config)
     return pool;
 }
 
+/* Where the calls are to run: the agents to come, or a zygote. */
+static int find_place(exl_pool_t *pool, const exl_pool_config_t *config, exl_error_t *err)
+{
+    if (config->fleet)
+        return exl__fleet_create(pool, config->fleet, &pool->fleet, err);
+    int rc = exl_zygote_acquire(exl_engine_node(pool->engine), &config->zygote, &pool->zygote);
+    if (rc < 0)
+        return exl_error_set(err, rc, "%s", exl_strerror(rc));
+    exl_zygote_start(pool->zygote);
+    return 0;
+}
+
 static void pool_delete(exl_pool_t *pool)
 {
     exl_payload_unref(pool->setup);
@@ -439,11 +471,9 @@ int exl_pool_create(const exl_pool_config_t *config, exl_pool_t **ret_pool, exl_
         rc = exl_engine_acquire(&pool->engine, err);
     if (rc == 0) {
         pool->resources.pins = &exl_engine_node(pool->engine)->pins;
-        rc = exl_zygote_acquire(exl_engine_node(pool->engine), &config->zygote, &pool->zygote);
+        rc = find_place(pool, config, err);
         if (rc < 0)
             exl_engine_release(pool->engine);
-        else
-            exl_zygote_start(pool->zygote);
     }
     if (rc == 0 && pool->journal)
         exl__record_opened(pool, config->host);
@@ -516,12 +546,8 @@ static void begin(exl_pool_t *pool, exl_task_t *task)
         make_ready(task);
 }
 
-int exl_pool_submit(exl_pool_t *pool, const exl_call_t *call, exl_task_t **ret_task, exl_error_t *err)
+static int submit(exl_pool_t *pool, const exl_call_t *call, exl_task_t *task)
 {
-    exl_task_t *task = task_of_call(call);
-    if (!task)
-        return exl_error_set(err, -ENOMEM, "out of memory");
-    exl_engine_lock();
     int rc = exl_pool_foreign(pool) ? EXL_EFORKED : pool->closing ? EXL_ECLOSED : 0;
     if (rc == 0 && (rc = exl_graph_link(task, call->producers, call->nproducers)) < 0)
         (void)exl_task_update(task, EXL_TASK_FINISH); /* edges that were made find it done */
@@ -531,6 +557,16 @@ int exl_pool_submit(exl_pool_t *pool, const exl_call_t *call, exl_task_t **ret_t
         exl__record_submitted(pool, task, call);
     if (rc == 0)
         begin(pool, task);
+    return rc;
+}
+
+int exl_pool_submit(exl_pool_t *pool, const exl_call_t *call, exl_task_t **ret_task, exl_error_t *err)
+{
+    exl_task_t *task = task_of_call(call);
+    if (!task)
+        return exl_error_set(err, -ENOMEM, "out of memory");
+    exl_engine_lock();
+    int rc = submit(pool, call, task);
     if (rc == 0 && task->npending)
         exl_engine_glance(pool->engine);
     exl_engine_unlock();
@@ -540,6 +576,23 @@ int exl_pool_submit(exl_pool_t *pool, const exl_call_t *call, exl_task_t **ret_t
     }
     *ret_task = task;
     return 0;
+}
+
+int exl__pool_submit(exl_pool_t *pool, const exl_call_t *call, void (*ended_cb)(exl_task_t *task), void *observer,
+                     exl_task_t **ret_task)
+{
+    exl_task_t *task = task_of_call(call);
+    if (!task)
+        return -ENOMEM;
+    task->ended = ended_cb;
+    task->observer = observer;
+    *ret_task = task;
+    int rc = submit(pool, call, task);
+    if (rc < 0) {
+        task->ended = NULL;
+        exl_task_unref(task);
+    }
+    return rc;
 }
 
 int exl_pool_set_gpus(exl_pool_t *pool, const char *variable, const char *const *names, uint32_t count)
@@ -574,7 +627,10 @@ int exl_pool_shutdown(exl_pool_t *pool, bool cancel)
     if (rc == 0 && !pool->closed) {
         pool->closing = true;
         if (cancel) {
-            exl__crew_recall_all(pool);
+            if (pool->fleet)
+                exl__fleet_recall_all(pool);
+            else
+                exl__crew_recall_all(pool);
             cancel_queued(pool);
         }
         exl__pool_due(pool);
@@ -594,17 +650,43 @@ int exl_pool_wait_closed(exl_pool_t *pool, int64_t deadline_ns)
     return rc < 0 ? rc : exl_journals_settle(deadline_ns);
 }
 
+int exl__pool_resize(exl_pool_t *pool, uint32_t max_workers)
+{
+    if (exl_pool_foreign(pool) || pool->closing)
+        return exl_pool_foreign(pool) ? EXL_EFORKED : EXL_ECLOSED;
+    pool->max_workers = max_workers;
+    pool->failed_order = 0; /* worth another try */
+    if (pool->journal)
+        exl__record_resized(pool);
+    exl__pool_due(pool);
+    return 0;
+}
+
 int exl_pool_resize(exl_pool_t *pool, uint32_t max_workers)
 {
     exl_engine_lock();
-    int rc = exl_pool_foreign(pool) ? EXL_EFORKED : pool->closing ? EXL_ECLOSED : 0;
-    if (rc == 0) {
-        pool->max_workers = max_workers;
-        pool->failed_order = 0; /* worth another try */
-        if (pool->journal)
-            exl__record_resized(pool);
-        exl__pool_due(pool);
-    }
+    int rc = exl__pool_resize(pool, max_workers);
+    exl_engine_unlock();
+    return rc;
+}
+
+int exl__pool_number_workers(exl_pool_t *pool, const uint32_t *ids, uint32_t nids)
+{
+    uint32_t *copy = malloc((nids + 1) * sizeof *copy);
+    if (!copy)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < nids; i++)
+        copy[i] = ids[i];
+    free(pool->worker_ids);
+    pool->worker_ids = copy;
+    pool->nworker_ids = nids;
+    return 0;
+}
+
+int exl_pool_number_workers(exl_pool_t *pool, const uint32_t *ids, uint32_t nids)
+{
+    exl_engine_lock();
+    int rc = exl__pool_number_workers(pool, ids, nids);
     exl_engine_unlock();
     return rc;
 }
@@ -641,15 +723,21 @@ size_t exl_pool_pids(exl_pool_t *pool, pid_t *pids, size_t capacity)
 
 /* ---- calls ---- */
 
-static int cancel(exl_task_t *task)
+static bool recall(exl_pool_t *pool, exl_task_t *task)
+{
+    return pool->fleet        ? exl__fleet_recall(pool, task)
+           : pool->persistent ? exl__crew_recall(pool, task)
+                              : exl__solo_recall(pool, task);
+}
+
+int exl__pool_cancel(exl_task_t *task)
 {
     exl_pool_t *pool = task->pool;
     if (exl_task_done(task))
         return task->outcome == EXL_OUTCOME_CANCELLED;
     if (exl_pool_foreign(pool))
         return EXL_EFORKED;
-    if (exl_task_state(task) == EXL_TASK_PLACED &&
-        !(pool->persistent ? exl__crew_recall(pool, task) : exl__solo_recall(pool, task)))
+    if (exl_task_state(task) == EXL_TASK_PLACED && !recall(pool, task))
         return 0;
     switch (exl_task_state(task)) {
     case EXL_TASK_WAITING:
@@ -668,18 +756,22 @@ static int cancel(exl_task_t *task)
 int exl_task_cancel(exl_task_t *task)
 {
     exl_engine_lock();
-    int rc = cancel(task);
+    int rc = exl__pool_cancel(task);
     exl_engine_unlock();
     return rc;
 }
 
-static int terminate(exl_task_t *task)
+int exl__pool_terminate(exl_task_t *task)
 {
-    int rc = cancel(task);
+    int rc = exl__pool_cancel(task);
     if (rc != 0)
         return rc;
     if (exl_task_done(task))
         return task->outcome == EXL_OUTCOME_TERMINATED;
+    if (task->remote) {
+        exl__fleet_stop(task);
+        return 1;
+    }
     if (!task->worker) /* an external task, or one that its producer is about to end */
         return 0;
     if (task->verdict)
@@ -691,7 +783,7 @@ int exl_task_terminate(exl_task_t *task)
 {
     exl_task_ref(task); /* an answer that is read meanwhile drops that of "pending" */
     exl_engine_lock();
-    int rc = terminate(task);
+    int rc = exl__pool_terminate(task);
     exl_engine_unlock();
     exl_task_unref(task);
     return rc;
@@ -702,7 +794,9 @@ bool exl_task_running(exl_task_t *task)
     exl_engine_lock();
     exl_task_state_t state = exl_task_state(task);
     bool running = state == EXL_TASK_RUNNING;
-    if (state == EXL_TASK_PLACED && task->worker && task->worker->claim && task->number)
+    if (task->remote)
+        running = true; /* it may wait there for a process, but it cannot be cancelled any more */
+    else if (state == EXL_TASK_PLACED && task->worker && task->worker->claim && task->number)
         running = exl_worker_started(task->worker) >= task->number;
     exl_engine_unlock();
     return running;

@@ -24,6 +24,8 @@ typedef struct exl_pool_config {
     exl_request_t each;     /* persistent: GPUs of each worker, and whether it is pinned to so many cores */
     /* Persistent only: the pool is a guest (guest.h) with one worker, which is never replaced. Borrowed, or NULL. */
     struct exl_pool *host;
+    const struct exl_fleet_config
+        *fleet;           /* borrowed, or NULL: calls run on other hosts (fleet.h), there is no zygote */
     const char *timeline; /* copied: the log of what happens (journal.h), or NULL */
 } exl_pool_config_t;
 
@@ -68,6 +70,9 @@ int exl_pool_wait_closed(exl_pool_t *pool, int64_t deadline_ns);
 
 /* Persistent workers only: sets their number. */
 int exl_pool_resize(exl_pool_t *pool, uint32_t max_workers);
+
+/* Persistent workers only: their ids, which are otherwise those from 0 on. Before the first call. -ENOMEM. */
+int exl_pool_number_workers(exl_pool_t *pool, const uint32_t *ids, uint32_t nids);
 
 /* True once a guest's worker was lost: every call ends with that loss. */
 bool exl_pool_lost(exl_pool_t *pool);

@@ -10,13 +10,15 @@
 #include "sched/queue.h"
 
 struct exl_pool {
-    exl_due_t due;          /* a scheduling pass */
-    exl_engine_t *engine;   /* a reference, until closed */
-    exl_zygote_t *zygote;   /* a reference, until closed */
-    uint32_t generation;    /* of the process it was made in */
-    uint32_t number;        /* in the journal */
-    exl_journal_t *journal; /* a reference, or NULL: what happens is not logged */
-    unsigned refs;          /* the handle, and the engine until closed */
+    exl_due_t due;                     /* a scheduling pass */
+    exl_engine_t *engine;              /* a reference, until closed */
+    exl_zygote_t *zygote;              /* a reference, until closed; NULL with a fleet */
+    struct exl_fleet *fleet;           /* owned, until closed: calls run on other hosts; or NULL */
+    uint32_t generation;               /* of the process it was made in */
+    uint32_t *worker_ids, nworker_ids; /* owned: of persistent workers; those after them are their indices */
+    uint32_t number;                   /* in the journal */
+    exl_journal_t *journal;            /* a reference, or NULL: what happens is not logged */
+    unsigned refs;                     /* the handle, and the engine until closed */
     bool persistent, closing, closed;
     bool ended;      /* workers have been told to end; the grace timer runs */
     bool grace_open; /* the timer's handle needs closing */
@@ -56,7 +58,7 @@ struct exl_pool {
     _Atomic uint32_t closed_word; /* futex */
 };
 
-/* The two ways to run calls. */
+/* The two ways to run calls on this host; fleet.h has the third. */
 void exl__crew_schedule(exl_pool_t *pool);
 void exl__crew_end(exl_pool_t *pool);
 /* Takes the task back from its worker if it has not begun; true if it is in the queue now. If its arguments are being
@@ -87,6 +89,17 @@ bool exl__pool_retries(exl_pool_t *pool, const exl_worker_t *worker);
 
 /* A failure of ours, without a process. */
 void exl__pool_fail(exl_task_t *task, exl_blame_t blame, const char *reason);
+
+/* exl_pool_submit(), exl_task_cancel() and exl_task_terminate() under the lock. `ended_cb` is called when the call has ended, which
+ * may be at once: *ret_task is set before. */
+int exl__pool_submit(exl_pool_t *pool, const exl_call_t *call, void (*ended_cb)(exl_task_t *task), void *observer,
+                     exl_task_t **ret_task);
+int exl__pool_cancel(exl_task_t *task);
+int exl__pool_terminate(exl_task_t *task);
+
+/* exl_pool_resize() and exl_pool_number_workers() under the lock. */
+int exl__pool_resize(exl_pool_t *pool, uint32_t max_workers);
+int exl__pool_number_workers(exl_pool_t *pool, const uint32_t *ids, uint32_t nids);
 
 /* placed or running -> ready. */
 void exl__pool_return(exl_task_t *task);

@@ -10,6 +10,7 @@ int exl_node_init(exl_node_t *node, uv_loop_t *loop, void (*changed)(void *owner
 {
     *node = (exl_node_t){.loop = loop, .changed = changed, .owner = owner};
     exl_list_init(&node->zygotes);
+    exl_list_init(&node->sockets);
     exl_idmap_init(&node->processes);
     int rc = exl_tee_create(STDERR_FILENO, &node->tee);
     if (rc == 0)
@@ -29,5 +30,7 @@ void exl_node_fini(exl_node_t *node)
 void exl_node_abandon(exl_node_t *node)
 {
     exl_zygotes_abandon(&node->zygotes);
+    EXL_LIST_FOREACH(&node->sockets, link)
+    (void)close(EXL_CONTAINER(link, exl_socket_t, link)->fd);
     exl_tee_abandon(node->tee);
 }

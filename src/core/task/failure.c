@@ -1,6 +1,7 @@
 /* failure.c: the record of a lost call. */
 #include "task/failure.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,13 +34,24 @@ exl_failure_t *exl_failure_create(exl_blame_t blame, pid_t pid, const int *wait_
     failure->pid = pid;
     failure->status_known = wait_status != NULL;
     failure->wait_status = wait_status ? *wait_status : 0;
+    failure->host = strdup("");
     failure->reason = strdup(reason ? reason : "");
     failure->stderr_tail = strndup(stderr_tail ? stderr_tail : "", stderr_size);
-    if (!failure->reason || !failure->stderr_tail) {
+    if (!failure->host || !failure->reason || !failure->stderr_tail) {
         exl_failure_unref(failure);
         return NULL;
     }
     return failure;
+}
+
+int exl_failure_set_host(exl_failure_t *failure, const char *host, size_t size)
+{
+    char *copy = strndup(host, size);
+    if (!copy)
+        return -ENOMEM;
+    free(failure->host);
+    failure->host = copy;
+    return 0;
 }
 
 exl_failure_t *exl_failure_ref(exl_failure_t *failure)
@@ -53,6 +65,7 @@ void exl_failure_unref(exl_failure_t *failure)
 {
     if (!failure || atomic_fetch_sub_explicit(&failure->refs, 1, memory_order_acq_rel) > 1)
         return;
+    free(failure->host);
     free(failure->reason);
     free(failure->stderr_tail);
     free(failure);

@@ -23,6 +23,7 @@ typedef struct exl_failure {
     int wait_status;   /* as from waitpid */
     uint32_t limit_ms; /* of EXL_BLAME_LIMIT: how long it may run */
     uint32_t restarts; /* how often the call had been started again before */
+    char *host;        /* owned; "": this host */
     char *reason;      /* owned; one line */
     char *stderr_tail; /* owned; "" if nothing was written */
 } exl_failure_t;
@@ -32,6 +33,9 @@ const char *exl_blame_to_string(exl_blame_t blame);
 /* Copies the texts; NULL texts become "". NULL when memory is out. */
 exl_failure_t *exl_failure_create(exl_blame_t blame, pid_t pid, const int *wait_status, const char *reason,
                                   const char *stderr_tail, size_t stderr_size);
+/* Where it happened, if it was not here; before anybody else sees the failure. -ENOMEM with nothing changed. */
+int exl_failure_set_host(exl_failure_t *failure, const char *host, size_t size);
+
 exl_failure_t *exl_failure_ref(exl_failure_t *failure); /* NULL is fine */
 void exl_failure_unref(exl_failure_t *failure);         /* NULL is fine */
 

@@ -304,6 +304,34 @@ int exl_payload_seal(exl_payload_t *payload)
     return rc;
 }
 
+static int allocate_large(exl_payload_t *payload)
+{
+    payload->forks = exl_memory_file_forks();
+    payload->fd = exl_memory_file_open(payload->size);
+    if (payload->fd < 0) {
+        payload->region = malloc(payload->size);
+        payload->separate = true;
+        return payload->region ? 0 : -ENOMEM;
+    }
+    struct stat status;
+    bool short_of = fstat(payload->fd, &status) < 0 || (uint64_t)status.st_size < payload->size;
+    return short_of && ftruncate(payload->fd, (off_t)payload->size) < 0 ? -errno : 0;
+}
+
+int exl_payload_allocate(size_t size, exl_payload_t **ret_payload)
+{
+    if (size < prefix_size(0))
+        return EXL_EPROTOCOL;
+    bool large = size > EXL_INLINE_MAX;
+    exl_payload_t *payload = payload_new(size, large ? 0 : size);
+    int rc = payload ? 0 : -ENOMEM;
+    if (rc == 0 && large && (rc = allocate_large(payload)) < 0)
+        exl_payload_unref(payload);
+    if (rc == 0)
+        *ret_payload = payload;
+    return rc;
+}
+
 int exl_payload_of(const void *bytes, size_t size, exl_payload_t **ret_payload)
 {
     exl_segment_t body = {bytes, size};
@@ -317,6 +345,15 @@ int exl_payload_of(const void *bytes, size_t size, exl_payload_t **ret_payload)
     else
         *ret_payload = payload;
     return rc;
+}
+
+int exl_payload_write(exl_payload_t *payload, size_t offset, const void *bytes, size_t size)
+{
+    assert(!payload->pin && offset <= payload->size && size <= payload->size - offset);
+    if (payload->fd >= 0)
+        return write_all(payload->fd, bytes, size, offset);
+    memcpy(payload->region + offset, bytes, size);
+    return 0;
 }
 
 int exl_payload_map(exl_payload_t *payload)

@@ -46,6 +46,11 @@ int exl_payload_from_region(const void *region, size_t size, exl_payload_t **ret
 /* Takes the descriptor, on success only. Fails with EXL_EPROTOCOL when the file is shorter than `size`. */
 int exl_payload_from_file(int fd, size_t size, exl_payload_t **ret_payload);
 
+/* A payload whose region arrives in pieces: exl_payload_write() puts them in place, and nobody else looks before the last.
+ * A large one is a memory file. EXL_EPROTOCOL when no region can be so small. */
+int exl_payload_allocate(size_t size, exl_payload_t **ret_payload);
+int exl_payload_write(exl_payload_t *payload, size_t offset, const void *bytes, size_t size);
+
 exl_payload_t *exl_payload_ref(exl_payload_t *payload);
 void exl_payload_unref(exl_payload_t *payload); /* NULL is fine */
 

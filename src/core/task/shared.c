@@ -4,15 +4,20 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-exl_shared_t *exl_shared_create(exl_payload_t *payload)
+exl_shared_t *exl_shared_create_as(uint64_t id, exl_payload_t *payload)
 {
-    static _Atomic uint64_t last_id;
     exl_shared_t *shared = malloc(sizeof *shared);
     if (!shared)
         return NULL;
-    *shared = (exl_shared_t){.id = atomic_fetch_add(&last_id, 1) + 1, .payload = payload};
+    *shared = (exl_shared_t){.id = id, .payload = payload};
     atomic_init(&shared->refs, 1);
     return shared;
+}
+
+exl_shared_t *exl_shared_create(exl_payload_t *payload)
+{
+    static _Atomic uint64_t last_id;
+    return exl_shared_create_as(atomic_fetch_add(&last_id, 1) + 1, payload);
 }
 
 exl_shared_t *exl_shared_ref(exl_shared_t *shared)

@@ -13,6 +13,8 @@ typedef struct exl_shared {
 
 /* Takes the payload, on success only. NULL when memory is out. */
 exl_shared_t *exl_shared_create(exl_payload_t *payload);
+/* One that came from another host: the calls that use it name it by its id there. Takes the payload, on success only. */
+exl_shared_t *exl_shared_create_as(uint64_t id, exl_payload_t *payload);
 exl_shared_t *exl_shared_ref(exl_shared_t *shared);
 void exl_shared_unref(exl_shared_t *shared); /* NULL is fine */
 

@@ -84,16 +84,18 @@ struct exl_task {
     uint32_t holds;         /* submissions under way that name this task: its result must not be dropped */
     exl_edge_t *dependents; /* owned list */
     uint32_t restarts;
-    uint32_t ranks;                 /* MPI ranks that run the call; 0 or 1: none */
-    uint32_t run_time_ms, grace_ms; /* time limit from its start, or 0; from SIGTERM to SIGKILL when it is ended */
-    exl_holding_t holding;          /* one process per call: from its place in the queue to its worker */
-    struct exl_deadline *deadline;  /* owned; runs while a call with a time limit does */
-    struct exl_worker *worker;      /* borrowed; while placed or running */
-    uint64_t number;                /* on that worker */
-    exl_payload_t *result;          /* owned; of RESULT and EXCEPTION */
-    exl_failure_t *failure;         /* owned; of LOST */
-    struct exl_waiter *waiters;     /* borrowed list of threads in exl_task_wait() */
-    void *observer;                 /* the future to complete through the delivery queue */
+    uint32_t ranks;                  /* MPI ranks that run the call; 0 or 1: none */
+    uint32_t run_time_ms, grace_ms;  /* time limit from its start, or 0; from SIGTERM to SIGKILL when it is ended */
+    exl_holding_t holding;           /* one process per call: from its place in the queue to its worker */
+    struct exl_deadline *deadline;   /* owned; runs while a call with a time limit does */
+    struct exl_worker *worker;       /* borrowed; while placed or running */
+    struct exl_remote *remote;       /* borrowed; while an agent has it (engine/fleet.h) */
+    uint64_t number;                 /* on that worker or agent */
+    exl_payload_t *result;           /* owned; of RESULT and EXCEPTION */
+    exl_failure_t *failure;          /* owned; of LOST */
+    struct exl_waiter *waiters;      /* borrowed list of threads in exl_task_wait() */
+    void *observer;                  /* the future to complete through the delivery queue, or whom `ended` tells */
+    void (*ended)(exl_task_t *task); /* under the lock, once it is done; or NULL */
     exl_task_t *next_delivery;
 };
 

@@ -37,6 +37,15 @@ const char *exl_frame_type_to_string(uint8_t type)
         [EXL_FRAME_FORKED] = "forked",
         [EXL_FRAME_NOT_FORKED] = "not forked",
         [EXL_FRAME_EXITED] = "exited",
+        [EXL_FRAME_ACK] = "ack",
+        [EXL_FRAME_NEEDS] = "needs",
+        [EXL_FRAME_RECALL] = "recall",
+        [EXL_FRAME_STOP] = "stop",
+        [EXL_FRAME_RESIZE] = "resize",
+        [EXL_FRAME_NODE] = "node",
+        [EXL_FRAME_RETURNED] = "returned",
+        [EXL_FRAME_LOST] = "lost",
+        [EXL_FRAME_TERMINATED] = "terminated",
     };
     return type < EXL_FRAME_TYPES && names[type] ? names[type] : "unknown";
 }

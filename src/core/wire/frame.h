@@ -66,6 +66,18 @@ enum exl_frame_type {
     EXL_FRAME_FORKED,     /* id: worker, arg: pid */
     EXL_FRAME_NOT_FORKED, /* id: worker, arg: errno */
     EXL_FRAME_EXITED,     /* id: worker, arg: wait status; everything it started is gone too */
+    /* either end of a link (link.h), outside of its count */
+    EXL_FRAME_ACK, /* id: frames received so far */
+    /* driver to agent (fleet.h), besides SETUP, IMPORTS, FUNCTION, FORGET, DEPENDENCY, OPTIONS, CALL, END */
+    EXL_FRAME_NEEDS,  /* payload: what the next calls need, until told otherwise */
+    EXL_FRAME_RECALL, /* arg: give back so many calls that have not begun */
+    EXL_FRAME_STOP,   /* id: end this call, as future.terminate() does */
+    EXL_FRAME_RESIZE, /* arg: so many persistent workers from now on; payload: their ids, 32 bits each */
+    /* agent to driver, besides RESULT and EXCEPTION */
+    EXL_FRAME_NODE,       /* payload: what there is on its node */
+    EXL_FRAME_RETURNED,   /* id: this call has not begun, and will not here */
+    EXL_FRAME_LOST,       /* id: this call's worker was lost; payload: how */
+    EXL_FRAME_TERMINATED, /* id: this call was ended; payload: how */
     EXL_FRAME_TYPES
 };
 

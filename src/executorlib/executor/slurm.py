@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import re
+
+from executorlib import _slurm
+from executorlib._errors import ResourceError
+from executorlib._fleet import Fleet, Share, spread
+from executorlib._pool import PoolExecutor
 from executorlib._record import recorder_for
+from executorlib._resources import check, check_limit
 from executorlib._unavailable import unavailable
 from executorlib.executor.base import BaseExecutor
 from executorlib.executor.recording import RecordingExecutor
+from executorlib.executor.single import (
+    _add_cache,
+    _check_dependencies,
+    _check_init_function,
+    _check_restart_limit,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,8 +27,67 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class SlurmJobExecutor(BaseExecutor):
-    """Runs calls inside a Slurm allocation. In this release it shows graphs of calls, and runs none."""
+class SlurmJobExecutor(PoolExecutor):
+    """Runs Python functions on the nodes of a Slurm allocation.
+
+    Use it in a batch script or under salloc: one srun starts an agent on each node, which lives as long as the
+    executor, and calls go to the agents. So calls may be short and many, and none of them costs a job step. Without
+    an allocation that srun asks for one, and calls wait until it is granted. Otherwise it does what
+    `SingleNodeExecutor` does on one machine.
+
+    Agents speak with the program over TLS 1.3, with a key made for this executor that only they are told, through a
+    file that only this user can read, in ~/.executorlib or the directory that the variable
+    EXECUTORLIB_AGENT_DIRECTORY names; all nodes must see it. The program is reached at the addresses of its host, or
+    the one that the variable EXECUTORLIB_DRIVER_ADDRESS names. A node may be out of reach for a minute; when it, or
+    its agent, is lost for good, so are the calls there, and the others go on.
+
+    Parameters:
+        max_workers (int | None): how many calls run at once, on all nodes together; with block allocation, how many
+            workers there are, which are spread evenly over the nodes.
+        cache_directory (str | None): directory where results are kept, see `SingleNodeExecutor`.
+        max_cores (int | None): how many cores the running calls occupy together. With block allocation and without
+            `max_workers` there are `max_cores // cores` workers. If neither limit is given, these are all cores of the
+            allocation; needed where there is none.
+        resource_dict (Mapping | None): what every call needs, with the keys that `SingleNodeExecutor` explains. A call
+            has all its cores and GPUs on one node. Here these differ:
+
+            - gpus_per_core (int or float): which GPUs a node has, its agent finds out as `SingleNodeExecutor` does.
+            - exclusive (bool): whether a call has a node for itself, as far as this executor goes.
+            - slurm_cmd_args (list[str]): further options for the srun that starts the agents; not per call.
+            - num_nodes (int): 1; calls over several nodes are not available in this release.
+        pmi_mode (str | None): what srun is to tell MPI ranks by, its option `--mpi`. Has no effect on calls on one
+            node, whose ranks are started by mpiexec.
+        hostname_localhost (bool | None): True if all nodes are this host: the program then listens to nobody outside.
+        block_allocation (bool): whether workers stay and serve one call after the other; False by default.
+        init_function (Callable | None): see `SingleNodeExecutor`. The numbers of workers, `executorlib_worker_id`, go
+            from 0 on over all nodes.
+        disable_dependencies (bool): True to refuse futures as arguments; False by default.
+        refresh_rate (float): seconds; has no effect, since nothing polls. Only the default, 0.01, goes with
+            `disable_dependencies`.
+        plot_dependency_graph (bool), plot_dependency_graph_filename (path), export_workflow_filename (path): show how
+            calls depend on each other instead of running them, see `SingleNodeExecutor`. No Slurm is needed then.
+        log_obj_size (bool): whether to log, by the logger "executorlib" as warnings, the size in bytes of what
+            each call sends and receives; False by default.
+        wait (bool): True; only Cluster executors can leave calls behind.
+        restart_limit (int): how often a call whose worker or node was lost is tried again, with block allocation;
+            0 by default.
+        openmpi_oversubscribe (bool): the default of that key in `resource_dict`.
+
+    Raises:
+        ResourceError: a ValueError and TypeError, for a resource or limit that is unknown, of the wrong type, out of
+            range, or more than the allocation or one of its nodes has.
+        ValueError: for a block allocation without `max_workers` and `max_cores`; neither of them without an allocation;
+            a `pmi_mode` that is none; `init_function` or `restart_limit` without block allocation, `wait=False`, or a
+            `refresh_rate` or plot together with `disable_dependencies`.
+        FileNotFoundError: without Slurm's srun.
+        NotImplementedError: for what is not available in this release.
+
+    Example:
+        >>> with SlurmJobExecutor(max_cores=64) as exe:  # in a job
+        ...     squares = exe.map(pow, range(1000), [2] * 1000)
+        ...     print(sum(squares))
+        332833500
+    """
 
     def __init__(
         self,
@@ -36,25 +109,61 @@ class SlurmJobExecutor(BaseExecutor):
         restart_limit: int = 0,
         openmpi_oversubscribe: bool = False,
     ) -> None:
+        resources = check(resource_dict)
+        max_workers = check_limit("max_workers", max_workers)
+        max_cores = check_limit("max_cores", max_cores)
+        if not wait:
+            raise ValueError("wait=False needs one of the Cluster executors: here calls end with the program")
+        _check_init_function(init_function, block_allocation, cache_directory)
+        _check_restart_limit(restart_limit, block_allocation)
+        _check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
+        _check_pmi_mode(pmi_mode)
         recorder = recorder_for(
             plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
         )
+        if openmpi_oversubscribe:
+            resources.setdefault("openmpi_oversubscribe", True)
+        if block_allocation:
+            max_workers = _worker_count(max_workers, max_cores, resources.get("cores", 1))
+        fleet = None
         if recorder is None:
-            raise unavailable("SlurmJobExecutor")
+            _add_cache(resources, cache_directory)
+            fleet = _fleet(resources, max_workers, max_cores, bool(block_allocation), hostname_localhost)
+        info = {
+            **{key: value for key, value in resources.items() if key != "cache_key_version"},
+            "cores": resources.get("cores", 1),
+            "threads_per_core": resources.get("threads_per_core", 1),
+            "gpus_per_core": resources.get("gpus_per_core", 0),
+            "cwd": resources.get("cwd"),
+            "openmpi_oversubscribe": openmpi_oversubscribe,
+            "slurm_cmd_args": resources.get("slurm_cmd_args", []),
+            "cache_directory": cache_directory,
+            "hostname_localhost": hostname_localhost,
+            "log_obj_size": log_obj_size,
+            "pmi_mode": pmi_mode,
+        }
+        if block_allocation:
+            info |= {"init_function": init_function, "restart_limit": restart_limit}
+        else:
+            info |= {"max_cores": max_cores}
+        arguments = resources.get("slurm_cmd_args", [])
+
+        def accepts(resources: dict[str, Any]) -> None:
+            _check_on_one_node(resources, None if fleet is None else fleet.widest, arguments)
+
         super().__init__(
-            RecordingExecutor(
-                recorder,
-                template=False,
-                resource_dict=resource_dict,
-                max_workers=max_workers,
-                max_cores=max_cores,
-                block_allocation=block_allocation,
-                openmpi_oversubscribe=openmpi_oversubscribe,
-                cache_directory=cache_directory,
-                hostname_localhost=hostname_localhost,
-                log_obj_size=log_obj_size,
-                pmi_mode=pmi_mode,
-            )
+            resources=resources,
+            accepts=accepts,
+            persistent=bool(block_allocation),
+            max_workers=max_workers,
+            max_cores=max_cores,
+            init_function=init_function,
+            restart_limit=restart_limit,
+            allow_futures=not disable_dependencies,
+            log_obj_size=log_obj_size,
+            info=info,
+            fleet=fleet,
+            recorder=recorder,
         )
 
 
@@ -100,4 +209,76 @@ class SlurmClusterExecutor(BaseExecutor):
                 log_obj_size=log_obj_size,
                 pmi_mode=pmi_mode,
             )
+        )
+
+
+def _check_pmi_mode(pmi_mode: Any) -> None:
+    if pmi_mode is not None and not (isinstance(pmi_mode, str) and re.fullmatch(r"\w+", pmi_mode)):
+        raise ValueError(f"pmi_mode must be one of those that `srun --mpi=list` names, not {pmi_mode!r}")
+
+
+def _worker_count(max_workers: int | None, max_cores: int | None, cores: int) -> int:
+    if max_workers is not None:
+        return max_workers
+    if max_cores is None:
+        raise ValueError("block_allocation=True needs max_workers or max_cores: how many workers there are to be")
+    if max_cores < cores:
+        raise ResourceError(f"a worker needs {cores} cores, but max_cores is {max_cores}")
+    return max_cores // cores
+
+
+def _fleet(
+    resources: dict[str, Any],
+    max_workers: int | None,
+    max_cores: int | None,
+    persistent: bool,
+    localhost: bool | None,
+) -> Fleet:
+    """The nodes of the executor, with an agent to come on each."""
+    width = resources.get("cores", 1) * resources.get("threads_per_core", 1)
+    arguments = resources.get("slurm_cmd_args", [])
+    job = _slurm.allocation()
+    if job is not None:
+        cpus = job.cpus
+    elif max_workers is None and max_cores is None:
+        raise ValueError(
+            "SlurmJobExecutor needs max_cores or max_workers where there is no allocation, to know what to ask srun "
+            "for; in a job (sbatch, salloc) it uses all of it"
+        )
+    else:
+        wanted = max_cores if max_cores is not None and not persistent else (max_workers or 1) * width
+        cpus = _slurm.nodes_for(wanted, width, _slurm.cores_per_node(arguments))
+    room = [1 if resources.get("exclusive") and count >= width else count // width for count in cpus]
+    if persistent:
+        workers = max_workers or 1
+        _slurm.check_room(cpus, room, workers, width)
+        shares = [Share(count, some) for count, some in zip(cpus, spread(room, workers), strict=True)]
+    else:
+        shares = _slurm.shares(cpus, max_cores=max_cores, max_calls=max_workers)
+    return Fleet(
+        _slurm.agent_launcher(
+            len(shares), inside=job is not None, cores=max(share.cores for share in shares), arguments=arguments
+        ),
+        shares,
+        room=room if persistent else (),
+        environ=_slurm.launcher_environ(os.environ),
+        here=bool(localhost) or (job is not None and len(job.cpus) == 1 and "SLURMD_NODENAME" in os.environ),
+    )
+
+
+def _check_on_one_node(resources: dict[str, Any], widest: int | None, arguments: list[str]) -> None:
+    """Refuse what cannot be given on one node."""
+    if "submission_template" in resources:
+        raise ResourceError("submission_template needs one of the Cluster executors")
+    if resources.get("slurm_cmd_args", []) != arguments:
+        raise ResourceError(
+            "slurm_cmd_args are for the srun that starts the agents: they belong into the resource_dict of the executor"
+        )
+    if resources.get("num_nodes", 1) > 1:
+        raise unavailable(f"num_nodes={resources['num_nodes']}")
+    cores, threads = resources.get("cores", 1), resources.get("threads_per_core", 1)
+    if widest is not None and cores * threads > widest:
+        raise ResourceError(
+            f"a call needs {cores * threads} cores, but this executor has at most {widest} on one node, and calls over "
+            "several nodes are not available in this release"
         )

@@ -1,0 +1,897 @@
+/* fleet.c: which agent gets which call, and what becomes of the calls of one that is gone. */
+#include "engine/fleet.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/pool_private.h"
+#include "node/door.h"
+#include "node/launcher.h"
+#include "node/peer.h"
+#include "wire/record.h"
+
+enum { MAX_FUNCTIONS = 128 };
+
+typedef enum remote_state {
+    AWAITED, /* has not come yet */
+    THERE,   /* has come; its connection may be broken at the moment */
+    GONE
+} remote_state_t;
+
+typedef struct exl_remote {
+    exl_list_t free_link; /* among those with as many cores free */
+    exl_fleet_t *fleet;   /* borrowed */
+    remote_state_t state;
+    uint32_t index, instance; /* the latter tells an agent from its successor */
+    bool known;               /* it has said what there is on its node */
+    bool asked_back;          /* it is giving calls back, and gets none meanwhile */
+    exl_peer_t peer;
+    exl_deadline_t *silence; /* owned; runs while the connection is broken */
+    exl_node_record_t node;
+    uint64_t gpus_used;    /* thousandths of GPUs that its calls ask for */
+    uint32_t used, ncalls; /* cores that its calls take, where these are counted; how many calls it has */
+    exl_list_t outstanding;
+    uint32_t *workers; /* owned: ids of its persistent workers, to be told; NULL: none */
+    uint32_t nworkers;
+    exl_idmap_t calls;     /* number -> task */
+    exl_idmap_t functions; /* those that it has */
+    exl_payload_t *setup;  /* a reference: the last that it was told */
+    exl_needs_record_t needs;
+    bool has_needs, has_imports;
+} remote_t;
+
+struct exl_fleet {
+    exl_pool_t *pool; /* borrowed: the pool owns the fleet */
+    exl_fleet_config_t config;
+    exl_door_t *door;         /* owned; NULL once closed */
+    exl_launcher_t *launcher; /* its own; NULL when there is none */
+    remote_t *remotes;        /* owned */
+    uint32_t nawaited, nthere;
+    exl_list_t
+        *free; /* owned: remotes that take calls, by room; above `most` those that can start one at once, by spare */
+    uint32_t most;    /* the most room that any has */
+    uint32_t largest; /* no list above this one has any */
+    uint64_t last_number;
+    bool ending, cancelling;
+    bool changed;        /* somebody may have become able to do more */
+    exl_failure_t *loss; /* owned: why there are no agents any more */
+    char *handover;      /* owned; NULL once it is being removed */
+};
+
+static remote_t *remote_of(exl_peer_t *peer)
+{
+    return EXL_CONTAINER(peer, remote_t, peer);
+}
+
+static exl_node_t *node_of(const exl_fleet_t *fleet)
+{
+    return exl_engine_node(fleet->pool->engine);
+}
+
+/* ---- who has how much room ---- */
+
+static bool takes_calls(const remote_t *remote)
+{
+    return remote->state == THERE && remote->known && !remote->asked_back;
+}
+
+static uint64_t left(uint64_t most, uint64_t used)
+{
+    return most > used ? most - used : 0;
+}
+
+/* Cores, or where these are not counted calls, that it may still be given. */
+static uint32_t room_of(const remote_t *remote)
+{
+    const exl_node_record_t *node = &remote->node;
+    uint64_t depth = remote->fleet->config.depth;
+    uint64_t calls = left(node->calls * depth, remote->ncalls);
+    if (!node->cores)
+        return (uint32_t)calls;
+    uint64_t cores = left(node->cores * depth, remote->used);
+    return (uint32_t)(node->calls && calls < cores ? calls : cores);
+}
+
+/* How many calls of one core it could run besides those that it has. */
+static uint32_t spare_of(const remote_t *remote)
+{
+    const exl_node_record_t *node = &remote->node;
+    uint64_t calls = left(node->calls, remote->ncalls), cores = left(node->cores, remote->used);
+    if (!takes_calls(remote))
+        return 0;
+    return (uint32_t)(!node->cores || (node->calls && calls < cores) ? calls : cores);
+}
+
+static void place_in_list(remote_t *remote)
+{
+    exl_fleet_t *fleet = remote->fleet;
+    exl_list_remove(&remote->free_link);
+    if (!takes_calls(remote))
+        return;
+    uint32_t spare = spare_of(remote), rank = spare ? fleet->most + spare : room_of(remote);
+    exl_list_push_back(&fleet->free[rank], &remote->free_link);
+    if (rank > fleet->largest)
+        fleet->largest = rank;
+}
+
+/* The lists are made anew for a node that is larger than any before. */
+static int make_lists(exl_fleet_t *fleet, uint32_t most)
+{
+    if (fleet->free && most <= fleet->most)
+        return 0;
+    exl_list_t *lists = calloc(2 * (size_t)most + 1, sizeof *lists);
+    if (!lists)
+        return -ENOMEM;
+    for (uint32_t i = 0; i <= 2 * most; i++)
+        exl_list_init(&lists[i]);
+    for (uint32_t i = 0; i < fleet->config.agents; i++)
+        exl_list_remove(&fleet->remotes[i].free_link);
+    free(fleet->free);
+    fleet->free = lists;
+    fleet->most = most;
+    fleet->largest = 0;
+    for (uint32_t i = 0; i < fleet->config.agents; i++)
+        place_in_list(&fleet->remotes[i]);
+    return 0;
+}
+
+/* Of those with the most room the one that has waited longest, or NULL. */
+static remote_t *roomiest(exl_fleet_t *fleet)
+{
+    if (!fleet->free)
+        return NULL;
+    while (fleet->largest && exl_list_empty(&fleet->free[fleet->largest]))
+        fleet->largest--;
+    return exl_list_empty(&fleet->free[fleet->largest])
+               ? NULL
+               : EXL_CONTAINER(fleet->free[fleet->largest].next, remote_t, free_link);
+}
+
+static uint32_t width_of(const remote_t *remote, const exl_task_t *task)
+{
+    uint32_t cores = task->item.request.cores;
+    return !remote->node.cores ? 0 : cores == EXL_ALL_CORES ? remote->node.cores : cores;
+}
+
+/* In thousandths. */
+static uint64_t gpus_of(const exl_task_t *task)
+{
+    const exl_request_t *request = &task->item.request;
+    return request->gpus * (uint64_t)(request->gpu_share ? request->gpu_share : 1000);
+}
+
+static void attach(remote_t *remote, exl_task_t *task)
+{
+    exl_list_push_back(&remote->outstanding, &task->item.link);
+    task->remote = remote;
+    remote->used += width_of(remote, task);
+    remote->ncalls++;
+    remote->gpus_used += gpus_of(task);
+    place_in_list(remote);
+}
+
+static void detach(remote_t *remote, exl_task_t *task)
+{
+    (void)exl_idmap_remove(&remote->calls, task->number);
+    exl_list_remove(&task->item.link);
+    task->remote = NULL;
+    remote->used -= width_of(remote, task);
+    remote->ncalls--;
+    remote->gpus_used -= gpus_of(task);
+    place_in_list(remote);
+}
+
+/* ---- giving a call ---- */
+
+static int send_functions(remote_t *remote, const exl_task_t *task)
+{
+    int rc = 0;
+    if (remote->functions.count + task->nfunctions > MAX_FUNCTIONS) {
+        exl_idmap_fini(&remote->functions);
+        rc = exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_FORGET}, NULL);
+    }
+    for (uint32_t i = 0; rc == 0 && i < task->nfunctions; i++) {
+        exl_shared_t *function = task->functions[i];
+        exl_frame_t frame = {.type = EXL_FRAME_FUNCTION, .id = function->id};
+        bool has_it = exl_idmap_get(&remote->functions, function->id) != NULL;
+        /* Without a payload it is named only: one of those that this call uses. */
+        rc = exl_peer_send(&remote->peer, frame, has_it ? NULL : function->payload);
+        if (rc == 0 && !has_it)
+            rc = exl_idmap_put(&remote->functions, function->id, function);
+    }
+    return rc;
+}
+
+static int send_setup(remote_t *remote, const exl_task_t *task)
+{
+    if (!task->setup || task->setup == remote->setup)
+        return 0;
+    int rc = exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_SETUP}, task->setup);
+    if (rc == 0) {
+        exl_payload_unref(remote->setup);
+        remote->setup = exl_payload_ref(task->setup);
+    }
+    return rc;
+}
+
+/* What the first call is going to import: workers there are forked from a template that has. */
+static int send_imports(remote_t *remote, exl_payload_t *imports)
+{
+    if (!imports || remote->has_imports)
+        return 0;
+    remote->has_imports = true;
+    return exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_IMPORTS}, imports);
+}
+
+static exl_needs_record_t needs_of(const exl_task_t *task)
+{
+    exl_needs_record_t needs;
+    memset(&needs, 0, sizeof needs); /* compared as bytes, padding included */
+    needs.request.cores = task->item.request.cores;
+    needs.request.gpus = task->item.request.gpus;
+    needs.request.gpu_share = task->item.request.gpu_share;
+    needs.request.pin = task->item.request.pin;
+    needs.ranks = task->ranks;
+    needs.run_time_ms = task->run_time_ms;
+    needs.grace_ms = task->grace_ms;
+    needs.priority = task->item.priority;
+    needs.cloudpickled = task->cloudpickled;
+    needs.import_key = task->import_key;
+    return needs;
+}
+
+static int send_needs(remote_t *remote, const exl_task_t *task)
+{
+    exl_needs_record_t needs = needs_of(task);
+    exl_payload_t *payload = NULL;
+    if (remote->has_needs && memcmp(&needs, &remote->needs, sizeof needs) == 0)
+        return 0;
+    int rc = exl_needs_record_write(&needs, &payload);
+    if (rc == 0)
+        rc = exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_NEEDS}, payload);
+    exl_payload_unref(payload);
+    if (rc == 0) {
+        remote->needs = needs;
+        remote->has_needs = true;
+    }
+    return rc;
+}
+
+static int send_call(remote_t *remote, const exl_task_t *task)
+{
+    exl_frame_t call = {.type = EXL_FRAME_CALL, .id = task->number, .arg = task->function_id ? EXL_CALL_FUNCTION : 0};
+    int rc = send_setup(remote, task);
+    if (rc == 0)
+        rc = send_imports(remote, task->pool->imports);
+    if (rc == 0)
+        rc = send_needs(remote, task);
+    if (rc == 0)
+        rc = send_functions(remote, task);
+    for (uint32_t i = 0; rc == 0 && i < task->ndependencies; i++)
+        rc = exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_DEPENDENCY, .id = task->number, .arg = i},
+                           task->dependencies[i].payload);
+    if (rc == 0 && task->options)
+        rc = exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_OPTIONS, .id = task->number}, task->options);
+    return rc < 0 ? rc : exl_peer_send(&remote->peer, call, task->call);
+}
+
+static void give(remote_t *remote, exl_task_t *task)
+{
+    task->number = ++remote->fleet->last_number;
+    attach(remote, task);
+    if (exl_idmap_put(&remote->calls, task->number, task) == 0 && send_call(remote, task) == 0)
+        return;
+    detach(remote, task);
+    exl__pool_fail(task, EXL_BLAME_ENGINE, "out of memory while sending the call");
+}
+
+/* Whether its node is one on which the call can run. */
+static bool suits(const remote_t *remote, const exl_task_t *task)
+{
+    const exl_node_record_t *node = &remote->node;
+    bool has_workers = node->cores || node->calls;
+    return has_workers && width_of(remote, task) <= node->cores && gpus_of(task) <= node->gpus * UINT64_C(1000);
+}
+
+static int64_t gpus_left(const remote_t *remote)
+{
+    return remote->node.gpus * INT64_C(1000) - (int64_t)remote->gpus_used;
+}
+
+static bool is_better(const remote_t *remote, const remote_t *than, const exl_task_t *task)
+{
+    if (gpus_of(task) && gpus_left(remote) != gpus_left(than))
+        return gpus_left(remote) > gpus_left(than);
+    return room_of(remote) > room_of(than);
+}
+
+/* The roomiest; or, for a call with GPUs or where nodes differ, the best of those that have what it needs. NULL: there is
+ * none now. */
+static remote_t *place_for(exl_fleet_t *fleet, const exl_task_t *task)
+{
+    remote_t *found = roomiest(fleet);
+    if (!found || (suits(found, task) && !gpus_of(task)))
+        return found;
+    found = NULL;
+    for (uint32_t i = 0; i < fleet->config.agents; i++) {
+        remote_t *remote = &fleet->remotes[i];
+        if (takes_calls(remote) && suits(remote, task) && (!found || is_better(remote, found, task)))
+            found = remote;
+    }
+    return found;
+}
+
+static void copied(exl_task_t *task)
+{
+    exl_pool_t *pool = task->pool;
+    exl_failure_t *failure = task->failure;
+    remote_t *remote = place_for(pool->fleet, task);
+    if (failure) {
+        task->failure = NULL;
+        exl__pool_finish(task, EXL_OUTCOME_LOST, NULL, failure);
+        exl_failure_unref(failure);
+    } else if (remote) {
+        give(remote, task);
+        exl_peer_flush(&remote->peer);
+    } else {
+        exl__pool_return(task); /* the arguments are copied once */
+    }
+}
+
+/* The next call that an agent with some room can take, or NULL. To one that has nothing to do any call may be given, as far
+ * as the queue can say. */
+static exl_task_t *next_task(exl_pool_t *pool, const remote_t *remote)
+{
+    uint32_t room = room_of(remote);
+    exl_resources_t resources = {.calls_used = remote->ncalls};
+    if (remote->node.cores && remote->ncalls) {
+        resources.cores = 1 + (room < remote->node.cores ? room : remote->node.cores);
+        resources.cores_used = 1;
+    }
+    exl_queue_item_t *item = room ? exl_queue_pop(&pool->queue, &resources) : NULL;
+    return item ? EXL_CONTAINER(item, exl_task_t, item) : NULL;
+}
+
+/* Whether an agent may still come, or take calls again. */
+static bool may_find_place(const exl_fleet_t *fleet)
+{
+    bool waits = fleet->nawaited > 0;
+    for (uint32_t i = 0; i < fleet->config.agents && !waits; i++)
+        waits = fleet->remotes[i].state == THERE && !takes_calls(&fleet->remotes[i]);
+    return waits;
+}
+
+static void fail_all(exl_pool_t *pool)
+{
+    for (exl_queue_item_t *item; (item = exl_queue_pop_before(&pool->queue, UINT64_MAX));)
+        exl__pool_finish(EXL_CONTAINER(item, exl_task_t, item), EXL_OUTCOME_LOST, NULL, pool->fleet->loss);
+}
+
+/* ---- asking back ---- */
+
+/* How much it has beyond what runs there at once, and so has not begun. */
+static uint32_t ahead_of(const remote_t *remote)
+{
+    const exl_node_record_t *node = &remote->node;
+    uint64_t cores = node->cores ? left(remote->used, node->cores) : 0;
+    uint64_t calls = node->calls || !node->cores ? left(remote->ncalls, node->calls) : 0;
+    uint64_t gpus = (left(remote->gpus_used, node->gpus * UINT64_C(1000)) + 999) / 1000;
+    if (!takes_calls(remote) || !exl_peer_connected(&remote->peer))
+        return 0;
+    calls = gpus > calls && node->cores ? gpus : calls;
+    return (uint32_t)(cores > calls ? cores : calls);
+}
+
+static void ask_back(remote_t *remote, uint32_t count)
+{
+    if (exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_RECALL, .arg = count}, NULL) < 0)
+        return;
+    remote->asked_back = true;
+    place_in_list(remote);
+    exl_peer_flush(&remote->peer);
+}
+
+/* An agent could do more, and there is nothing to give it: what others have not begun is shared out. Once each time that a call
+ * has ended or an agent has come, or a wide call might go to and fro. */
+static void share_out(exl_fleet_t *fleet)
+{
+    const remote_t *first = roomiest(fleet);
+    uint64_t wanted = 0;
+    if (!first || !fleet->changed || !spare_of(first))
+        return;
+    fleet->changed = false;
+    for (uint32_t i = 0; i < fleet->config.agents; i++)
+        wanted += spare_of(&fleet->remotes[i]);
+    for (uint32_t i = 0; i < fleet->config.agents; i++) {
+        uint32_t ahead = ahead_of(&fleet->remotes[i]), count = (ahead + 1) / 2;
+        if (count < wanted)
+            count = ahead < wanted ? ahead : (uint32_t)wanted;
+        if (!count)
+            continue;
+        ask_back(&fleet->remotes[i], count);
+        wanted = left(wanted, count);
+    }
+}
+
+static void flush_all(exl_fleet_t *fleet)
+{
+    for (uint32_t i = 0; i < fleet->config.agents; i++)
+        if (fleet->remotes[i].state == THERE)
+            exl_peer_flush(&fleet->remotes[i].peer);
+}
+
+void exl__fleet_schedule(exl_pool_t *pool)
+{
+    exl_fleet_t *fleet = pool->fleet;
+    if (fleet->loss)
+        fail_all(pool);
+    for (remote_t *remote; pool->queue.count && (remote = roomiest(fleet));) {
+        exl_task_t *task = next_task(pool, remote);
+        if (!task)
+            break;
+        remote = place_for(fleet, task);
+        (void)exl_task_update(task, EXL_TASK_PLACE);
+        if (!remote && may_find_place(fleet)) {
+            exl__pool_return(task);
+            break;
+        }
+        if (!remote)
+            exl__pool_fail(task, EXL_BLAME_NODE,
+                           "no node of this executor has as many cores or GPUs as the call needs");
+        else if (!exl__pool_needs_copy(task))
+            give(remote, task);
+        else if (exl__pool_copy(task, copied) < 0)
+            exl__pool_fail(task, EXL_BLAME_ENGINE, "out of memory while copying the arguments");
+    }
+    if (!pool->queue.count)
+        share_out(fleet);
+    flush_all(fleet);
+}
+
+bool exl__fleet_recall(exl_pool_t *pool, exl_task_t *task)
+{
+    if (task->remote)
+        return false;
+    exl__pool_return(task);
+    exl__pool_due(pool);
+    return exl_task_state(task) == EXL_TASK_READY;
+}
+
+void exl__fleet_recall_all(exl_pool_t *pool)
+{
+    exl_fleet_t *fleet = pool->fleet;
+    fleet->cancelling = true;
+    for (uint32_t i = 0; i < fleet->config.agents; i++)
+        if (fleet->remotes[i].state == THERE && !exl_list_empty(&fleet->remotes[i].outstanding))
+            ask_back(&fleet->remotes[i], UINT32_MAX);
+}
+
+void exl__fleet_stop(exl_task_t *task)
+{
+    remote_t *remote = task->remote;
+    (void)exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_STOP, .id = task->number}, NULL);
+    exl_peer_flush(&remote->peer);
+}
+
+/* ---- what agents say ---- */
+
+static void finish_with(exl_task_t *task, exl_outcome_t outcome, const exl_payload_t *record)
+{
+    exl_failure_t *failure = NULL;
+    if (!record || exl_failure_read(record, &failure) < 0)
+        failure = exl_failure_create(EXL_BLAME_NODE, 0, NULL, "its agent did not say how it ended", NULL, 0);
+    exl__pool_finish(task, outcome, NULL, failure);
+    exl_failure_unref(failure);
+}
+
+static void answer(remote_t *remote, exl_task_t *task, exl_message_t *message)
+{
+    exl_fleet_t *fleet = remote->fleet;
+    fleet->changed |= message->frame.type != EXL_FRAME_RETURNED;
+    detach(remote, task);
+    switch (message->frame.type) {
+    case EXL_FRAME_RESULT:
+    case EXL_FRAME_EXCEPTION:
+        exl__pool_finish(task, message->frame.type == EXL_FRAME_RESULT ? EXL_OUTCOME_RESULT : EXL_OUTCOME_EXCEPTION,
+                         message->payload, NULL);
+        break;
+    case EXL_FRAME_RETURNED:
+        exl__pool_return(task);
+        if (fleet->cancelling && !exl_task_done(task))
+            (void)exl__pool_cancel(task);
+        break;
+    case EXL_FRAME_LOST:
+        finish_with(task, EXL_OUTCOME_LOST, message->payload);
+        break;
+    default:
+        finish_with(task, EXL_OUTCOME_TERMINATED, message->payload);
+    }
+    exl__pool_due(fleet->pool);
+}
+
+/* What may be counted upon there from now on. */
+static int count(remote_t *remote, const exl_node_record_t *node)
+{
+    uint64_t most = (uint64_t)(node->cores ? node->cores : node->calls) * remote->fleet->config.depth;
+    int rc = most > INT32_MAX ? -EINVAL : make_lists(remote->fleet, (uint32_t)most);
+    if (rc == 0)
+        remote->node = *node;
+    remote->fleet->changed = true;
+    return rc;
+}
+
+/* How many workers there are from now on; what it has too much of is shared out. */
+static void tell_workers(remote_t *remote)
+{
+    exl_node_record_t node = remote->node;
+    exl_segment_t ids = {remote->workers, remote->nworkers * sizeof *remote->workers};
+    exl_payload_t *payload = NULL;
+    node.calls = remote->nworkers;
+    int rc = exl_payload_create(&ids, 1, NULL, 0, NULL, NULL, &payload);
+    if (rc == 0 && (rc = exl_payload_seal(payload)) == 0)
+        rc = exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_RESIZE, .arg = remote->nworkers}, payload);
+    exl_payload_unref(payload);
+    free(remote->workers);
+    remote->workers = NULL;
+    if (rc < 0 || count(remote, &node) < 0)
+        return;
+    if (ahead_of(remote) && !remote->asked_back)
+        ask_back(remote, ahead_of(remote));
+    place_in_list(remote);
+}
+
+static void introduce(remote_t *remote, const exl_payload_t *payload)
+{
+    exl_node_record_t node;
+    if (remote->known || !payload || exl_node_record_read(payload, &node) < 0)
+        return;
+    if (count(remote, &node) < 0)
+        return;
+    remote->known = true;
+    if (remote->workers)
+        tell_workers(remote);
+    place_in_list(remote);
+    exl__pool_due(remote->fleet->pool);
+}
+
+static void message_cb(exl_peer_t *peer, exl_message_t *message)
+{
+    remote_t *remote = remote_of(peer);
+    exl_task_t *task;
+    switch (message->frame.type) {
+    case EXL_FRAME_NODE:
+        introduce(remote, message->payload);
+        break;
+    case EXL_FRAME_RECALL: /* all that it gives back has been given back */
+        remote->asked_back = false;
+        place_in_list(remote);
+        exl__pool_due(remote->fleet->pool);
+        break;
+    case EXL_FRAME_RESULT:
+    case EXL_FRAME_EXCEPTION:
+        if (!message->payload)
+            break;
+        /* fallthrough */
+    case EXL_FRAME_RETURNED:
+    case EXL_FRAME_LOST:
+    case EXL_FRAME_TERMINATED:
+        task = exl_idmap_get(&remote->calls, message->frame.id);
+        if (task)
+            answer(remote, task, message);
+        break;
+    default:
+        break; /* of a later version */
+    }
+}
+
+/* ---- coming and going ---- */
+
+static void lose(remote_t *remote, exl_task_t *task, const char *reason)
+{
+    detach(remote, task);
+    if (task->restarts < task->pool->restart_limit) {
+        task->restarts++;
+        exl__pool_return(task);
+        return;
+    }
+    exl_failure_t *failure = exl_failure_create(EXL_BLAME_NODE, 0, NULL, reason, NULL, 0);
+    if (failure) {
+        (void)exl_failure_set_host(failure, remote->node.host, strlen(remote->node.host));
+        failure->restarts = task->restarts;
+    }
+    exl__pool_finish(task, EXL_OUTCOME_LOST, NULL, failure);
+    exl_failure_unref(failure);
+}
+
+static void removed_cb(uv_fs_t *request)
+{
+    uv_fs_req_cleanup(request);
+    free(request);
+}
+
+/* Nobody is to read it any more. Not here, since a file system may be slow. */
+static void remove_handover(exl_fleet_t *fleet)
+{
+    if (!fleet->handover || fleet->nawaited)
+        return;
+    uv_fs_t *request = calloc(1, sizeof *request);
+    if (request && uv_fs_unlink(node_of(fleet)->loop, request, fleet->handover, removed_cb) < 0)
+        free(request);
+    free(fleet->handover);
+    fleet->handover = NULL;
+    node_of(fleet)->changed(node_of(fleet)->owner);
+}
+
+/* The last of them: calls that wait have nobody to wait for. */
+static void nobody_left(exl_fleet_t *fleet, const char *reason)
+{
+    if (fleet->nthere || fleet->nawaited || fleet->ending || fleet->loss)
+        return;
+    fleet->loss = exl_failure_create(EXL_BLAME_NODE, 0, NULL, reason, NULL, 0);
+    exl__pool_due(fleet->pool);
+}
+
+static void gone(remote_t *remote, const char *reason, bool good_bye)
+{
+    exl_fleet_t *fleet = remote->fleet;
+    if (remote->state == GONE)
+        return;
+    if (remote->state == AWAITED)
+        fleet->nawaited--;
+    else
+        fleet->nthere--;
+    remote->state = GONE;
+    remove_handover(fleet);
+    exl_list_remove(&remote->free_link);
+    exl_deadline_stop(remote->silence);
+    remote->silence = NULL;
+    while (!exl_list_empty(&remote->outstanding))
+        lose(remote, exl__task_of(remote->outstanding.next), reason);
+    exl_peer_fini(&remote->peer, good_bye);
+    exl_idmap_fini(&remote->calls);
+    exl_idmap_fini(&remote->functions);
+    exl_payload_unref(remote->setup);
+    remote->setup = NULL;
+    nobody_left(fleet, reason);
+    exl__pool_due(fleet->pool);
+}
+
+static void silence_cb(void *subject)
+{
+    remote_t *remote = subject;
+    char reason[EXL_HOST_MAX + 96];
+    (void)snprintf(reason, sizeof reason, "its agent has been out of reach for %u s",
+                   remote->fleet->config.grace_ms / 1000);
+    gone(remote, reason, false);
+}
+
+/* Closed by its end, it is gone; without a good-bye its process died. Else the network may come back. */
+static void broken_cb(exl_peer_t *peer, int code, const char *reason)
+{
+    remote_t *remote = remote_of(peer);
+    char text[EXL_HOST_MAX + 320];
+    bool for_good = code == EXL_ECLOSED || code == EXL_EPROTOCOL || code == -ECONNRESET || code == -ENOMEM;
+    if (!for_good && exl_deadline_start(node_of(remote->fleet), remote->fleet->config.grace_ms, silence_cb, remote,
+                                        &remote->silence) == 0)
+        return;
+    (void)snprintf(text, sizeof text, "its agent %s",
+                   code == EXL_ECLOSED   ? "ended"
+                   : code == -ECONNRESET ? "died"
+                                         : reason);
+    gone(remote, text, false);
+}
+
+static const exl_peer_events_t peer_events = {message_cb, broken_cb};
+
+/* A greeting names the agent (arg), its process (epoch), and how many of our frames it has (id). */
+static void arrived_cb(void *owner, exl_connection_t *connection, const exl_frame_t *hello)
+{
+    exl_fleet_t *fleet = owner;
+    remote_t *remote = hello->arg < fleet->config.agents ? &fleet->remotes[hello->arg] : NULL;
+    bool first = remote && remote->state == AWAITED && hello->epoch;
+    bool again = remote && remote->state == THERE && hello->epoch == remote->instance;
+    if (!first && !again) {
+        exl_connection_destroy(connection, true); /* of an agent that is gone for us: it ends when it hears this */
+        return;
+    }
+    if (first) {
+        remote->state = THERE;
+        remote->instance = hello->epoch;
+        fleet->nawaited--;
+        fleet->nthere++;
+        remove_handover(fleet);
+    }
+    exl_deadline_stop(remote->silence);
+    remote->silence = NULL;
+    exl_connection_tune(exl_connection_fd(connection), fleet->config.grace_ms);
+    exl_connection_greet(connection, (exl_frame_t){.id = exl_link_received(remote->peer.link)});
+    if (exl_peer_connect(&remote->peer, connection, hello->id) < 0)
+        gone(remote, "its agent lost count of what was said", false);
+    else if (fleet->ending)
+        (void)exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_END}, NULL);
+}
+
+static void launcher_ended_cb(void *owner, int wait_status, const char *why)
+{
+    exl_fleet_t *fleet = owner;
+    (void)wait_status;
+    fleet->launcher = NULL;
+    for (uint32_t i = 0; i < fleet->config.agents; i++)
+        if (fleet->remotes[i].state == AWAITED)
+            gone(&fleet->remotes[i], why, false);
+    exl__pool_due(fleet->pool);
+}
+
+/* ---- life ---- */
+
+static int create_remotes(exl_fleet_t *fleet)
+{
+    fleet->remotes = calloc(fleet->config.agents, sizeof *fleet->remotes);
+    if (!fleet->remotes)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < fleet->config.agents; i++) {
+        remote_t *remote = &fleet->remotes[i];
+        *remote = (remote_t){.fleet = fleet, .index = i};
+        exl_list_init(&remote->free_link);
+        exl_list_init(&remote->outstanding);
+        exl_idmap_init(&remote->calls);
+        exl_idmap_init(&remote->functions);
+        int rc = exl_peer_init(&remote->peer, node_of(fleet), &peer_events);
+        if (rc < 0)
+            return rc;
+        fleet->nawaited++;
+    }
+    return 0;
+}
+
+int exl__fleet_create(exl_pool_t *pool, const exl_fleet_config_t *config, exl_fleet_t **ret_fleet, exl_error_t *err)
+{
+    exl_fleet_t *fleet = calloc(1, sizeof *fleet);
+    if (!fleet)
+        return exl_error_set(err, -ENOMEM, "out of memory");
+    *fleet = (exl_fleet_t){.pool = pool, .config = *config};
+    int rc = create_remotes(fleet);
+    if (rc < 0)
+        (void)exl_error_set(err, rc, "%s", exl_strerror(rc));
+    else
+        rc = exl_door_open(node_of(fleet), config->address, config->name, config->key, arrived_cb, fleet, &fleet->door,
+                           err);
+    fleet->config.address = fleet->config.name = NULL;
+    fleet->config.key = NULL;
+    if (rc < 0) {
+        exl__fleet_destroy(fleet);
+        return rc;
+    }
+    *ret_fleet = fleet;
+    return 0;
+}
+
+void exl__fleet_destroy(exl_fleet_t *fleet)
+{
+    if (!fleet)
+        return;
+    assert(!fleet->launcher);
+    exl_door_close(fleet->door);
+    for (uint32_t i = 0; fleet->remotes && i < fleet->config.agents; i++)
+        if (fleet->remotes[i].state != GONE && fleet->remotes[i].peer.link)
+            exl_peer_fini(&fleet->remotes[i].peer, false);
+    for (uint32_t i = 0; fleet->remotes && i < fleet->config.agents; i++)
+        free(fleet->remotes[i].workers);
+    free(fleet->remotes);
+    free(fleet->free);
+    exl_failure_unref(fleet->loss);
+    free(fleet->handover);
+    free(fleet);
+}
+
+void exl__fleet_end(exl_pool_t *pool)
+{
+    exl_fleet_t *fleet = pool->fleet;
+    fleet->ending = true;
+    for (uint32_t i = 0; i < fleet->config.agents; i++) {
+        remote_t *remote = &fleet->remotes[i];
+        if (remote->state == THERE) {
+            exl_link_acknowledge(remote->peer.link); /* it waits until we have all that it said */
+            (void)exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_END}, NULL);
+        } else if (remote->state == AWAITED && !fleet->launcher) {
+            gone(remote, "the executor was shut down", false);
+        }
+    }
+    /* Where one has come the others are about to, and are told then; else it may wait for nodes for hours. */
+    if (fleet->launcher && fleet->nawaited == fleet->config.agents)
+        exl_launcher_signal(fleet->launcher, SIGTERM);
+    flush_all(fleet);
+}
+
+void exl__fleet_kill(exl_pool_t *pool)
+{
+    exl_fleet_t *fleet = pool->fleet;
+    for (uint32_t i = 0; i < fleet->config.agents; i++)
+        gone(&fleet->remotes[i], "the executor was shut down", true);
+    if (fleet->launcher)
+        exl_launcher_signal(fleet->launcher, SIGKILL);
+}
+
+bool exl__fleet_ended(const exl_pool_t *pool)
+{
+    const exl_fleet_t *fleet = pool->fleet;
+    return fleet->nthere == 0 && fleet->nawaited == 0 && !fleet->launcher;
+}
+
+/* ---- from any thread ---- */
+
+uint16_t exl_fleet_port(exl_pool_t *pool)
+{
+    exl_engine_lock();
+    uint16_t port = !exl_pool_foreign(pool) && pool->fleet ? exl_door_port(pool->fleet->door) : 0;
+    exl_engine_unlock();
+    return port;
+}
+
+int exl_fleet_launch(exl_pool_t *pool, const char *const *argv, const char *const *envp, const char *handover,
+                     exl_error_t *err)
+{
+    char *copy = handover ? strdup(handover) : NULL;
+    if (handover && !copy)
+        return exl_error_set(err, -ENOMEM, "out of memory");
+    exl_engine_lock();
+    exl_fleet_t *fleet = exl_pool_foreign(pool) ? NULL : pool->fleet;
+    int rc = exl_pool_foreign(pool)                   ? EXL_EFORKED
+             : !fleet || fleet->ending || fleet->loss ? EXL_ECLOSED
+             : fleet->launcher                        ? EXL_EILLEGAL
+                                                      : 0;
+    if (rc < 0)
+        (void)exl_error_set(err, rc, "%s", exl_strerror(rc));
+    else
+        rc = exl_launcher_start(node_of(fleet), argv, envp, launcher_ended_cb, fleet, &fleet->launcher, err);
+    if (rc == 0) {
+        fleet->handover = copy;
+        copy = NULL;
+    }
+    exl_engine_unlock();
+    free(copy);
+    return rc;
+}
+
+static int set_workers(remote_t *remote, const uint32_t *ids, uint32_t nids)
+{
+    uint32_t *copy = malloc((nids + 1) * sizeof *copy);
+    if (!copy)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < nids; i++)
+        copy[i] = ids[i];
+    free(remote->workers);
+    remote->workers = copy;
+    remote->nworkers = nids;
+    if (remote->state == THERE && remote->known)
+        tell_workers(remote);
+    return 0;
+}
+
+int exl_fleet_resize(exl_pool_t *pool, const uint32_t *const *ids, const uint32_t *nids, uint32_t nagents)
+{
+    exl_engine_lock();
+    exl_fleet_t *fleet = exl_pool_foreign(pool) ? NULL : pool->fleet;
+    int rc = exl_pool_foreign(pool)                                           ? EXL_EFORKED
+             : pool->closing                                                  ? EXL_ECLOSED
+             : !fleet || !pool->persistent || nagents != fleet->config.agents ? -EINVAL
+                                                                              : 0;
+    for (uint32_t i = 0; rc == 0 && i < nagents; i++)
+        rc = set_workers(&fleet->remotes[i], ids[i], nids[i]);
+    if (rc == 0)
+        exl__pool_due(pool);
+    exl_engine_unlock();
+    return rc;
+}
+
+uint32_t exl_fleet_agents(exl_pool_t *pool)
+{
+    exl_engine_lock();
+    uint32_t count = !exl_pool_foreign(pool) && pool->fleet ? pool->fleet->nthere : 0;
+    exl_engine_unlock();
+    return count;
+}

@@ -1,0 +1,97 @@
+"""An agent: what runs on each node for an executor elsewhere; started once per node, with the hand-over file.
+
+It reads the hand-over file, makes a pool of its own as an executor here would, and lets the driver use it until there
+is nothing to do any more. See ARCHITECTURE.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+from array import array
+from typing import Any, NoReturn
+
+# What tells a process that it is a task of a step: nobody's business in a call, which may start steps itself.
+_OF_A_TASK = (
+    "SLURM_STEP", "SLURM_SRUN", "SLURM_LAUNCH", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_TASK_PID",
+    "SLURM_GTIDS", "SLURM_CPU_BIND", "SRUN_", "PMI_", "PMI2_", "PMIX_", "FLUX_TASK",
+)  # fmt: skip
+
+# What a launcher changes to tell of the step and not of the job: calls have these as the driver has them.
+_OF_THE_STEP = frozenset(
+    {"SLURM_CPUS_PER_TASK", "SLURM_DISTRIBUTION", "SLURM_JOB_NAME", "SLURM_KILL_BAD_EXIT", "SLURM_MPI_TYPE",
+     "SLURM_NNODES", "SLURM_NPROCS", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_SUBMIT_DIR",
+     "SLURM_TASKS_PER_NODE", "SLURM_UMASK", "SLURM_WAIT"}
+)  # fmt: skip
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Serve until the driver has no more use for this agent; ends the process."""
+    with open(arguments[0], encoding="utf-8") as file:
+        told = json.load(file)
+    index = _index(arguments[1:])
+    _forget_step(told["environ"])
+    why = _serve(told, index)
+    if why:
+        print(f"executorlib agent {index} on {os.uname().nodename}: {why}", file=sys.stderr, flush=True)
+    # Whatever still runs is of no use to anybody, and ends with this process.
+    os._exit(1 if why else 0)
+
+
+def _index(arguments: list[str]) -> int:
+    for text in (*arguments, os.environ.get("SLURM_PROCID"), os.environ.get("FLUX_TASK_RANK")):
+        if text is not None:
+            return int(text)
+    raise SystemExit("an agent is started by srun or flux run, which tells it its number; there is none here")
+
+
+def _forget_step(environ: dict[str, str]) -> None:
+    """Make this environment that of the driver, whose variables of Slurm and Flux are given, on this node."""
+    for name in list(os.environ):
+        if name.startswith(_OF_A_TASK) or name in _OF_THE_STEP:
+            del os.environ[name]
+    for name, value in environ.items():
+        if not name.startswith(_OF_A_TASK):
+            os.environ.setdefault(name, value)
+
+
+def _serve(told: dict[str, Any], index: int) -> str:
+    from executorlib import _core, _tls
+    from executorlib._environment import zygote
+    from executorlib._gpus import inventory
+
+    _core.provide_tls(_tls.api)
+    cores, calls = told["shares"][index]
+    settings = told["settings"]
+    settings["needs"] = tuple(settings["needs"])
+    if settings["persistent"]:
+        cores = 0
+    pool = _core.Pool(
+        zygote=zygote().spec,
+        max_cores=cores,
+        max_workers=calls,
+        setup=base64.b64decode(told["setup"]),
+        **settings,
+    )
+    if settings["persistent"]:
+        pool.number_workers(array("I", told["workers"][index]).tobytes())
+    gpus = inventory()
+    if gpus.names:
+        pool.set_gpus(gpus.variable, gpus.names)
+    why = _core.serve(
+        pool,
+        told["addresses"],
+        port=told["port"],
+        name=told["name"],
+        key=bytes.fromhex(told["key"]),
+        index=index,
+        grace_ms=told["grace_ms"],
+        cores=cores,
+        calls=calls,
+        gpus=len(gpus.names),
+    )
+    if not why:
+        pool.shutdown(wait=True)
+    return why
