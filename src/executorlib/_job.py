@@ -2,7 +2,7 @@
 
     python _job.py [--queued] <input file>         what a queue runs
 
-    <base>_i.h5  the call             <base>_o.h5  result or error            <base>/  claims, logs, `failure`, `job`
+    <base>_i.h5  the call             <base>_o.h5  result or error            <base>/  claims, logs, `failure`
 
 Who may compute is decided by claims (src/core/batch/job.h). What the function raised is its outcome and is kept in the
 output file. What went wrong around it is not: that goes to the file `failure`, for the driver that waits, and the call
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 INPUT, OUTPUT = "_i.h5", "_o.h5"
 LOGS = "out.log", "err.log"
 FAILURE = "failure"
-# Which job of a scheduler has the call (_job_record.py); and what its script leaves if it ends without a result.
-RECORD, ENDED = "job", "ended"
+# Which job of a scheduler has the call (_job_record.py); and what its script leaves, beside the output file that is
+# watched for, if it ends without a result.
+RECORD, ENDED = ".job", ".ended"
 
 # Exit statuses, in the sense of sysexits.h: it failed, and says why in `failure`; another job has the claim.
 FAILED = 74
@@ -158,7 +159,7 @@ def run(input_file: str, queued: bool = False) -> int:
         if not os.path.exists(base + OUTPUT):
             _compute(base, queued)
         remove(base + INPUT)
-        remove(os.path.join(base, RECORD))
+        remove(base + RECORD)
     except BaseException as failure:
         status = FAILED
         _report(base, (isinstance(failure, _NotTheFunction) and failure.__cause__) or failure)

@@ -273,7 +273,8 @@ class Jobs:
             from executorlib import _store
 
             os.makedirs(os.path.dirname(job.base), exist_ok=True)
-            _store.write(job.base + INPUT, job.fields)
+            # A torn one, after a crash of the machine, is written anew when the call is submitted again.
+            _store.write(job.base + INPUT, job.fields, sync=False)
             job.fields = None
         elif not os.path.exists(job.base + INPUT) and not os.path.exists(job.output):
             raise FileNotFoundError(2, "the input file of the call was removed", job.base + INPUT)

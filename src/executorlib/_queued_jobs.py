@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import uuid
 from contextlib import suppress
 from functools import partial
 from threading import Event
@@ -44,8 +43,6 @@ _FIRST_LOOK_S, _LAST_LOOK_S, _LOOK_SHARE = 1.0, 30.0, 20
 _SOON_S = 0.2
 # How long after a job's end its output may appear: on network file systems late, if it was written at all.
 _GRACE_FAILED_S, _GRACE_COMPLETED_S = 1.0, 10.0
-# A driver that is submitting the same call is given time to do so.
-_AGAIN_S = 0.2
 _OUTAGE_S = 2.0  # between two attempts to submit
 _MARK = 1 << 40  # added to a job's id: the file that its script leaves when it is lost
 
@@ -62,9 +59,12 @@ class QueuedJobs(Jobs):
         # What follows is the thread's own.
         self._fresh: list[Job] = []
         self._fresh_since = self._fresh_latest = 0.0
+        self._submitting = 0  # groups
         self._queued: dict[str, Job] = {}
         self._unseen: dict[str, int] = {}
         self._unwanted: dict[str, Job] = {}
+        self._suspected: list[Job] = []
+        self._searched: set[Job] = set()
         self._timers: list[tuple[float, Callable[[], None]]] = []
         self._next_look: float | None = None
         self._interval = _FIRST_LOOK_S
@@ -81,7 +81,7 @@ class QueuedJobs(Jobs):
 
     def _timeout_ms(self) -> int:
         due = [time for time, _ in self._timers]
-        if self._fresh:
+        if self._fresh and self._submitting == 0:
             due.append(self._flush_time())
         if self._next_look is not None and self._queued and not self._looking:
             due.append(self._next_look)
@@ -96,6 +96,8 @@ class QueuedJobs(Jobs):
         self._timers = [timer for timer in self._timers if timer[0] > now]
         for _, action in due:
             action()
+        if self._suspected:
+            self._search()
         if self._unwanted:
             self._end_unwanted()
         if self._queued and not self._looking and self._next_look is not None and self._next_look <= now:
@@ -111,41 +113,40 @@ class QueuedJobs(Jobs):
 
     def _examine(self, job: Job) -> None:
         self._elsewhere.discard(job)
-        record = _job_record.read(job.base)
-        if record is None:
+        queue_id = _job_record.read(job.base)
+        if queue_id is None:
             super()._examine(job)
-        elif record.queue_id is not None:
-            self._follow(job, record.queue_id, own=False)
-        elif record.busy:
-            self._after(_AGAIN_S, lambda: self._examine_again(job))
         else:
-            self._search(job, record.ticket, record.place)
+            self._follow(job, queue_id, own=False)
 
-    def _examine_again(self, job: Job) -> None:
-        if self._is_open(job):
-            self._examine(job)
+    def _prepare(self, job: Job) -> None:
+        if os.path.exists(job.base + INPUT) and job not in self._searched:
+            # A driver may have been killed between the submission and the record of it.
+            self._searched.add(job)
+            self._suspected.append(job)
+        else:
+            super()._prepare(job)
 
-    def _search(self, job: Job, ticket: str, index: int) -> None:
-        """A driver was killed while it submitted the call: see whether there is a job."""
+    def _search(self) -> None:
+        """See which of the calls, whose input files are there already, have jobs."""
+        jobs, self._suspected = self._suspected, []
 
         def search() -> None:
             try:
-                found = self._queue.find(ticket)
+                found = self._queue.find([job.base for job in jobs])
             except (Outage, OSError, subprocess.CalledProcessError):
-                self.post(lambda: self._after(_OUTAGE_S, lambda: self._examine_again(job)))
+                self.post(lambda: self._after(_OUTAGE_S, lambda: self._suspected.extend(jobs)))
             else:
-                self.post(lambda: self._found(job, found, index))
+                self.post(lambda: self._searched_for(jobs, found))
 
         self._inquiries.add(search)
 
-    def _found(self, job: Job, master: str | None, index: int) -> None:
-        if not self._is_open(job):
-            return
-        if master is None:
-            _job_record.remove(job.base)
-        else:
-            _job_record.complete(job.base, self._queue.kind, master if index < 0 else f"{master}_{index}")
-        self._examine(job)
+    def _searched_for(self, jobs: list[Job], found: dict[str, str]) -> None:
+        for job in jobs:
+            if self._is_open(job):
+                if job.base in found:
+                    _job_record.make(job.base, self._queue.kind, found[job.base])
+                self._examine(job)
 
     def _may_be_placed(self, job: Job) -> bool:
         return all(producer.done() or self._job_of(producer) is not None for producer in job.producers)
@@ -163,13 +164,20 @@ class QueuedJobs(Jobs):
         self._fresh_latest = monotonic()
         if not self._fresh:
             self._fresh_since = self._fresh_latest
+            self._submissions.add(self._prepare_to_submit)
         self._fresh.append(job)
+
+    def _prepare_to_submit(self) -> None:
+        """In the thread of submissions: ask while calls are being collected."""
+        with suppress(Outage, OSError, subprocess.CalledProcessError):
+            self._queue.array_limit()
 
     def _flush_time(self) -> float:
         return min(self._fresh_latest + _COLLECT_S, self._fresh_since + _COLLECT_LONGEST_S)
 
     def _start_ready(self) -> None:
-        if self._fresh and (self._flush_time() <= monotonic() or self._leaving.is_set()):
+        # While commands are under way more is collected, for fewer of them.
+        if self._fresh and self._submitting == 0 and self._flush_time() <= monotonic():
             self._flush()
 
     def _flush(self) -> None:
@@ -193,6 +201,7 @@ class QueuedJobs(Jobs):
             names = tuple(parent.id for parent in parents[job])
             groups.setdefault((levels[job], alone, group, names), []).append(job)
         for _, group_jobs in sorted(groups.items(), key=lambda item: item[0][0]):
+            self._submitting += 1
             self._submissions.add(partial(self._submit, group_jobs, parents[group_jobs[0]]))
 
     def _parents(self, job: Job) -> list[Job]:
@@ -201,6 +210,13 @@ class QueuedJobs(Jobs):
 
     def _submit(self, jobs: list[Job], parents: list[Job]) -> None:
         """In the thread of submissions: submit jobs of one group."""
+        self._submit_all(jobs, parents)
+        self.post(self._group_done)
+
+    def _group_done(self) -> None:
+        self._submitting -= 1
+
+    def _submit_all(self, jobs: list[Job], parents: list[Job]) -> None:
         while jobs and not (self._silent and self._leaving.is_set()):
             try:
                 limit = self._queue.array_limit() if len(jobs) > 1 else 1
@@ -228,26 +244,18 @@ class QueuedJobs(Jobs):
         if None in dependencies:  # another driver has it, or it could not be submitted
             self._keep(jobs)
             return
-        ticket = uuid.uuid4().hex
-        mine: list[Job] = []
         for job in jobs:
-            if _job_record.begin(job.base, ticket, -1 if len(jobs) == 1 else len(mine)):
-                remove(os.path.join(job.base, ENDED))
-                mine.append(job)
+            remove(job.base + ENDED)
+        numbers = self._queue.submit([job.base for job in jobs], jobs[0].resources, dependencies)
+        late = []
+        for job, number in zip(jobs, numbers, strict=True):
+            if _job_record.make(job.base, self._queue.kind, number):
+                job.queue_id = number
             else:
-                self.post(partial(self._examine_again, job))
-        if not mine:
-            return
-        try:
-            numbers = self._queue.submit([job.base for job in mine], mine[0].resources, dependencies, ticket)
-        except BaseException:
-            for job in mine:
-                _job_record.remove(job.base)
-            raise
-        for job, number in zip(mine, numbers, strict=True):
-            _job_record.complete(job.base, self._queue.kind, number)
-            job.queue_id = number
-        self.post(lambda: self._submitted(mine))
+                late.append(number)
+        if late:
+            self._queue.cancel(late)
+        self.post(lambda: self._submitted(jobs))
 
     def _keep(self, jobs: list[Job]) -> None:
         """In the thread of submissions: these cannot be submitted before those they depend on have ended."""
@@ -262,8 +270,12 @@ class QueuedJobs(Jobs):
 
     def _submitted(self, jobs: list[Job]) -> None:
         for job in jobs:
-            if self._is_open(job):
+            if not self._is_open(job):
+                _job_record.remove(job.base)
+            elif job.queue_id is not None:
                 self._follow(job, job.queue_id, own=True)
+            else:
+                self._examine(job)
 
     def _refused(self, jobs: list[Job], error: Exception) -> None:
         for job in jobs:
@@ -282,7 +294,7 @@ class QueuedJobs(Jobs):
             return
         self._queued[queue_id] = job
         with suppress(OSError):
-            self._watch.add_file(job.id + _MARK, os.path.join(job.base, ENDED))
+            self._watch.add_file(job.id + _MARK, job.base + ENDED)
         self._look_in(_FIRST_LOOK_S)
         if os.path.exists(job.output):
             self._finish(job)
@@ -390,7 +402,7 @@ class QueuedJobs(Jobs):
             claim = _core.read_claim(job.base)
             if claim is not None and claim[3] != "lives":
                 _core.release_claim(job.base, claim[0])
-        remove(os.path.join(job.base, ENDED))
+        remove(job.base + ENDED)
         _job_record.remove(job.base)
 
     def _fail(self, job: Job, error: BaseException) -> None:
@@ -411,6 +423,7 @@ class QueuedJobs(Jobs):
         return futures
 
     def _drop(self, job: Job) -> None:
+        self._searched.discard(job)
         self._watch.remove(job.id + _MARK)
         super()._drop(job)
 
@@ -478,24 +491,16 @@ def end_in_queue(base: str) -> None:
     """End the job of a call that any driver has submitted.
 
     Raises:
-        RuntimeError: if a driver is submitting it, or Slurm does not answer.
+        RuntimeError: if Slurm does not answer.
     """
     queue = SlurmQueue()
-    record = _job_record.read(base)
-    if record is None:
-        return
+    queue_id = _job_record.read(base)
     try:
-        queue_id = record.queue_id
-        if queue_id is None and not record.busy:
-            master = queue.find(record.ticket)
-            queue_id = master if master is None or record.place < 0 else f"{master}_{record.place}"
-        elif queue_id is None:
-            raise RuntimeError(f"{base} is just being submitted; try again")
-        if queue_id is not None:
-            queue.cancel([queue_id])
+        found = queue.find([base]) if queue_id is None else {base: queue_id}
+        queue.cancel(found.values())
     except Outage as outage:
         raise RuntimeError(f"the job of {base} cannot be ended: {outage}") from None
-    remove(os.path.join(base, ENDED))
+    remove(base + ENDED)
     _job_record.remove(base)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _SCRIPT = """\
 #!/bin/sh
 {choose}
-lost() {{ : > "$folder"/{ended}; exit $1; }}
+lost() {{ : > "$folder"{ended}; exit $1; }}
 trap 'lost 143' TERM
 {command} "$folder"{input}{logs} || lost $?
 """
@@ -83,6 +83,19 @@ def script(folders: Sequence[str]) -> str:
     out, err = LOGS
     logs = f' >> "$folder"/{out} 2>> "$folder"/{err}' if several else ""
     return _SCRIPT.format(choose=choose, command=shlex.join(start), input=INPUT, ended=ENDED, logs=logs)
+
+
+def folders_of(text: str) -> list[str]:
+    """The calls of a job with this script, as far as they can be told."""
+    _, several, rest = text.partition("<<'END_OF_FOLDERS'\n")
+    if several:
+        return rest.partition("\nEND_OF_FOLDERS\n")[0].split("\n")
+    for line in text.splitlines():
+        if line.startswith("folder="):
+            return shlex.split(line.removeprefix("folder="))
+        if " --queued " in line and line.endswith(INPUT):
+            return [shlex.split(line)[-1].removesuffix(INPUT)]
+    return []
 
 
 def output_options(folder: str, directory: str, resources: dict[str, Any]) -> list[str]:

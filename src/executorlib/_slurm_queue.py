@@ -14,7 +14,7 @@ from executorlib import _sbatch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Sequence
+    from collections.abc import Collection, Hashable, Iterable, Sequence
     from typing import Any, NamedTuple
 
     class Ending(NamedTuple):
@@ -58,6 +58,8 @@ _OUTAGE = re.compile(
 )
 _UNKNOWN_JOB = re.compile(r"Invalid job id", re.IGNORECASE)
 _LIMIT_S = 300.0  # for one command
+_COMMENT = "executorlib"  # of our jobs, by which they are found
+
 _USUAL_MAX_ARRAY_SIZE = 1001
 
 
@@ -98,16 +100,13 @@ class SlurmQueue:
             self._array_limit = max(1, (int(told[1]) if told else _USUAL_MAX_ARRAY_SIZE) - 1)
         return self._array_limit
 
-    def submit(
-        self, folders: Sequence[str], resources: dict[str, Any], dependencies: Sequence[str] = (), ticket: str = ""
-    ) -> list[str]:
+    def submit(self, folders: Sequence[str], resources: dict[str, Any], dependencies: Sequence[str] = ()) -> list[str]:
         """Submit one call, or several of one group as an array; returns the queue id of each.
 
         Parameters:
             folders: of the calls: the paths of their files without endings.
             resources: of each call.
             dependencies: queue ids of jobs that must have succeeded before it starts.
-            ticket: by which `find` finds the job.
 
         Raises:
             subprocess.CalledProcessError: if Slurm refuses it; `output` has its words.
@@ -119,7 +118,7 @@ class SlurmQueue:
         os.makedirs(directory, exist_ok=True)
         if self.config_directory is not None:
             return [self._submit_by_pysqa(folders[0], directory, resources, dependencies)]
-        fixed = ["sbatch", "--parsable", "--no-requeue", f"--comment={ticket}"]
+        fixed = ["sbatch", "--parsable", "--no-requeue", f"--comment={_COMMENT}"]
         if dependencies:
             fixed += ["--dependency=afterok:" + ":".join(dependencies), "--kill-on-invalid-dep=yes"]
         values = _sbatch.variables(folders[0], directory, resources, dependencies)
@@ -158,17 +157,26 @@ class SlurmQueue:
         adapter = QueueAdapter(directory=self.config_directory, queue_type="slurm", execute_command=_for_pysqa)
         return str(adapter.submit_job(**values, **({"submission_template": template} if template else {})))
 
-    def find(self, ticket: str) -> str | None:
-        """The job or array that waits or runs under this ticket.
+    def find(self, folders: Collection[str]) -> dict[str, str]:
+        """The queue ids of those of these calls that wait or run, by what is in their scripts.
 
         Raises:
             Outage: if Slurm does not answer.
         """
-        for line in _run(["squeue", "--noheader", "--me", "--format=%A|%F|%k"]).splitlines():
-            number, array, comment = line.split("|", 2)
-            if comment == ticket:
-                return array or number
-        return None
+        found: dict[str, str] = {}
+        masters = {
+            line.split("|")[0]
+            for line in _run(["squeue", "--noheader", "--me", "--format=%F|%k"]).splitlines()
+            if line.endswith("|" + _COMMENT)
+        }
+        for master in masters:
+            with suppress(subprocess.CalledProcessError):  # it has ended meanwhile
+                listed = _sbatch.folders_of(_run(["scontrol", "write", "batch_script", master, "-"]))
+                places = {folder: place for place, folder in enumerate(listed)}
+                for folder in folders:
+                    if folder in places:
+                        found[folder] = master if len(listed) == 1 else f"{master}_{places[folder]}"
+        return found
 
     # ---- later ----
 
