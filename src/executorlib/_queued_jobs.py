@@ -17,7 +17,7 @@ import os
 import subprocess
 from contextlib import suppress
 from functools import partial
-from threading import Event
+from threading import Event, Lock, Thread
 from time import monotonic
 
 from executorlib import _core, _job_record
@@ -59,7 +59,7 @@ class QueuedJobs(Jobs):
         # What follows is the thread's own.
         self._fresh: list[Job] = []
         self._fresh_since = self._fresh_latest = 0.0
-        self._submitting = 0  # groups
+        self._submitting = 0  # batches
         self._queued: dict[str, Job] = {}
         self._unseen: dict[str, int] = {}
         self._unwanted: dict[str, Job] = {}
@@ -200,23 +200,44 @@ class QueuedJobs(Jobs):
             alone = (job.id,) if group is None or "\n" in job.base else ()
             names = tuple(parent.id for parent in parents[job])
             groups.setdefault((levels[job], alone, group, names), []).append(job)
-        for _, group_jobs in sorted(groups.items(), key=lambda item: item[0][0]):
+        for level_number in sorted(set(levels.values())):
+            batch = [(jobs, parents[jobs[0]]) for key, jobs in groups.items() if key[0] == level_number]
             self._submitting += 1
-            self._submissions.add(partial(self._submit, group_jobs, parents[group_jobs[0]]))
+            self._submissions.add(partial(self._submit, batch))
 
     def _parents(self, job: Job) -> list[Job]:
         found = (self._job_of(producer) for producer in job.producers if not producer.done())
         return sorted({parent for parent in found if parent is not None}, key=lambda parent: parent.id)
 
-    def _submit(self, jobs: list[Job], parents: list[Job]) -> None:
-        """In the thread of submissions: submit jobs of one group."""
-        self._submit_all(jobs, parents)
-        self.post(self._group_done)
+    def _submit(self, batch: list[tuple[list[Job], list[Job]]]) -> None:
+        """In the thread of submissions: submit groups, each with what it depends on.
 
-    def _group_done(self) -> None:
+        Much of the time of a command is spent waiting, so two are under way at once.
+        """
+        left = iter(batch)
+        lock = Lock()
+
+        def submit_some() -> None:
+            while True:
+                with lock:
+                    group = next(left, None)
+                if group is None:
+                    return
+                self._submit_all(*group)
+
+        helper = Thread(target=submit_some, name="executorlib-submit-2", daemon=True)
+        if len(batch) > 1:
+            helper.start()
+        submit_some()
+        if len(batch) > 1:
+            helper.join()
+        self.post(self._batch_done)
+
+    def _batch_done(self) -> None:
         self._submitting -= 1
 
     def _submit_all(self, jobs: list[Job], parents: list[Job]) -> None:
+        """Submit one group, trying again while the scheduler does not answer."""
         while jobs and not (self._silent and self._leaving.is_set()):
             try:
                 limit = self._queue.array_limit() if len(jobs) > 1 else 1
