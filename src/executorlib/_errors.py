@@ -251,8 +251,8 @@ def _worker_lost(info: dict[str, Any]) -> BaseException:
 
 
 def _job_lost(info: dict[str, Any]) -> BaseException:
-    reason = info["reason"]
-    message = f"job {info['job_id']} on {info.get('host') or 'no node yet'} ended as {reason}"
+    reason = info.get("reason", "UNKNOWN")
+    message = f"job {info.get('job_id')} on {info.get('host') or 'no node yet'} ended as {reason}"
     if info.get("signal"):
         message += f", by signal {_signal_name(info['signal'])}"
     elif info.get("status"):

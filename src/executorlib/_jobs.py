@@ -495,8 +495,12 @@ def _queue_of(base: str) -> Queue:
     return SlurmQueue()
 
 
-def terminate(base: str) -> None:
-    """End the job of a call, if it runs, and forget the call.
+def terminate(base: str, backend: str | None = None) -> None:
+    """End the job of a call, if it waits or runs, and forget the call.
+
+    Parameters:
+        base: path of the call's files without their endings.
+        backend: where it was submitted; None if that is not known.
 
     Raises:
         FileNotFoundError: if there is no such call, or it is done.
@@ -505,7 +509,7 @@ def terminate(base: str) -> None:
     if not os.path.exists(base + INPUT):
         raise FileNotFoundError(2, "no call that waits or runs has this file", base + INPUT)
     claim = _core.read_claim(base)
-    if _job_record.read(base) is not None:
+    if backend == "slurm" or _job_record.read(base) is not None:
         from executorlib._queued_jobs import end_in_queue
 
         end_in_queue(base)

@@ -433,7 +433,8 @@ class QueuedJobs(Jobs):
 
     def _finish(self, job: Job) -> None:
         super()._finish(job)
-        if job.ended:
+        if job.ended:  # its job is about to do the same
+            remove(job.base + INPUT)
             _job_record.remove(job.base)
 
     def _end(self, job: Job) -> list[FileFuture]:
