@@ -92,8 +92,8 @@ def get_cache_data_queue(
 
     Returns:
         list[dict]: the entries of `get_cache_data()`, each with a `status`: "finished" if the call has ended, by result
-            or by error; else the state of its job in lower case, such as "pending" or "running"; "aborted" if Slurm has no
-            such job any more; "running" if it is computed without a scheduler.
+            or by error; else the state of its job in lower case, such as "pending" or "running"; "aborted" if Slurm has
+            no such job any more; "running" if it is computed without a scheduler.
 
     Raises:
         RuntimeError: if Slurm does not answer.

@@ -93,8 +93,8 @@ def folders_of(text: str) -> list[str]:
     for line in text.splitlines():
         if line.startswith("folder="):
             return shlex.split(line.removeprefix("folder="))
-        if " --queued " in line and line.endswith(INPUT):
-            return [shlex.split(line)[-1].removesuffix(INPUT)]
+        if " --queued " in line:
+            return [word.removesuffix(INPUT) for word in shlex.split(line) if word.endswith(INPUT)]
     return []
 
 

@@ -125,6 +125,7 @@ class SlurmQueue:
         chosen = []
         if template := resources.get("submission_template"):
             script = _sbatch.render(template, values)
+            os.makedirs(folders[0], exist_ok=True)
             with open(os.path.join(folders[0], "run_queue.sh"), "w") as file:
                 file.write(script)
             if not _sbatch.sets_output(script):

@@ -9,6 +9,7 @@ import time
 import file_functions
 import pytest
 import support
+from beds.slurm import SlurmBed, missing, missing_memory_cgroups
 from beds.waiting import until
 from support import SOON, needs_mpi
 
@@ -148,6 +149,15 @@ def test_equal_calls_are_one_array_and_equal_keys_one_call(exe, slurm, cache):
     assert not futures[3].done()
 
 
+def test_arrays_are_no_larger_than_slurm_allows(exe, cache):
+    exe._jobs._queue._array_limit = 2
+    futures = [
+        exe.submit(abs, -i, resource_dict={"cache_key": f"k{i}", "slurm_cmd_args": ["--hold"]}) for i in range(3)
+    ]
+    numbers = [submitted(future, cache).split("_") for future in futures]
+    assert numbers[0][0] == numbers[1][0] != numbers[2][0]
+
+
 def test_template_and_its_variables(exe, cache, recwarn):
     resources = {
         "submission_template": TEMPLATE, "partition": "main", "greeting": "hello", "cores": 1, "run_time_max": 90,
@@ -235,6 +245,48 @@ def test_a_preempted_job_and_a_failed_node(exe, slurm, cache):
     with pytest.raises(JobLostError) as caught:
         there.result(SOON)
     assert (caught.value.reason, caught.value.host) == ("NODE_FAIL", "n3")
+
+
+@pytest.mark.orphans
+def test_a_call_of_another_host_that_died_unseen_is_submitted_again(networked_slurm, tmp_path, monkeypatch):
+    monkeypatch.setattr(_queued_jobs, "_LAST_LOOK_S", 1.0)
+    monkeypatch.setenv("PYTHONPATH", support.script_environment()["PYTHONPATH"])
+    ledger = tmp_path / "ledger"
+    first = SlurmClusterExecutor(cache_directory=tmp_path / "cache", wait=False)
+    future = first.submit(_once_forever, str(ledger), resource_dict={"cache_key": "k"})
+    number = submitted(future, tmp_path)
+    until(ledger.exists, SOON, "the call to begin")
+    first.shutdown()
+    networked_slurm.run("scancel", "--signal=KILL", number)
+    until(lambda: number not in queue(networked_slurm), SOON, "the end of the job")
+    claims = [name for name in names(tmp_path / "cache" / "k") if name.startswith("claim")]
+    assert claims  # of a process of which this host cannot tell whether it lives
+    with SlurmClusterExecutor(cache_directory=tmp_path / "cache") as second:
+        assert second.submit(_once_forever, str(ledger), resource_dict={"cache_key": "k"}).result(SOON) == "again"
+
+
+def _once_forever(ledger):
+    if os.path.exists(ledger):
+        return "again"
+    open(ledger, "w").close()
+    time.sleep(1000)
+
+
+def test_too_much_memory(tmp_path, monkeypatch):
+    if reason := missing() or missing_memory_cgroups():
+        pytest.skip(reason)
+    with SlurmBed(memory_cgroups=True) as bed:
+        for name, value in bed.variables.items():
+            monkeypatch.setenv(name, value)
+        with SlurmClusterExecutor(cache_directory=tmp_path / "cache") as exe:
+            future = exe.submit(_take_memory, 300 << 20, resource_dict={"slurm_cmd_args": ["--mem=50"]})
+            with pytest.raises(JobLostError, match="memory_max") as caught:
+                future.result(SOON)
+    assert caught.value.reason == "OUT_OF_MEMORY"
+
+
+def _take_memory(size):
+    return len(bytearray(size))
 
 
 def test_an_outage_of_the_controller_loses_nothing(exe, slurm, cache, tmp_path):
