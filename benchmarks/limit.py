@@ -148,3 +148,16 @@ def arrays(quick):
                 sources[size].copy().copy()
                 sample[f"mib{size}_ms"] = (time.perf_counter() - start) * 1e3
         yield sample
+
+
+def cache(quick):
+    """A plain write of as many bytes, and their way to the disk."""
+    import pathlib
+    import tempfile
+
+    from benchmarks.measure.cache import LARGE, write_large
+
+    data = b"x" * LARGE
+    with tempfile.TemporaryDirectory(prefix="executorlib-benchmark-") as folder:
+        while True:
+            yield {"large_s": write_large(pathlib.Path(folder), data)}

@@ -6,13 +6,13 @@ import subprocess
 import sys
 import venv
 
-REQUIREMENTS = ("executorlib==1.11.0", "numpy", "emcee", "tqdm", "mpi4py", "mpich")
+REQUIREMENTS = ("executorlib==1.11.0", "numpy", "emcee", "tqdm", "mpi4py", "mpich", "h5py")
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / ".venv-reference"
 VARIABLE = "EXECUTORLIB_REFERENCE_PYTHON"
 
 
 def _complete(interpreter):
-    command = [interpreter, "-c", "import executorlib, numpy, emcee, tqdm, mpi4py"]
+    command = [interpreter, "-c", "import executorlib, numpy, emcee, tqdm, mpi4py, h5py"]
     return interpreter.exists() and subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
 
 

@@ -77,8 +77,10 @@ def measure_elsewhere(python, example, way):
     """The same in a fresh interpreter; None where that interpreter cannot run it."""
     here = os.path.dirname(os.path.abspath(__file__))
     command = [python, os.path.join(here, "demo.py"), "--measure", example, way]
-    # The original's workers see only PYTHONPATH, not the driver's search path.
-    environment = {**os.environ, "PYTHONPATH": here} if way == REFERENCE else None
+    # Without compiled modules of its own, each process would compile what it imports.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    if way == REFERENCE:
+        environment["PYTHONPATH"] = here  # its workers see only that, not the driver's search path
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     if done.returncode != 0:
         print(f"  {way}: could not run\n{done.stderr}", file=sys.stderr)

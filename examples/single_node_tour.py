@@ -5,7 +5,7 @@ import sys
 
 from executorlib import SingleNodeExecutor
 
-# Each stop of the tour returns what it found; main() compares it with what it must be.
+# Each stop of the tour returns what it found; walk() compares it with what it must be.
 
 
 def one_call():
@@ -105,9 +105,10 @@ TOUR = [
 ]
 
 
-def main():
+def walk(tour):
+    """Print what each stop returns; returns 1, as an exit status, unless all is as expected."""
     failures = 0
-    for stop, expected in TOUR:
+    for stop, expected in tour:
         value = stop()
         name = stop.__name__.replace("_", " ")
         print(f"{name:24} {value}")
@@ -118,4 +119,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(walk(TOUR))

@@ -24,14 +24,26 @@ def pytest_configure(config):
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+def is_tried_with_another_mpi(item):
+    """Starting ranks takes long, and most of it does not depend on the kind of MPI."""
+    return item.get_closest_marker("second_mpi") and not item.get_closest_marker("both_mpis")
+
+
+def is_tried_with_another_limit(item):
+    """What a process of its own does for a call hardly depends on how many run at once; failures do both."""
+    mode = item.callspec.params.get("mode") if hasattr(item, "callspec") else None
+    return item.path.parent.name == "behaviour" and mode == support.Mode(False, 1)
+
+
 def pytest_collection_modifyitems(config, items):
-    """Starting ranks takes long: what does not depend on the kind of MPI is tried with one of them."""
-    if os.environ.get("EXECUTORLIB_TEST_ALL_MPI"):
-        return
-    twice = [i for i in items if i.get_closest_marker("second_mpi") and not i.get_closest_marker("both_mpis")]
-    if twice:
-        config.hook.pytest_deselected(items=twice)
-        items[:] = [item for item in items if item not in set(twice)]
+    left_out = set()
+    if not os.environ.get("EXECUTORLIB_TEST_ALL_MPI"):
+        left_out.update(item for item in items if is_tried_with_another_mpi(item))
+    if not os.environ.get("EXECUTORLIB_TEST_ALL_MODES"):
+        left_out.update(item for item in items if is_tried_with_another_limit(item))
+    if left_out:
+        config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)

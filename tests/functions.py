@@ -35,6 +35,18 @@ def divide(a, b):
     return a / b
 
 
+def quotient_and_remainder(a, b):
+    return {"quotient": a // b, "remainder": a % b}
+
+
+def square(number):
+    return number * number
+
+
+def total_of_items(values):
+    return sum(values.values())
+
+
 def worker_pid(*_):
     return os.getpid()
 

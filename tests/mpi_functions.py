@@ -156,14 +156,14 @@ def one_unpicklable(guilty):
 
 
 def launcher_pid():
-    """Of the mpiexec above this rank."""
+    """Of the mpiexec above this rank; of the head where that has forked it."""
     above = os.getpid()
     while above > 1:
         above = int(open(f"/proc/{above}/stat").read().rpartition(")")[2].split()[1])
         command = open(f"/proc/{above}/cmdline", "rb").read().split(b"\0")[0]
         if os.path.basename(command).startswith((b"mpiexec", b"mpirun", b"orterun", b"prterun")):
             return above
-    raise LookupError("no launcher above this rank")
+    return os.getppid()
 
 
 def kill_launcher():
@@ -189,3 +189,32 @@ def gather_pids(folder):
 def family():
     """A child and a daemon of each rank, which nobody ends."""
     return functions.spawn_family()
+
+
+# ---- what a call starts itself ----
+
+#: One write: the launcher passes on what it reads, of whichever rank.
+_REPORT = """
+import os
+from mpi4py import MPI
+cpus = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+os.write(1, f"{MPI.COMM_WORLD.Get_rank()} of {MPI.COMM_WORLD.Get_size()} on {cpus}\\n".encode())
+"""
+
+
+def job_variables():
+    """By which an MPI library takes its process for a rank."""
+    names = ("PMI_", "PMIX_NAME", "PMIX_SERVER", "HYDI_", "OMPI_MCA_ess")
+    return [name for name in os.environ if name.startswith(names)]
+
+
+def launch(*launcher):
+    """Run a program with *launcher* in front, on the first rank alone if there are several; what it said, sorted."""
+    import subprocess
+
+    rank = world().Get_rank() if "mpi4py.MPI" in sys.modules else 0
+    if rank:
+        return None
+    done = subprocess.run([*launcher, sys.executable, "-c", _REPORT], capture_output=True, text=True, timeout=30)
+    said = sorted(done.stdout.splitlines()) if done.returncode == 0 else [done.stdout + done.stderr]
+    return said, sorted(os.sched_getaffinity(0)), job_variables()

@@ -37,9 +37,10 @@ class Implementation:
     name: str
     vendor: str
     launchers: tuple
+    forks: bool = False  # ranks are forked, not started by a launcher
 
     def __str__(self):
-        return self.name
+        return self.name if self.forks or self.vendor != "MPICH" else f"{self.name}-mpiexec"
 
     def launcher(self):
         places = (os.path.join(sys.prefix, "bin"), None)
@@ -66,7 +67,12 @@ class Implementation:
             return f"{self.vendor} has no launcher here: none of {', '.join(self.launchers)} is its"
         # A wheel of mpi4py finds a library that pip installed only where it is not told which to take.
         for abi in (None, self.name):
-            variables = {"MPI4PY_MPIABI": abi, "MPI4PY_LIBMPI": None, "EXECUTORLIB_MPIEXEC": launcher}
+            variables = {
+                "MPI4PY_MPIABI": abi,
+                "MPI4PY_LIBMPI": None,
+                "EXECUTORLIB_MPIEXEC": None if self.forks else launcher,
+                "EXECUTORLIB_MPI_START": None,
+            }
             found = _vendor_in(
                 {name: value for name, value in {**os.environ, **variables}.items() if value is not None}
             )
@@ -93,7 +99,8 @@ def _vendor_in(environ):
     return done.stdout.strip() or (done.stderr.strip().splitlines() or ["nothing"])[-1]
 
 
-MPICH = Implementation("mpich", "MPICH", ("mpiexec", "mpiexec.mpich", "mpiexec.hydra"))
+MPICH = Implementation("mpich", "MPICH", ("mpiexec", "mpiexec.mpich", "mpiexec.hydra"), forks=True)
+MPICH_LAUNCHED = Implementation("mpich", "MPICH", MPICH.launchers)
 OPEN_MPI = Implementation("openmpi", "Open MPI", ("mpiexec.openmpi", "mpiexec"))
 #: Most cases run with the first one only, unless EXECUTORLIB_TEST_ALL_MPI is set: see conftest.py.
 ALL = (MPICH, pytest.param(OPEN_MPI, marks=pytest.mark.second_mpi))
@@ -114,7 +121,7 @@ def no_files_left():
     before = files()
     yield
     left = files() - before
-    assert not left, "files left behind"
+    assert not left, f"files left behind: {sorted(left)}"
 
 
 def _has_owner(path):

@@ -15,6 +15,10 @@ def remember(state, value):
     return list(state["calls"])
 
 
+def scaled(value, state):
+    return 10 * value, remember(state, value)
+
+
 def where(state):
     return os.getpid()
 

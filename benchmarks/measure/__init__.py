@@ -16,6 +16,7 @@ NAMES = (
     "throughput",
     "per_call",
     "mpi",
+    "cache",
     "numpy_call",
     "chain",
     "fan_in",

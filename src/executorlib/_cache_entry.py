@@ -123,17 +123,23 @@ class Pickle:
     def __init__(self, value: Any) -> None:
         import cloudpickle
 
+        buffers: list[Any] = []
+        sink = _Sink()
+
+        def in_its_place(buffer: Any) -> bool:
+            buffers.append(buffer)  # it must not go before it is written
+            return True
+
+        pickler = cloudpickle.Pickler(sink, protocol=5, buffer_callback=in_its_place)
+        pickler.dump(value)
+        self.pieces = sink.pieces
+        self._kept = pickler, buffers
+
+
+class _Sink:
+    def __init__(self) -> None:
         self.pieces: list[bytes | memoryview] = []
-        self._buffers: list[Any] = []
-        self._pickler = cloudpickle.Pickler(self, protocol=5, buffer_callback=self._in_band)
-        self._pickler.dump(value)
-
-    def write(self, piece: bytes | memoryview) -> None:
-        self.pieces.append(piece)
-
-    def _in_band(self, buffer: Any) -> bool:
-        self._buffers.append(buffer)  # what a piece looks at
-        return True
+        self.write = self.pieces.append
 
 
 class WorkerEntry:

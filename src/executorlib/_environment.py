@@ -139,14 +139,16 @@ class Snapshot:
         if self.authkey is not None:
             setup["authkey"] = self.authkey
         if request.ranks > 1:
-            from executorlib._mpi import inherited, launcher
+            from executorlib._mpi import inherited, launcher, of_a_job
 
             mpi = launcher()
             setup["ranks"] = request.ranks
             setup["launch"] = [*mpi.command(request.ranks, request.oversubscribe), *_command("rank_main()")]
             setup["launch_environ"] = mpi.environ
             setup["launcher"] = mpi.description
+            setup["forks"] = mpi.forks
             setup["inherited"] = inherited()
+            setup["job"] = of_a_job()
         return setup
 
     def _absolute(self, entry: str) -> str:

@@ -95,7 +95,17 @@ class TerminatedError(ExecutorlibSocketError):
     __module__ = "executorlib.api"
 
 
-class CallTerminatedError(TerminatedError):
+class _EndedCall(Exception):
+    """What is known about the process of a call that was ended."""
+
+    def __init__(self, message: str, *, pid: int | None = None, host: str | None = None, stderr: str = "") -> None:
+        super().__init__(message)
+        self.pid = pid
+        self.host = host
+        self.stderr = stderr
+
+
+class CallTerminatedError(_EndedCall, TerminatedError):
     """A call that ran, or one that it takes as argument, was ended by `terminate()`.
 
     Attributes:
@@ -106,21 +116,11 @@ class CallTerminatedError(TerminatedError):
 
     __module__ = "executorlib.api"
 
-    def __init__(
-        self,
-        message: str = "the call was terminated",
-        *,
-        pid: int | None = None,
-        host: str | None = None,
-        stderr: str = "",
-    ) -> None:
-        super().__init__(message)
-        self.pid = pid
-        self.host = host
-        self.stderr = stderr
+    def __init__(self, message: str = "the call was terminated", **process: Any) -> None:
+        super().__init__(message, **process)
 
 
-class RunTimeExceededError(TimeoutError):
+class RunTimeExceededError(_EndedCall, TimeoutError):
     """A call, or one that it takes as argument, ran longer than its `run_time_max` and was ended.
 
     Attributes:
@@ -132,20 +132,9 @@ class RunTimeExceededError(TimeoutError):
 
     __module__ = "executorlib.api"
 
-    def __init__(
-        self,
-        message: str = "the call ran too long",
-        *,
-        seconds: float | None = None,
-        pid: int | None = None,
-        host: str | None = None,
-        stderr: str = "",
-    ) -> None:
-        super().__init__(message)
+    def __init__(self, message: str = "the call ran too long", *, seconds: float | None = None, **process: Any) -> None:
+        super().__init__(message, **process)
         self.seconds = seconds
-        self.pid = pid
-        self.host = host
-        self.stderr = stderr
 
 
 class JobLostError(WorkerLostError):

@@ -3,7 +3,8 @@
     mpi4py  -- a probe imports it, without starting MPI -->  library, its file
     file    -- next to it, next to the interpreter, PATH -->  mpiexec of the same family
 
-Looked up once per environment; nothing of it runs in a worker.
+Ranks of MPICH do without: they are forks that find each other through their parent. Its launcher is there for when that
+fails, or is not wanted. Looked up once per environment; nothing of it runs in a worker.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from executorlib import _core
 
 _VARIABLE = "EXECUTORLIB_MPIEXEC"
+_START = "EXECUTORLIB_MPI_START"
 _LIMIT = 60  # seconds for a program that only says its version
 
 _PROBE = """\
@@ -26,7 +28,7 @@ import mpi4py
 mpi4py.rc.initialize = False
 from mpi4py import MPI
 file = next((line.split()[-1] for line in open("/proc/self/maps") if "/libmpi" in line), "")
-version = MPI.Get_library_version().split("\\n")[0].split(",")[0].strip("\\0 ")
+version = " ".join(MPI.Get_library_version().split("\\n")[0].split(",")[0].strip("\\0").split())
 print("executorlib", MPI.get_vendor()[0], version, file, sep="\\t")
 """
 
@@ -66,7 +68,12 @@ _INHERITED_PARAMETERS = tuple(
 
 def inherited() -> tuple[str, ...]:
     """Beginnings of the names of variables that are not passed on to ranks."""
-    return _INHERITED + _INHERITED_PARAMETERS if "OMPI_COMM_WORLD_RANK" in os.environ else _INHERITED
+    return of_a_job() if "OMPI_COMM_WORLD_RANK" in os.environ else _INHERITED
+
+
+def of_a_job() -> tuple[str, ...]:
+    """Beginnings of the names of all variables by which launchers speak to ranks."""
+    return _INHERITED + _INHERITED_PARAMETERS
 
 
 # Families whose launchers speak the same protocol to their ranks.
@@ -79,15 +86,18 @@ class Launcher:
     Attributes:
         path (str): of mpiexec.
         family (str): "Open MPI" or "MPICH".
+        forks (bool): whether ranks are to be forked without it.
         description (str): the family and the path, for error messages.
         library (str): what mpi4py says of its library.
     """
 
-    __slots__ = ("description", "family", "library", "path")
+    __slots__ = ("description", "family", "forks", "library", "path")
 
     def __init__(self, path: str, family: str, library: str) -> None:
         self.path = path
         self.family = family
+        # A user who names a launcher, or asks for one, wants its ranks.
+        self.forks = family == "MPICH" and not os.environ.get(_VARIABLE) and os.environ.get(_START) != "mpiexec"
         self.library = library
         self.description = f"{path} of {family}"
 
@@ -126,7 +136,7 @@ def launcher() -> Launcher:
         FileNotFoundError: if there is no launcher.
         RuntimeError: if there is one, but not of mpi4py's MPI; the text names both.
     """
-    names = ("PATH", "LD_LIBRARY_PATH", "MPI4PY_MPIABI", "MPI4PY_LIBMPI", _VARIABLE)
+    names = ("PATH", "LD_LIBRARY_PATH", "MPI4PY_MPIABI", "MPI4PY_LIBMPI", _VARIABLE, _START)
     key = (sys.executable, tuple(sys.path), *map(os.environ.get, names))
     known = _launchers.get(key)
     if known is None:

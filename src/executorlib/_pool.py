@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from executorlib._cached import CachedCalls, Call
+    from executorlib._record import RecordingPool
     from executorlib._session import Sessions
 
 
@@ -52,8 +53,10 @@ class PoolExecutor(BaseExecutor):
         info: settings to show to the user.
         host: the executor in whose limits this one's only worker has its place.
         timeline: file to which what happens is logged; None takes the variable EXECUTORLIB_TIMELINE, if it is set.
+        recorder: takes the calls instead of a pool of the engine, and runs none.
     """
 
+    _check = staticmethod(check)
     _gpus: Inventory | None = None  # looked for when a call first asks for some
 
     def __init__(
@@ -71,6 +74,7 @@ class PoolExecutor(BaseExecutor):
         info: dict[str, Any],
         host: PoolExecutor | None = None,
         timeline: str | os.PathLike[str] | None = None,
+        recorder: RecordingPool | None = None,
     ) -> None:
         self._resources = resources
         self._accepts = accepts
@@ -84,6 +88,7 @@ class PoolExecutor(BaseExecutor):
         self._timeline = os.fspath(timeline) if timeline is not None else os.environ.get("EXECUTORLIB_TIMELINE") or None
         self._sessions: Sessions | None = None
         self._cached: CachedCalls | None = None
+        self._recorder = recorder
         self._checked: object = _UNCHECKED
         if host is not None:
             self._gpus = host._gpus
@@ -97,7 +102,7 @@ class PoolExecutor(BaseExecutor):
         one_by_one = init_function is not None or restart_limit or self._default.options or self._default.limited
         one_by_one = one_by_one or self._default.cache is not None
         self._batches = persistent and not one_by_one and self._default.ranks == 1
-        self._core_pool: _core.Pool = _core.Pool(
+        self._core_pool: _core.Pool = (_core.Pool if recorder is None else recorder.as_pool)(
             zygote=self._zygote.spec,
             persistent=persistent,
             max_cores=0 if persistent else self._limit_cores,
@@ -115,7 +120,7 @@ class PoolExecutor(BaseExecutor):
         self._pool: _core.Pool = self._core_pool
         if self._gpus is not None:
             self._pool.set_gpus(self._gpus.variable, self._gpus.names)
-        if log_obj_size:
+        if log_obj_size and recorder is None:
             self._batches = False
             from executorlib._sizes import SizeLoggingPool
 
@@ -135,7 +140,7 @@ class PoolExecutor(BaseExecutor):
         count = check_limit("max_workers", max_workers)
         if count is None:
             raise ResourceError("max_workers must be an integer, not None")
-        if self._default.gpus:
+        if self._default.gpus and self._recorder is None:
             self._check_gpus(self._default, count)
         if not self._pool.closed:
             self._pool.resize(count)
@@ -157,7 +162,10 @@ class PoolExecutor(BaseExecutor):
         self, fn: Callable, /, *args: Any, resource_dict: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> Future:
         if getattr(fn, "__code__", None) is not self._checked or "init_function" in getattr(fn, "__globals__", ()):
-            self._checked = check_callable(fn)
+            vouched = check_callable(fn)
+            if self._recorder is not None:
+                return self._record(self._recorder, fn, args, kwargs, resource_dict)
+            self._checked = vouched
             if (init_function := initializer_of(fn)) is not None:
                 future, kwargs = self._in_session(fn, init_function, args, kwargs, resource_dict)
                 if future is not None:
@@ -175,11 +183,13 @@ class PoolExecutor(BaseExecutor):
         if chunksize < 1:
             raise ValueError(f"chunksize must be at least 1, not {chunksize}")
         deadline = None if timeout is None else monotonic() + timeout
-        sequences = resolve(iterables)
+        sequences = resolve(iterables) if self._recorder is None else self._recorder.items(iterables)
         if type(self).submit is not PoolExecutor.submit:
             return Executor.map(self, fn, *sequences, timeout=timeout)
         check_callable(fn)
-        if self._default.cache is not None:
+        if self._recorder is not None:
+            return results(self._recorder.map(fn, sequences), deadline)
+        if self._default.cache is not None or self._needs_session(fn, sequences):
             return results([self.submit(fn, *items) for items in zip(*sequences, strict=False)], deadline)
         if chunksize == 1 or self._default.ranks > 1:
             return self._paced_map(fn, sequences, deadline)
@@ -199,6 +209,9 @@ class PoolExecutor(BaseExecutor):
             return timed(found, self._pace, key, len(calls), workers, started)
         batches = [calls[start : start + size] for start in range(0, len(calls), size)]
         return batched_results(results(self._map(_worker.Batch(fn), (batches,)), deadline), self._pace, key)
+
+    def batched(self, iterable: Iterable[Future], n: int) -> list[Future]:
+        return super().batched(iterable, n) if self._recorder is None else self._recorder.batched(iterable, n)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         if self._sessions is not None:
@@ -240,6 +253,26 @@ class PoolExecutor(BaseExecutor):
         setup = None if self._persistent else snapshot().setup(self._zygote, request)
         return self._pool.map(fn, iterables, request.needs, setup, request.options)  # type: ignore[return-value]
 
+    def _record(
+        self,
+        recorder: RecordingPool,
+        fn: Callable,
+        args: tuple,
+        kwargs: dict[str, Any],
+        resource_dict: Mapping[str, Any] | None,
+    ) -> Future:
+        if resource_dict is not None:
+            self._request(resource_dict)
+        return recorder.submit(fn, args, kwargs)
+
+    def _needs_session(self, fn: Callable, args: tuple) -> bool:
+        """Whether calls of a map with so many arguments go to a session of the function's module."""
+        if self._presets or initializer_of(fn) is None:
+            return False
+        from executorlib import _session
+
+        return _session.lacks_parameters(fn, args, {})
+
     def _in_session(
         self,
         fn: Callable,
@@ -260,7 +293,7 @@ class PoolExecutor(BaseExecutor):
         return self._sessions.submit(self, fn, init_function, args, kwargs, resource_dict), kwargs
 
     def _request(self, resource_dict: Mapping[str, Any]) -> Request:
-        requested = check(resource_dict)
+        requested = self._check(resource_dict)
         if self._persistent:
             key = first_difference(requested, self._resources)
             if key is not None:
@@ -273,7 +306,7 @@ class PoolExecutor(BaseExecutor):
         if not self._persistent and self._max_cores is not None and request.cores > self._max_cores:
             raise ResourceError(f"a call needs {request.cores} cores, but max_cores is {self._max_cores}")
         self._accepts(resources)
-        if request.gpus:
+        if request.gpus and self._recorder is None:
             self._check_gpus(request, self._workers or 1 if self._persistent else 1)
         if resources.get("exclusive"):
             request.cores = self._max_cores or _core.cpu_count()  # what an executor inside the call has

@@ -112,23 +112,34 @@ def preload() -> None:
 
 
 def become_template(setup: bytes, modules: bytes) -> bool:
-    """Import, before forks, what calls import; False if it did what forks cannot share: threads, processes, MPI."""
+    """Import, before forks, what calls import; False if it did what forks cannot share: threads, processes, MPI.
+
+    None instead of names of modules: what the heads of rank groups import.
+    """
     import gc
-    import os
     from _pickle import loads
 
     apply_setup(loads(setup))
     gc.disable()
-    for name in loads(modules):
+    names = loads(modules)
+    usable = names is not None or load_mpi()
+    for name in names or ():
         try:
             __import__(name)
         except BaseException:
             continue
     gc.enable()
     gc.freeze()
-    global _template_setup
-    _template_setup = setup
-    return len(os.listdir("/proc/self/task")) == 1 and "mpi4py.MPI" not in sys.modules and not has_children()
+    global _applied
+    _applied = setup
+    return usable and (names is None or "mpi4py.MPI" not in sys.modules) and can_fork()
+
+
+def can_fork() -> bool:
+    """Whether there are neither threads nor processes that a fork would not have."""
+    import os
+
+    return len(os.listdir("/proc/self/task")) == 1 and not has_children()
 
 
 def has_children() -> bool:
@@ -141,7 +152,8 @@ def has_children() -> bool:
     return True
 
 
-_template_setup: "bytes | None" = None
+# The setup that this process, or one that it was forked from, has become.
+_applied: "bytes | None" = None
 
 
 # ---- at the start of a worker ----
@@ -213,65 +225,173 @@ def set_up(setup: bytes, index: int) -> "dict[str, Any]":
 
     reseed()
     description = loads(setup) if setup else {}
-    if setup != _template_setup:
+    if setup != _applied:
         apply_setup(description)
     return begin(description, index)
 
 
 def begin(description: "dict[str, Any]", index: int) -> "dict[str, Any]":
     """Where this process is, calls may run: says so, and runs the initializer; returns its presets."""
+    import os
     from _pickle import loads
 
     _core._enter_worker(description.get("cores", 0))
+    for name in _BINDING:
+        os.environ.setdefault(name, "none")
     init = description.get("init")
     presets = call_initializer(loads(init), index) if init else {}
     return {"executorlib_worker_id": index, **presets}
 
 
+# Open MPI, 4 and later, binds what it starts to the first processors of the node, the same for all calls: what a call
+# starts with it is to stay where the call may run instead. Options of its mpiexec come first.
+_BINDING = ("OMPI_MCA_hwloc_base_binding_policy", "PRTE_MCA_hwloc_default_binding_policy")
+
+
 # ---- MPI ranks ----
 
 
-def plan_ranks(setup: bytes) -> "tuple[int, list[bytes]]":
-    """In the head of a rank group: become what the driver was; returns how many ranks, and what starts them."""
-    import os
-    from _pickle import loads
+def plan_ranks(setup: bytes, launcher: bool) -> "tuple[int, list[bytes], bool, bytes | None]":
+    """In the head of a rank group: become what the driver was.
 
+    Returns how many ranks there are, the command that starts them, whether this process can fork them instead (never if
+    `launcher`), and what a template may import for it to be quicker.
+    """
+    import os
+    from _pickle import dumps, loads
+
+    global _applied
     description = loads(setup)
     apply_setup(description)
+    _applied = setup
     for name in list(os.environ):
         if name.startswith(description["inherited"]):
             del os.environ[name]
     for name, value in description["launch_environ"].items():
         os.environ.setdefault(name, value)
-    return description["ranks"], [os.fsencode(argument) for argument in description["launch"]]
+    was_there = "mpi4py.MPI" in sys.modules
+    forks = description["forks"] and not launcher and load_mpi() and can_fork()
+    command = [os.fsencode(argument) for argument in description["launch"]]
+    return description["ranks"], command, forks, dumps(None, 5) if forks and not was_there else None
 
 
-def set_up_rank(setup: bytes, index: int) -> "dict[str, Any]":
-    """Start MPI where the driver is, and see that all ranks are there; returns the initializer's presets."""
+def load_mpi() -> bool:
+    """Import mpi4py and with it the MPI library, but do not start MPI: each fork does so for itself."""
+    import os
+
+    # mpi4py asks it where a library that pip has installed may be; it is not there in an interpreter that skipped it.
+    import site  # noqa: F401
+
+    variable = os.environ.pop("MPI4PY_RC_INITIALIZE", None)
+    try:
+        import mpi4py
+
+        mpi4py.rc.initialize = False
+        from mpi4py import MPI
+
+        mpi4py.rc.initialize = True
+        return not MPI.Is_initialized()
+    except Exception:
+        return False  # the launcher's ranks say why
+    finally:
+        if variable is not None:
+            os.environ["MPI4PY_RC_INITIALIZE"] = variable
+
+
+def become_rank(rank: int, ranks: int, descriptor: int, directory: str) -> None:
+    """In a rank that its head has forked: what a launcher would have put into its environment."""
+    import os
+
+    global _is_forked_rank
+    _is_forked_rank = True
+    os.environ.update(
+        PMI_RANK=str(rank),
+        PMI_SIZE=str(ranks),
+        PMI_FD=str(descriptor),
+        MPI_LOCALRANKID=str(rank),
+        MPI_LOCALNRANKS=str(ranks),
+        EXECUTORLIB_RANKS=os.path.join(directory, "ranks:"),
+    )
+
+
+_is_forked_rank = False
+
+
+def join_ranks(setup: bytes) -> int:
+    """Start MPI where the driver is, and see that all ranks are there; returns the number of this one."""
     import os
     from _pickle import loads
 
+    reseed()
     description = loads(setup)
-    apply_setup(description)
+    if setup != _applied:
+        apply_setup(description)
     # The secret has served its purpose; ranks that this rank starts get another one.
     door = os.environ.pop("EXECUTORLIB_RANKS").rpartition(":")[0]
     for name, value in description["launch_environ"].items():
         if os.environ.get(name) == value:
             del os.environ[name]
-    # mpi4py asks it where a library that pip has installed may be; it is not there in an interpreter that skipped it.
+    # See load_mpi().
     import site  # noqa: F401
 
     from mpi4py import MPI
 
+    start_mpi()
     note_segments(os.path.dirname(door))
     size = MPI.COMM_WORLD.Get_size()
     if size != description["ranks"]:
         library = MPI.Get_library_version().splitlines()[0]
+        starter = "its process manager" if _is_forked_rank else description["launcher"]
         raise RuntimeError(
-            f"{description['launcher']} started {description['ranks']} MPI ranks, "
-            f"but mpi4py, which uses {library}, sees {size}"
+            f"{starter} started {description['ranks']} MPI ranks, but mpi4py, which uses {library}, sees {size}"
         )
+    return MPI.COMM_WORLD.Get_rank()
+
+
+def set_up_rank(setup: bytes, index: int) -> "dict[str, Any]":
+    """As set_up(), in a rank that has joined the others."""
+    from _pickle import loads
+
+    description = loads(setup)
+    leave_job(description["job"])
     return begin(description, index)
+
+
+def start_mpi() -> None:
+    """Start MPI as its import does in a launcher's rank, where it was imported without."""
+    import mpi4py
+    from mpi4py import MPI
+
+    if MPI.Is_initialized():
+        return
+    if mpi4py.rc.threads not in (True, "yes"):
+        MPI.Init()
+        return
+    MPI.Init_thread(getattr(MPI, f"THREAD_{mpi4py.rc.thread_level}".upper(), MPI.THREAD_MULTIPLE))
+
+
+def end_mpi() -> None:
+    """End MPI as mpi4py does at the very end of an interpreter, which this process does not reach.
+
+    Otherwise the library leaves its shared memory behind.
+    """
+    import mpi4py
+    from mpi4py import MPI
+
+    if MPI.Is_initialized() and not MPI.Is_finalized() and mpi4py.rc.finalize not in (False, "no"):
+        MPI.Finalize()
+
+
+def leave_job(names: "tuple[str, ...]") -> None:
+    """Forget what the launcher said to MPI, once MPI has started: programs that this rank starts are not of the job.
+
+    What libraries and users tell ranks apart by stays.
+    """
+    import os
+
+    for name in list(os.environ):
+        if name.startswith(names) and not name.startswith(("OMPI_COMM_WORLD_", "MPI_LOCAL")):
+            del os.environ[name]
 
 
 def note_segments(directory: str) -> None:
@@ -279,18 +399,12 @@ def note_segments(directory: str) -> None:
     import os
 
     with open("/proc/self/maps") as maps:
-        names = {line.split()[5] for line in maps if "/dev/shm/mpich_shm_" in line}
+        names = {line.split()[5] for line in maps if "/dev/shm/mpich_" in line}
     for name in names:
         try:
             os.symlink(name, os.path.join(directory, os.path.basename(name)))
         except OSError:  # another rank has
             continue
-
-
-def mpi_rank() -> int:
-    from mpi4py import MPI
-
-    return MPI.COMM_WORLD.Get_rank()
 
 
 def apply_setup(description: "dict[str, Any]") -> None:
@@ -601,6 +715,8 @@ def finish() -> int:
         threading._shutdown()
     atexit._run_exitfuncs()
     flush_files()
+    if "mpi4py.MPI" in sys.modules:
+        end_mpi()
     return 0
 
 

@@ -417,8 +417,7 @@ int exl_submission_payload(exl_submission_t *submission, exl_payload_t **ret_pay
 {
     if (submission->nchunks != 1 || submission->nbuffers || submission->size > EXL_INLINE_MAX / 2)
         return pinned_payload(submission, ret_payload);
-    exl_segment_t body = {PyBytes_AS_STRING(submission->chunks[0]), submission->size};
-    int rc = exl_payload_create(&body, 1, NULL, 0, NULL, NULL, ret_payload);
+    int rc = exl_payload_of(PyBytes_AS_STRING(submission->chunks[0]), submission->size, ret_payload);
     if (rc < 0)
         exl_raise(rc, NULL);
     return rc < 0 ? -1 : 0;
@@ -426,10 +425,7 @@ int exl_submission_payload(exl_submission_t *submission, exl_payload_t **ret_pay
 
 int exl_payload_of_bytes(PyObject *bytes, exl_payload_t **ret_payload)
 {
-    exl_segment_t body = {PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes)};
-    int rc = exl_payload_create(&body, 1, NULL, 0, NULL, NULL, ret_payload);
-    if (rc == 0 && (rc = exl_payload_seal(*ret_payload)) < 0)
-        exl_payload_unref(*ret_payload);
+    int rc = exl_payload_of(PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes), ret_payload);
     if (rc < 0)
         exl_raise(rc, NULL);
     return rc < 0 ? -1 : 0;

@@ -406,23 +406,27 @@ static bool keep_function(worker_t *worker, exl_message_t *message)
     return true;
 }
 
-static bool send_rank(worker_t *worker)
+/* A rank's first step: MPI starts, before any of the user's code runs. -1 with an exception set. */
+static int join_ranks(worker_t *worker, PyObject *setup, uint64_t *ret_rank)
 {
-    PyObject *rank = PyObject_CallMethod(worker->state->worker, "mpi_rank", NULL);
+    PyObject *rank = PyObject_CallMethod(worker->state->worker, "join_ranks", "O", setup);
     unsigned long number = rank ? PyLong_AsUnsignedLong(rank) : 0;
     Py_XDECREF(rank);
     if (PyErr_Occurred())
-        return false;
-    send_frame(worker, EXL_FRAME_READY, number, NULL);
-    return true;
+        return -1;
+    send_frame(worker, EXL_FRAME_JOINED, number, NULL);
+    *ret_rank = number;
+    return 0;
 }
 
 static bool set_up(worker_t *worker, const exl_message_t *message)
 {
     PyObject *setup = message->payload ? exl_payload_bytes(message->payload) : PyBytes_FromString("");
-    PyObject *presets = setup ? PyObject_CallMethod(worker->state->worker, worker->rank ? "set_up_rank" : "set_up",
-                                                    "OI", setup, message->frame.arg)
-                              : NULL;
+    PyObject *presets = NULL;
+    uint64_t number = message->frame.id;
+    if (setup && (!worker->rank || join_ranks(worker, setup, &number) == 0))
+        presets = PyObject_CallMethod(worker->state->worker, worker->rank ? "set_up_rank" : "set_up", "OI", setup,
+                                      message->frame.arg);
     Py_XDECREF(setup);
     leave_if_forked();
     flush_output();
@@ -432,10 +436,8 @@ static bool set_up(worker_t *worker, const exl_message_t *message)
     }
     worker->presets = presets;
     worker->initialized = PyDict_GET_SIZE(presets) > 1;
-    if (worker->rank)
-        return send_rank(worker);
-    if (worker->claim)
-        send_frame(worker, EXL_FRAME_READY, message->frame.id, NULL);
+    if (worker->rank || worker->claim)
+        send_frame(worker, EXL_FRAME_READY, number, NULL);
     return true;
 }
 
@@ -561,21 +563,48 @@ static void preload(void)
     Py_XDECREF(none);
 }
 
+static const exl_fork_hooks_t fork_hooks = {PyOS_BeforeFork, PyOS_AfterFork_Parent, PyOS_AfterFork_Child, preload};
+
+/* In a fork of the head. */
+static void run_rank(const exl_rank_place_t *place)
+{
+    worker_t worker = {.state = zygote_state, .rank = true};
+    PyObject *none = PyObject_CallMethod(zygote_state->worker, "become_rank", "IIis", place->rank, place->nranks,
+                                         place->pmi_fd, place->directory);
+    if (!none) {
+        PyErr_Print();
+        return;
+    }
+    Py_DECREF(none);
+    exl_idmap_init(&worker.functions);
+    exl_channel_init(&worker.channel, place->channel_fd);
+    if (serve(&worker))
+        finish(zygote_state);
+    /* The others may be gone: MPI would wait for them. */
+}
+
 /* In the head of a rank group: become what the driver was, and say how ranks are started. */
-static int plan_ranks(exl_payload_t *setup, exl_launch_plan_t *ret_plan)
+static int plan_ranks(exl_payload_t *setup, bool launcher, exl_launch_plan_t *ret_plan)
 {
     PyObject *bytes = exl_payload_bytes(setup);
-    PyObject *plan = bytes ? PyObject_CallMethod(zygote_state->worker, "plan_ranks", "O", bytes) : NULL;
-    PyObject *list = NULL;
+    PyObject *plan =
+        bytes ? PyObject_CallMethod(zygote_state->worker, "plan_ranks", "OO", bytes, launcher ? Py_True : Py_False)
+              : NULL;
+    PyObject *list = NULL, *imports = NULL;
     unsigned int nranks = 0;
+    int forks = 0;
     char **argv = NULL;
-    if (plan && PyArg_ParseTuple(plan, "IO!", &nranks, &PyList_Type, &list) && nranks > 0)
+    if (plan && PyArg_ParseTuple(plan, "IO!pO", &nranks, &PyList_Type, &list, &forks, &imports) && nranks > 0)
         argv = PyMem_RawCalloc((size_t)PyList_GET_SIZE(list) + 1, sizeof *argv);
     for (Py_ssize_t i = 0; argv && i < PyList_GET_SIZE(list); i++)
         argv[i] = PyBytes_AsString(PyList_GET_ITEM(list, i));
     Py_XDECREF(bytes);
     if (argv && !PyErr_Occurred()) {
         *ret_plan = (exl_launch_plan_t){.argv = argv, .envp = environ, .nranks = nranks}; /* the list is kept */
+        if (forks)
+            ret_plan->fork = (exl_rank_fork_t){.hooks = &fork_hooks, .run = run_rank};
+        if (PyBytes_Check(imports))
+            (void)exl_payload_of_bytes(imports, &ret_plan->imports); /* a hint */
         return 0;
     }
     PyMem_RawFree(argv);
@@ -583,8 +612,6 @@ static int plan_ranks(exl_payload_t *setup, exl_launch_plan_t *ret_plan)
     ret_plan->exception = dump_raised(zygote_state, NULL, NULL);
     return 1;
 }
-
-static const exl_fork_hooks_t fork_hooks = {PyOS_BeforeFork, PyOS_AfterFork_Parent, PyOS_AfterFork_Child, preload};
 
 /* In a fresh template: apply the setup that comes over its channel, import the modules. Forks may have been asked for
  * already: the channel goes on to the zygote's loop. */
@@ -680,9 +707,8 @@ static int join_group(exl_channel_t *channel)
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
         return -errno;
     exl_channel_init(channel, fd);
-    exl_segment_t body = {secret, sizeof secret};
     exl_payload_t *hello;
-    int rc = exl_payload_create(&body, 1, NULL, 0, NULL, NULL, &hello);
+    int rc = exl_payload_of(secret, sizeof secret, &hello);
     if (rc < 0)
         return rc;
     rc = exl_channel_queue(channel, (exl_frame_t){.type = EXL_FRAME_HELLO}, hello, NULL, 0, false);

@@ -1,5 +1,6 @@
 """GPUs of calls and workers. There need not be any: a variable says which there are."""
 
+import contextlib
 import os
 from concurrent.futures import wait
 
@@ -55,6 +56,18 @@ def test_no_two_calls_on_one_gpu(make_wide):
     spans = results([exe.submit(functions.span_on_gpus, 0.03) for _ in range(40)])
     assert all(len(gpus) == 1 for gpus, *_ in spans)
     assert most_at_once(spans) == dict.fromkeys("0123", 1)
+
+
+@pytest.mark.parametrize("kinds", [(False, False), (True, True), (True, False)], ids=["per_call", "block", "mixed"])
+def test_executors_side_by_side_spread_over_the_gpus(kinds):
+    """As far as they go; with none left, an executor does not wait for another, which may keep its own for good."""
+    needs = {"resource_dict": {"gpus_per_core": 2}, "max_workers": 1}
+    with contextlib.ExitStack() as stack:
+        first, second = (stack.enter_context(SingleNodeExecutor(block_allocation=kind, **needs)) for kind in kinds)
+        spans = results([exe.submit(functions.span_on_gpus, 0.2) for exe in (first, second)])
+        assert most_at_once(spans) == dict.fromkeys("0123", 1)
+        third = stack.enter_context(SingleNodeExecutor(max_workers=1, resource_dict={"gpus_per_core": 4}))
+        assert third.submit(functions.visible_gpus).result(timeout=SOON) == ["0", "1", "2", "3"]
 
 
 def test_calls_of_different_width():

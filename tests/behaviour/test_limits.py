@@ -364,13 +364,6 @@ def inner_cores():
         return inner._max_workers
 
 
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 3, reason="needs a node of more than 2 cores")
-def test_an_executor_inside_a_call_of_two_cores_on_a_bigger_node(mode):
-    arguments = {"max_cores": 4, "resource_dict": {"threads_per_core": 2}, "block_allocation": mode.block}
-    with SingleNodeExecutor(**arguments) as exe:
-        assert exe.submit(inner_cores).result(timeout=SOON) == 2
-
-
 def test_an_executor_inside_an_exclusive_call():
     with SingleNodeExecutor() as exe:
         assert exe.submit(inner_cores).result(timeout=SOON) == 1

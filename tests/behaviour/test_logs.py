@@ -118,6 +118,13 @@ def test_both_outputs_in_one_file(exe, tmp_path):
     assert sorted(log.read_text().splitlines()) == sorted(filled(OUT + ERR, "x"))
 
 
+def test_the_answer_of_a_process_that_has_ended_counts(make, tmp_path):
+    """It comes behind the descriptor of the log, at which a read of the socket ends."""
+    exe = make(resource_dict={"stderr_file": str(tmp_path / "err")})
+    futures = [exe.submit(functions.identity, number) for number in range(100)]
+    assert [future.result(timeout=SOON) for future in futures] == list(range(100))
+
+
 def test_output_files_of_the_executor(make, tmp_path):
     exe = make(resource_dict={"stderr_file": str(tmp_path / "err")})
     assert exe.submit(functions.speak, "words").result(timeout=SOON) == "words"

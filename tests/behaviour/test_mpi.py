@@ -325,9 +325,9 @@ def test_error_log_file(make_ranks, tmp_path):
     assert "rank 1 has no more" in text and "one_raises" in text and "Traceback" in text
 
 
-def test_a_nested_executor_sees_the_cores_of_the_call(make_ranks):
-    cores = min(2, _core.cpu_count())
-    assert make_ranks().submit(mpi_functions.inner_cores).result(timeout=SOON) == [(cores, 3)] * 2
+def test_a_nested_executor_sees_the_cores_of_the_call(make_ranks, monkeypatch):
+    monkeypatch.setenv("PYTHON_CPU_COUNT", "16")
+    assert make_ranks().submit(mpi_functions.inner_cores).result(timeout=SOON) == [(2, 3)] * 2
 
 
 @pytest.mark.both_mpis
@@ -440,8 +440,11 @@ def test_bad_requests_harm_nothing(mpi):
         assert exe.submit(abs, -1, resource_dict={"cores": 2, "openmpi_oversubscribe": True}).result(SOON) == [1, 1]
 
 
-MIX_CALLS = int(os.environ.get("EXECUTORLIB_TEST_MPI_CALLS", "24"))
+MIX_CALLS = int(os.environ.get("EXECUTORLIB_TEST_MPI_CALLS", "72"))
 MIX_CORES = 16
+#: How many later calls may pass one that waits for its cores: see sched/queue.h. Those of all its cores, besides, may
+#: have had theirs before it and start in any order.
+MIX_PASSES = 64 + MIX_CORES
 
 
 def _most_in_use(spans):
@@ -460,7 +463,7 @@ def _most_in_use(spans):
 def test_mixed_widths_fill_the_cores_and_no_more(mpi):
     """EXECUTORLIB_TEST_MPI_CALLS=200 for the whole."""
     shapes = [(1 + n % 4, 1 + n // 4 % 4) for n in range(MIX_CALLS)]
-    samples, begun = [], time.monotonic()
+    samples = []
     with SingleNodeExecutor(max_cores=MIX_CORES) as exe:
         futures = [
             exe.submit(
@@ -481,9 +484,15 @@ def test_mixed_widths_fill_the_cores_and_no_more(mpi):
         times = times if ranks > 1 else [times]
         assert len(times) == ranks
         spans.append((min(start for start, _ in times), max(end for _, end in times), ranks * threads))
-    assert _most_in_use(spans) <= MIX_CORES
     used = sum(running for running, _ in samples) / len(samples) / MIX_CORES
-    assert used >= 0.8, f"{used:.0%} of the cores in use while calls waited, {time.monotonic() - begun:.1f} s"
+    starts = [begun for begun, _, _ in spans]
+    passed = max(sum(later < start for later in starts[n + 1 :]) for n, start in enumerate(starts))
+    most, seconds = _most_in_use(spans), max(ended for _, ended, _ in spans) - min(starts)
+    print(f"{MIX_CALLS} calls in {seconds:.1f} s: at most {most} of {MIX_CORES} cores, {used:.1%} until none waited;")
+    print(f"a call was passed by {passed} later ones at most")
+    assert most <= MIX_CORES
+    assert used >= 0.8
+    assert passed <= MIX_PASSES
 
 
 @pytest.mark.slow

@@ -53,14 +53,16 @@ def test_it_sees_only_the_cores_of_the_call(make, tmp_path):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_core_count_inside_a_call(mode, threads):
+def test_core_count_inside_a_call_on_a_bigger_node(mode, threads, monkeypatch):
+    monkeypatch.setenv("PYTHON_CPU_COUNT", "16")
+
     def outer():
         from executorlib import SingleNodeExecutor
 
         with SingleNodeExecutor() as inner:
             return inner._max_workers
 
-    arguments = {"max_cores": 2, "resource_dict": {"threads_per_core": threads}, "block_allocation": mode.block}
+    arguments = {"max_cores": 4, "resource_dict": {"threads_per_core": threads}, "block_allocation": mode.block}
     with SingleNodeExecutor(**arguments) as exe:
         assert exe.submit(outer).result(timeout=SOON) == threads
 

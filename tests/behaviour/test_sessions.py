@@ -99,7 +99,16 @@ def test_plain_calls_beside_a_session(pair):
     assert result(client.remember(2)) == [1, 2]
 
 
+@pytest.mark.parametrize("chunksize", [1, 2])
+def test_map_goes_to_the_session(pair, chunksize):
+    for turn in (0, 3):
+        found = pair.map(session_library.scaled, range(turn, turn + 3), chunksize=chunksize, timeout=SOON)
+        assert list(found) == [(10 * n, list(range(n + 1))) for n in range(turn, turn + 3)]
+    assert result(pair.submit(session_library.remember, value=6)) == list(range(7))
+
+
 def test_complete_calls_open_no_session(pair):
+    assert list(pair.map(session_library.complete, [1, 2], chunksize=2, timeout=SOON)) == [3, 4]
     assert result(pair.submit(session_library.complete, 1)) == 3
     assert result(pair.submit(session_library.remember, {"calls": []}, 5)) == [5]
     with pytest.raises(TypeError, match="unexpected"):

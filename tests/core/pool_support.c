@@ -295,12 +295,11 @@ pid_t gate_pid(const gate_t *gate)
 void *exl_test_submit_and_wait(void *argument)
 {
     exl_pool_t *pool = argument;
-    exl_segment_t body = {"text", 4};
     for (int i = 0; i < 500; i++) {
         exl_call_t call = {.request = {.cores = 1}};
         exl_task_t *task = NULL;
-        if (exl_payload_create(&body, 1, NULL, 0, NULL, NULL, &call.call) < 0 ||
-            exl_pool_submit(pool, &call, &task, NULL) < 0 || exl_task_wait(task, exl_test_soon_ns()) < 0)
+        if (exl_payload_of("text", 4, &call.call) < 0 || exl_pool_submit(pool, &call, &task, NULL) < 0 ||
+            exl_task_wait(task, exl_test_soon_ns()) < 0)
             return pool;
         exl_payload_unref(call.call);
         exl_task_unref(task);

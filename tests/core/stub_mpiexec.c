@@ -46,9 +46,8 @@ static void die(const char *why)
 
 static void send_text(rank_t *rank, uint8_t type, uint64_t id, const char *text, size_t size)
 {
-    exl_segment_t body = {text, size};
     exl_payload_t *payload;
-    if (exl_payload_create(&body, 1, NULL, 0, NULL, NULL, &payload) < 0 || exl_payload_seal(payload) < 0 ||
+    if (exl_payload_of(text, size, &payload) < 0 ||
         exl_channel_queue(&rank->channel, (exl_frame_t){.type = type, .id = id}, payload, NULL, 0, false) < 0)
         die("send");
     exl_payload_unref(payload);

@@ -76,9 +76,9 @@ static char *text_of(exl_payload_t *payload)
 
 static void answer(stub_t *stub, uint8_t type, uint64_t id)
 {
-    exl_segment_t body = {stub->big ? stub->big : stub->text, stub->big ? stub->big_size : strlen(stub->text)};
     exl_payload_t *payload;
-    if (exl_payload_create(&body, 1, NULL, 0, NULL, NULL, &payload) < 0 || exl_payload_seal(payload) < 0)
+    if ((stub->big ? exl_payload_of(stub->big, stub->big_size, &payload)
+                   : exl_payload_of(stub->text, strlen(stub->text), &payload)) < 0)
         die("answer");
     if (exl_channel_queue(&stub->channel, (exl_frame_t){.type = type, .id = id}, payload, NULL, 0, false) < 0)
         die("queue");
@@ -275,8 +275,7 @@ static void run_call(stub_t *stub, const exl_frame_t *frame)
     run(stub, stub->call);
     if ((frame->arg & EXL_CALL_REPORT_IMPORTS) && !stub->raised) {
         exl_payload_t *modules;
-        exl_segment_t body = {"modules", 7};
-        if (exl_payload_create(&body, 1, NULL, 0, NULL, NULL, &modules) == 0) {
+        if (exl_payload_of("modules", 7, &modules) == 0) {
             (void)exl_channel_queue(&stub->channel, (exl_frame_t){.type = EXL_FRAME_IMPORTS}, modules, NULL, 0, false);
             exl_payload_unref(modules);
         }

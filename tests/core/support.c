@@ -171,9 +171,8 @@ void exl_test_write(int fd, const void *bytes, size_t size)
 
 exl_payload_t *exl_test_payload(const char *text)
 {
-    exl_segment_t body = {text, strlen(text)};
     exl_payload_t *payload = NULL;
-    assert_int_equal(exl_payload_create(&body, 1, NULL, 0, NULL, NULL, &payload), 0);
+    assert_int_equal(exl_payload_of(text, strlen(text), &payload), 0);
     return payload;
 }
 

@@ -29,21 +29,23 @@ static void cgroup_v1(void **state)
     assert_int_equal(exl_cpus_from_cgroup_v1("9223372036854775807", "2"), 0);
 }
 
-static void slurm(void **state)
+static void variable(void **state)
 {
-    assert_int_equal(exl_cpus_from_slurm("16"), 16);
-    assert_int_equal(exl_cpus_from_slurm("0"), 0);
-    assert_int_equal(exl_cpus_from_slurm("-4"), 0);
-    assert_int_equal(exl_cpus_from_slurm(""), 0);
-    assert_int_equal(exl_cpus_from_slurm("16(x2)"), 0);
-    assert_int_equal(exl_cpus_from_slurm("many"), 0);
-    assert_int_equal(exl_cpus_from_slurm("99999999999999999999"), 0);
+    assert_int_equal(exl_cpus_from_variable("16"), 16);
+    assert_int_equal(exl_cpus_from_variable(NULL), 0);
+    assert_int_equal(exl_cpus_from_variable("0"), 0);
+    assert_int_equal(exl_cpus_from_variable("-4"), 0);
+    assert_int_equal(exl_cpus_from_variable(""), 0);
+    assert_int_equal(exl_cpus_from_variable("16(x2)"), 0);
+    assert_int_equal(exl_cpus_from_variable("many"), 0);
+    assert_int_equal(exl_cpus_from_variable("99999999999999999999"), 0);
 }
 
 static void usable_is_the_least(void **state)
 {
     cpu_set_t all, one;
     assert_int_equal(unsetenv("SLURM_CPUS_ON_NODE"), 0);
+    assert_int_equal(unsetenv("PYTHON_CPU_COUNT"), 0);
     assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
     int cores = exl_cpus_usable();
     assert_in_range(cores, 1, CPU_COUNT(&all));
@@ -54,6 +56,12 @@ static void usable_is_the_least(void **state)
     assert_int_equal(exl_cpus_usable(), cores);
     assert_int_equal(setenv("SLURM_CPUS_ON_NODE", "nonsense", 1), 0);
     assert_int_equal(exl_cpus_usable(), cores);
+
+    assert_int_equal(setenv("PYTHON_CPU_COUNT", "48", 1), 0);
+    assert_int_equal(exl_cpus_usable(), 48);
+    assert_int_equal(setenv("PYTHON_CPU_COUNT", "default", 1), 0);
+    assert_int_equal(exl_cpus_usable(), cores);
+    assert_int_equal(unsetenv("PYTHON_CPU_COUNT"), 0);
     assert_int_equal(unsetenv("SLURM_CPUS_ON_NODE"), 0);
 
     int first = 0;
@@ -72,7 +80,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         EXL_TEST(cgroup_v2),
         EXL_TEST(cgroup_v1),
-        EXL_TEST(slurm),
+        EXL_TEST(variable),
         EXL_TEST(usable_is_the_least),
     };
     return EXL_RUN(tests);

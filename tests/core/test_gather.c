@@ -64,14 +64,21 @@ static void expect_end(struct reader *reader)
     assert_ptr_equal(reader->at, reader->end);
 }
 
+/* The list of the results, which are released. */
+static exl_payload_t *gathered(exl_payload_t *const *results, uint32_t count)
+{
+    exl_payload_t *list = NULL;
+    assert_int_equal(exl_gather(results, count, &list), 0);
+    for (uint32_t i = 0; i < count; i++)
+        exl_payload_unref(results[i]);
+    return list;
+}
+
 static void results_stand_in_the_order_of_the_ranks(void **state)
 {
     (void)state;
     exl_payload_t *results[] = {exl_test_payload("first"), exl_test_payload(""), exl_test_payload("third")};
-    exl_payload_t *list = NULL;
-    assert_int_equal(exl_gather(results, 3, &list), 0);
-    for (int i = 0; i < 3; i++)
-        exl_payload_unref(results[i]);
+    exl_payload_t *list = gathered(results, 3);
     exl_payload_view_t view = view_of(list);
     struct reader reader = reader_of(&view);
     expect_part(&reader, "first", 0);
@@ -87,10 +94,7 @@ static void buffers_of_all_ranks_follow_in_order(void **state)
     (void)state;
     exl_segment_t one[] = {{"aaaa", 4}}, two[] = {{"bb", 2}, {"", 0}};
     exl_payload_t *results[] = {payload_of("one", one, 1), payload_of("none", NULL, 0), payload_of("two", two, 2)};
-    exl_payload_t *list = NULL;
-    assert_int_equal(exl_gather(results, 3, &list), 0);
-    for (int i = 0; i < 3; i++)
-        exl_payload_unref(results[i]);
+    exl_payload_t *list = gathered(results, 3);
     exl_payload_view_t view = view_of(list);
     struct reader reader = reader_of(&view);
     expect_part(&reader, "one", 1);
@@ -113,7 +117,7 @@ static void large_results_are_copied_at_once(void **state)
     (void)state;
     enum { SIZE = 4 * EXL_INLINE_MAX };
     char *bytes[2] = {malloc(SIZE), malloc(SIZE)};
-    exl_payload_t *results[2], *list = NULL;
+    exl_payload_t *results[2];
     for (int i = 0; i < 2; i++) {
         assert_non_null(bytes[i]);
         memset(bytes[i], 'x' + i, SIZE);
@@ -122,9 +126,7 @@ static void large_results_are_copied_at_once(void **state)
         assert_int_equal(exl_payload_seal(results[i]), 0);
         free(bytes[i]);
     }
-    assert_int_equal(exl_gather(results, 2, &list), 0);
-    exl_payload_unref(results[0]);
-    exl_payload_unref(results[1]);
+    exl_payload_t *list = gathered(results, 2);
     assert_false(exl_payload_pinned(list));
     exl_payload_view_t view = view_of(list);
     assert_int_equal(view.nbuffers, 2);
@@ -140,8 +142,7 @@ static void large_results_are_copied_at_once(void **state)
 static void no_results_are_an_empty_list(void **state)
 {
     (void)state;
-    exl_payload_t *list = NULL;
-    assert_int_equal(exl_gather(NULL, 0, &list), 0);
+    exl_payload_t *list = gathered(NULL, 0);
     exl_payload_view_t view = view_of(list);
     struct reader reader = reader_of(&view);
     expect_end(&reader);

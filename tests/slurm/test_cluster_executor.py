@@ -150,7 +150,7 @@ def test_equal_calls_are_one_array_and_equal_keys_one_call(exe, slurm, cache):
 
 
 def test_arrays_are_no_larger_than_slurm_allows(exe, cache):
-    exe._jobs._queue._array_limit = 2
+    exe._task_scheduler._jobs._queue._array_limit = 2
     futures = [
         exe.submit(abs, -i, resource_dict={"cache_key": f"k{i}", "slurm_cmd_args": ["--hold"]}) for i in range(3)
     ]

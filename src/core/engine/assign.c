@@ -14,11 +14,8 @@ static int append_line(exl_buffer_t *text, const char *line)
 
 static int send_text(exl_worker_t *worker, uint8_t type, const exl_buffer_t *text)
 {
-    exl_segment_t body = {exl_buffer_data(text), exl_buffer_size(text)};
     exl_payload_t *payload;
-    if (body.size > EXL_INLINE_MAX)
-        return -EMSGSIZE;
-    int rc = exl_payload_create(&body, 1, NULL, 0, NULL, NULL, &payload);
+    int rc = exl_payload_of(exl_buffer_data(text), exl_buffer_size(text), &payload);
     if (rc < 0)
         return rc;
     rc = exl_worker_send(worker, (exl_frame_t){.type = type}, payload);
@@ -32,7 +29,7 @@ static int send_devices(const exl_pool_t *pool, exl_worker_t *worker, uint32_t c
     exl_buffer_init(&text);
     int rc = append_line(&text, pool->gpu_variable);
     for (uint32_t i = 0; rc == 0 && i < count; i++)
-        rc = append_line(&text, pool->gpus.names[places[i]]);
+        rc = append_line(&text, exl_gpus_name(&pool->gpus, places[i]));
     if (rc == 0)
         rc = send_text(worker, EXL_FRAME_DEVICES, &text);
     exl_buffer_fini(&text);

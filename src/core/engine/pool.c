@@ -471,6 +471,9 @@ void exl_pool_release(exl_pool_t *pool)
     exl_engine_unlock();
 }
 
+/* No function has this key: theirs are odd. */
+enum { IMPORTS_OF_HEADS = 2 };
+
 static exl_task_t *task_of_call(const exl_call_t *call)
 {
     exl_task_t *task = exl_task_create(call->call);
@@ -486,7 +489,8 @@ static exl_task_t *task_of_call(const exl_call_t *call)
     task->options = call->options ? exl_payload_ref(call->options) : NULL;
     task->function_id = call->function_id;
     /* A library imported ahead may have looked for GPUs or counted processors already. */
-    task->import_key = call->request.gpus || call->request.pin ? 0 : call->import_key;
+    bool shares = !call->request.gpus && !call->request.pin;
+    task->import_key = !shares ? 0 : call->ranks > 1 ? IMPORTS_OF_HEADS : call->import_key;
     task->item.request = call->request;
     task->ranks = call->ranks;
     task->run_time_ms = call->run_time_ms;

@@ -138,7 +138,7 @@ void exl__solo_drop_spare(exl_pool_t *pool)
 
 static unsigned kind_for(const exl_task_t *task)
 {
-    return task->ranks > 1 ? EXL_WORKER_HEAD : task->cloudpickled ? EXL_WORKER_PRELOADED : 0;
+    return (task->ranks > 1 ? EXL_WORKER_HEAD : 0) | (task->cloudpickled ? EXL_WORKER_PRELOADED : 0);
 }
 
 /* A process from `zygote`: the spare one if it comes from there. */
@@ -146,7 +146,8 @@ static int get_worker(exl_pool_t *pool, exl_zygote_t *zygote, const exl_task_t *
                       exl_error_t *err)
 {
     exl_worker_t *spare = pool->spare;
-    bool fits = spare && spare->zygote == zygote && !spare->channel.ended && spare->head == (task->ranks > 1);
+    bool fits = spare && spare->zygote == zygote && !spare->channel.ended && spare->head == (task->ranks > 1) &&
+                spare->launcher == exl_worker_launcher_needed();
     if (fits) {
         pool->spare = NULL;
         *ret_worker = spare;
@@ -169,7 +170,7 @@ static void start(exl_pool_t *pool, exl_task_t *task)
 {
     exl_error_t err = {""};
     exl_worker_t *worker;
-    exl_zygote_t *zygote = task->ranks > 1 ? pool->zygote : exl_zygote_for(pool->zygote, task->import_key, task->setup);
+    exl_zygote_t *zygote = exl_zygote_for(pool->zygote, task->import_key, task->setup);
     int rc = get_worker(pool, zygote, task, &worker, &err);
     if (rc == -EAGAIN) {
         give_back(pool, task);

@@ -19,6 +19,7 @@ typedef struct {
     exl_channel_t channel; /* to the engine */
     exl_claim_t *claim;    /* owned; NULL for one process per call */
     exl_rank_group_t *group;
+    bool launcher;         /* it alone may start ranks */
     exl_message_t *inputs; /* owned; of the next call: what it depends on, and its options; before the setup: GPUs and
                               processors */
     uint32_t ninputs, capacity;
@@ -59,14 +60,54 @@ static void drop_inputs(head_t *head)
     head->ninputs = 0;
 }
 
+/* Ranks that are forks of this process: they cost what MPI_Init costs. */
+static int fork_group(head_t *head, const exl_launch_plan_t *plan, const exl_message_t *setup,
+                      exl_payload_t **ret_exception, exl_error_t *err)
+{
+    exl_rank_fork_t how = plan->fork;
+    how.foreign_fd = head->channel.fd;
+    int rc = exl_rank_group_create(plan->nranks, &head->group, err);
+    return rc < 0 ? rc : exl_rank_group_fork(head->group, &how, head->inputs, head->ninputs, setup, ret_exception, err);
+}
+
+static int launch_group(head_t *head, const exl_launch_plan_t *plan, const exl_message_t *setup,
+                        exl_payload_t **ret_exception, exl_error_t *err)
+{
+    int rc = exl_rank_group_create(plan->nranks, &head->group, err);
+    return rc < 0 ? rc
+                  : exl_rank_group_launch(head->group, plan->argv, plan->envp, head->inputs, head->ninputs, setup,
+                                          ret_exception, err);
+}
+
+/* MPI did not come up in any forked rank, so nothing of the user's has run in them: the launcher may try, from now on. */
+static bool give_up_forks(head_t *head, const exl_error_t *err)
+{
+    bool unused = head->group && exl_rank_group_retract(head->group);
+    head->group = NULL;
+    if (!unused)
+        return false;
+    (void)fprintf(stderr,
+                  "executorlib: MPI ranks are started by mpiexec from now on; forked, they could not start MPI: %s\n",
+                  err->text);
+    send_up(head, EXL_FRAME_LAUNCHER_NEEDED, 0, NULL);
+    return true;
+}
+
 static bool start_group(head_t *head, const exl_launch_plan_t *plan, const exl_message_t *setup)
 {
-    exl_error_t err = {""};
+    exl_error_t err = {"a rank raised an exception"};
     exl_payload_t *exception = NULL;
-    int rc = exl_rank_group_create(plan->nranks, &head->group, &err);
-    if (rc == 0)
-        rc = exl_rank_group_launch(head->group, plan->argv, plan->envp, head->inputs, head->ninputs, setup, &exception,
-                                   &err);
+    int rc = 1;
+    bool forked = plan->fork.run && !head->launcher;
+    if (forked)
+        rc = fork_group(head, plan, setup, &exception, &err);
+    if (forked && rc != 0 && give_up_forks(head, &err)) {
+        exl_payload_unref(exception);
+        exception = NULL;
+        forked = false;
+    }
+    if (!forked)
+        rc = launch_group(head, plan, setup, &exception, &err);
     drop_inputs(head);
     if (rc == 0) {
         send_up(head, EXL_FRAME_READY, setup->frame.id, NULL);
@@ -88,11 +129,15 @@ static bool set_up(head_t *head, const exl_message_t *message, exl_plan_cb plan)
         (void)dup2(message->fds[0], STDOUT_FILENO);
     if (!message->payload || head->group)
         return false;
-    if (plan(message->payload, &launch) != 0) {
+    if (plan(message->payload, head->launcher, &launch) != 0) {
         send_up(head, EXL_FRAME_SETUP_FAILED, message->frame.id, launch.exception);
         return false;
     }
-    return start_group(head, &launch, message);
+    bool started = start_group(head, &launch, message);
+    if (started && launch.imports)
+        send_up(head, EXL_FRAME_IMPORTS, 0, launch.imports);
+    exl_payload_unref(launch.imports);
+    return started;
 }
 
 /* ---- calls ---- */
@@ -243,6 +288,7 @@ int exl_head_serve(const exl_role_t *role, exl_plan_cb plan)
     head_t head = {0};
     bool asked_to_end = false;
     exl_channel_init(&head.channel, role->channel_fd);
+    head.launcher = role->launcher;
     if (role->claim_fd >= 0 && exl_claim_open(role->claim_fd, &head.claim) < 0)
         return EXIT_FAILURE;
     for (bool serving = true; serving;) {

@@ -7,17 +7,21 @@
 #ifndef EXL_NODE_HEAD_H
 #define EXL_NODE_HEAD_H
 
+#include "node/rank_group.h"
 #include "node/zygote_server.h"
 
 /* What is to be started, as the host language reads it from the setup. Called once, after stdout is in place. The arrays
  * stay valid. 0; 1: it could not, `exception` says why. */
 typedef struct exl_launch_plan {
-    char *const *argv;
+    char *const *argv; /* of the launcher */
     char *const *envp;
     uint32_t nranks;
+    exl_rank_fork_t fork; /* how to do without the launcher; `run` is NULL: not at all */
+    exl_payload_t
+        *imports; /* owned by the caller; what took time, and a template may import for later heads; or NULL */
     exl_payload_t *exception; /* owned by the caller */
 } exl_launch_plan_t;
-typedef int (*exl_plan_cb)(exl_payload_t *setup, exl_launch_plan_t *ret_plan);
+typedef int (*exl_plan_cb)(exl_payload_t *setup, bool launcher, exl_launch_plan_t *ret_plan);
 
 /* Serves until the engine has no more calls or the group is lost. Returns the exit status. */
 int exl_head_serve(const exl_role_t *role, exl_plan_cb plan);

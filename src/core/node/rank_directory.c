@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <ftw.h>
 #include <limits.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 #include <unistd.h>
 
 static const char *const parents[] = {"/dev/shm", "/tmp"};
-static const char segment_prefix[] = "/dev/shm/mpich_shm_";
+static const char segment_prefix[] = "/dev/shm/mpich_";
 
 /* Containers may share the directory but not the pids: the number of the pid namespace is part of the name. */
 static void prefix_of(pid_t owner, char *prefix, size_t size)
@@ -49,6 +50,27 @@ void exl_rank_directory_note(const char *path, pid_t rank)
     }
     if (maps)
         (void)fclose(maps);
+}
+
+static uint32_t fnv1_hash(const char *text)
+{
+    uint32_t hash = UINT32_C(2166136261);
+    for (; *text; text++)
+        hash = (hash ^ (uint8_t)*text) * UINT32_C(16777619);
+    return hash;
+}
+
+/* It names them by a hash of the store's name, to which it will add how often the process has started MPI. */
+void exl_rank_directory_expect(const char *path)
+{
+    static const char *const kinds[] = {"shm", "vci"}, *const suffixes[] = {"", "-1"};
+    char name[EXL_RANK_DIRECTORY_SIZE], target[64], link[2 * EXL_RANK_DIRECTORY_SIZE];
+    for (size_t i = 0; i < 4; i++) {
+        (void)snprintf(name, sizeof name, "%s%s", strrchr(path, '/') + 1, suffixes[i / 2]);
+        (void)snprintf(target, sizeof target, "%s%s_%x_0", segment_prefix, kinds[i % 2], fnv1_hash(name));
+        (void)snprintf(link, sizeof link, "%s/%s", path, strrchr(target, '/') + 1);
+        (void)!symlink(target, link);
+    }
 }
 
 static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *position)

@@ -16,6 +16,10 @@ void exl_rank_directory_remove(const char *path);
 /* Links to MPICH's shared memory that `rank` has mapped; ranks do so themselves once MPI has started. */
 void exl_rank_directory_note(const char *path, pid_t rank);
 
+/* Links to the segments that MPICH 5 is going to make for ranks whose PMI store is called like the directory, so that they
+ * go even if all die while MPI starts. */
+void exl_rank_directory_expect(const char *path);
+
 /* Removes those of a process that has ended. */
 void exl_rank_directory_sweep(pid_t owner);
 

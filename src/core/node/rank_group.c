@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -19,6 +20,7 @@
 #include "base/clock.h"
 #include "launch/spawn.h"
 #include "node/descendants.h"
+#include "node/pmi_host.h"
 #include "node/rank_directory.h"
 
 enum { SECRET_BYTES = 32, START_LIMIT_S = 300, HELLO_LIMIT_MS = 1000, NEWS_GRACE_MS = 300, END_LIMIT_MS = 4000 };
@@ -27,11 +29,15 @@ struct rank {
     exl_channel_t channel;
     pid_t pid;
     bool ready;
+    bool ended;      /* a child of this process that was waited for */
+    int wait_status; /* … and how it ended */
     uint32_t number; /* MPI's, once ready */
 };
 
 struct exl_rank_group {
     uint32_t size, connected, nready;
+    uint32_t nchildren; /* ranks that this process forked and has not waited for */
+    bool joined;        /* MPI has started in a rank */
     struct rank *ranks; /* owned; in the order of connection until all are ready, then by rank */
     struct pollfd *fds; /* owned; those of wait_once() */
     char directory[EXL_RANK_DIRECTORY_SIZE], address[64 + 64 + 2 * SECRET_BYTES];
@@ -39,6 +45,7 @@ struct exl_rank_group {
     char **environment;               /* owned; the strings are not */
     uint8_t secret[SECRET_BYTES];
     int listener, signal_fd;
+    exl_pmi_host_t *host; /* owned; NULL where a launcher has started the ranks */
     int lost;         /* the error, once a rank or the launcher has gone in a call: answers that came before go first */
     exl_error_t loss; /* … and its text */
     pid_t launcher;   /* 0: not started, or waited for */
@@ -68,9 +75,6 @@ static int open_door(exl_rank_group_t *group)
 {
     if (getrandom(group->secret, sizeof group->secret, 0) != sizeof group->secret)
         return -errno;
-    int rc = exl_rank_directory_create(group->directory);
-    if (rc < 0)
-        return rc;
     struct sockaddr_un address = socket_address(group);
     group->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (group->listener < 0 || bind(group->listener, (struct sockaddr *)&address, sizeof address) < 0 ||
@@ -141,6 +145,8 @@ static void group_free(exl_rank_group_t *group)
     for (uint32_t i = 0; i < group->connected; i++)
         exl_channel_fini(&group->ranks[i].channel);
     close_door(group);
+    if (group->host)
+        exl_pmi_host_destroy(group->host);
     exl_rank_directory_remove(group->directory);
     if (group->signal_fd >= 0)
         (void)close(group->signal_fd);
@@ -168,7 +174,7 @@ int exl_rank_group_create(uint32_t nranks, exl_rank_group_t **ret_group, exl_err
     exl_rank_group_t *group = calloc(1, sizeof *group);
     if (group) {
         group->ranks = calloc(nranks, sizeof *group->ranks);
-        group->fds = calloc((size_t)nranks + 3, sizeof *group->fds);
+        group->fds = calloc(2 * (size_t)nranks + 3, sizeof *group->fds);
     }
     if (!group || !group->ranks || !group->fds) {
         if (group) {
@@ -180,12 +186,12 @@ int exl_rank_group_create(uint32_t nranks, exl_rank_group_t **ret_group, exl_err
     }
     group->size = nranks;
     group->listener = group->signal_fd = -1;
-    int rc = open_door(group);
+    int rc = exl_rank_directory_create(group->directory);
     if (rc == 0)
         rc = watch_children(group);
     if (rc < 0) {
         group_free(group);
-        return exl_error_set(err, rc, "cannot open a socket for MPI ranks: %s", exl_strerror(rc));
+        return exl_error_set(err, rc, "cannot make a directory for MPI ranks: %s", exl_strerror(rc));
     }
     *ret_group = group;
     return 0;
@@ -224,7 +230,7 @@ uint32_t exl_rank_group_size(const exl_rank_group_t *group)
     return group->size;
 }
 
-/* ---- the launcher ---- */
+/* ---- the launcher, or the ranks themselves, as children ---- */
 
 static const char *describe_status(int status, char *text, size_t size)
 {
@@ -235,25 +241,54 @@ static const char *describe_status(int status, char *text, size_t size)
     return text;
 }
 
-/* Reaps what has ended. EXL_ECLOSED with its text once the launcher has. */
+/* Of a rank, in full sentences. */
+static int say_gone(const exl_rank_group_t *group, uint32_t rank, exl_error_t *err)
+{
+    const struct rank *gone = &group->ranks[rank];
+    char text[64] = "ended";
+    if (gone->ended)
+        (void)describe_status(gone->wait_status, text, sizeof text);
+    if (group->nready == group->size)
+        return exl_error_set(err, EXL_ECLOSED, "MPI rank %u of %u, process %d, %s", rank, group->size, (int)gone->pid,
+                             text);
+    return exl_error_set(err, EXL_ECLOSED, "an MPI rank, process %d, %s while it was starting", (int)gone->pid, text);
+}
+
+static int note_death(exl_rank_group_t *group, pid_t pid, int status, exl_error_t *err)
+{
+    char text[64];
+    if (pid == group->launcher) {
+        group->launcher = 0;
+        return exl_error_set(err, EXL_ECLOSED, "the MPI launcher %s", describe_status(status, text, sizeof text));
+    }
+    for (uint32_t i = 0; group->nchildren && i < group->connected; i++)
+        if (pid == group->ranks[i].pid && !group->ranks[i].ended) {
+            group->ranks[i].ended = true;
+            group->ranks[i].wait_status = status;
+            group->nchildren--;
+            return say_gone(group, i, err);
+        }
+    return 0; /* what a rank had started and left */
+}
+
+/* Waits for what has ended. EXL_ECLOSED with its text once the launcher or a rank has. */
 static int reap(exl_rank_group_t *group, exl_error_t *err)
 {
     struct signalfd_siginfo info;
-    char text[64];
     int status, rc = 0;
     while (read(group->signal_fd, &info, sizeof info) > 0)
         group->terminated |= info.ssi_signo == SIGTERM;
     if (group->terminated)
         rc = exl_error_set(err, EXL_ECLOSED, "it was told to end by SIGTERM");
-    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
-        if (pid == group->launcher) {
-            group->launcher = 0;
-            rc = exl_error_set(err, EXL_ECLOSED, "the MPI launcher %s", describe_status(status, text, sizeof text));
-        }
+    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+        exl_error_t *first = rc == 0 ? err : NULL; /* the others go because it went */
+        int gone = note_death(group, pid, status, first);
+        rc = rc == 0 ? gone : rc;
+    }
     return rc;
 }
 
-void exl_rank_group_kill(exl_rank_group_t *group)
+static void kill_all(exl_rank_group_t *group)
 {
     close_door(group);
     for (uint32_t i = 0; i < group->connected && group->nready < group->size; i++)
@@ -264,7 +299,36 @@ void exl_rank_group_kill(exl_rank_group_t *group)
         if (waitpid(-1, NULL, 0) < 0 && errno == ECHILD)
             break;
     }
+}
+
+void exl_rank_group_kill(exl_rank_group_t *group)
+{
+    kill_all(group);
     group_free(group);
+}
+
+/* A rank says that it has joined before it goes on to the user's code, so once all are dead it is known. */
+static bool has_joined(exl_rank_group_t *group, uint32_t rank)
+{
+    exl_message_t message;
+    bool joined = false;
+    while (exl_channel_fill_now(&group->ranks[rank].channel) > 0)
+        continue;
+    while (exl_channel_next(&group->ranks[rank].channel, &message) > 0) {
+        joined |= message.frame.type == EXL_FRAME_JOINED;
+        exl_message_fini(&message);
+    }
+    return joined;
+}
+
+bool exl_rank_group_retract(exl_rank_group_t *group)
+{
+    kill_all(group);
+    for (uint32_t i = 0; i < group->connected; i++)
+        group->joined |= has_joined(group, i);
+    bool unused = !group->joined && !group->terminated;
+    group_free(group);
+    return unused;
 }
 
 void exl_rank_group_end(exl_rank_group_t *group)
@@ -274,29 +338,37 @@ void exl_rank_group_end(exl_rank_group_t *group)
     int64_t deadline_ns = exl_clock_ns() + END_LIMIT_MS * EXL_NS_PER_MS;
     for (;;) {
         exl_error_t ignored;
-        struct pollfd child = {.fd = group->signal_fd, .events = POLLIN};
         (void)reap(group, &ignored);
         int64_t left_ns = deadline_ns - exl_clock_ns();
         /* In time, unless a rank waits in MPI_Finalize for what no other is going to do. */
-        if (!group->launcher || left_ns <= 0)
+        if ((!group->launcher && !group->nchildren) || left_ns <= 0)
             break;
-        (void)poll(&child, 1, (int)(left_ns / EXL_NS_PER_MS) + 1);
+        nfds_t count = 0;
+        if (group->host)
+            exl_pmi_host_watch(group->host, group->fds);
+        count += group->host ? group->size : 0;
+        group->fds[count++] = (struct pollfd){.fd = group->signal_fd, .events = POLLIN};
+        if (poll(group->fds, count, (int)(left_ns / EXL_NS_PER_MS) + 1) > 0 && group->host)
+            (void)exl_pmi_host_serve(group->host, group->fds, &ignored);
     }
     exl_rank_group_kill(group); /* what the ranks started and left behind */
 }
 
+/* The end of its channel. */
 static int rank_gone(exl_rank_group_t *group, uint32_t rank, exl_error_t *err)
 {
     struct pollfd news = {.fd = group->signal_fd, .events = POLLIN};
-    exl_error_t launcher = {""};
-    /* The launcher is about to say on stderr how the rank ended, and to end itself. */
-    if (poll(&news, 1, NEWS_GRACE_MS) > 0)
-        (void)reap(group, &launcher);
-    if (group->nready == group->size)
-        return exl_error_set(err, EXL_ECLOSED, "MPI rank %u of %u, process %d, ended", rank, group->size,
-                             (int)group->ranks[rank].pid);
-    return exl_error_set(err, EXL_ECLOSED, "an MPI rank, process %d, ended while it was starting%s%s",
-                         (int)group->ranks[rank].pid, launcher.text[0] ? "; " : "", launcher.text);
+    exl_error_t other = {""};
+    /* Whoever started it is about to say how it ended: the kernel, or the launcher on stderr before it ends itself. */
+    if (!group->ranks[rank].ended && poll(&news, 1, NEWS_GRACE_MS) > 0)
+        (void)reap(group, &other);
+    if (group->host && other.text[0])
+        return exl_error_set(err, EXL_ECLOSED, "%s", other.text);
+    int rc = say_gone(group, rank, err);
+    size_t length = strlen(err->text);
+    if (other.text[0] && group->nready < group->size)
+        (void)snprintf(err->text + length, sizeof err->text - length, "; %s", other.text);
+    return rc;
 }
 
 /* ---- waiting ---- */
@@ -329,17 +401,22 @@ static int wait_once(exl_rank_group_t *group, int other, int timeout_ms, exl_err
     for (; count < group->connected; count++)
         fds[count] = (struct pollfd){.fd = group->ranks[count].channel.fd, .events = POLLIN};
     uint32_t nranks = group->connected;
+    struct pollfd *pmi = fds + nranks + 3;
+    if (group->host)
+        exl_pmi_host_watch(group->host, pmi);
     fds[count++] = (struct pollfd){.fd = group->signal_fd, .events = POLLIN};
     fds[count++] = (struct pollfd){.fd = group->listener, .events = POLLIN}; /* -1 is left out by poll() */
     fds[count++] = (struct pollfd){.fd = other, .events = POLLIN};
-    int rc = poll(fds, count, timeout_ms);
+    int rc = poll(fds, count + (group->host ? group->size : 0), timeout_ms);
     if (rc == 0)
         return exl_error_set(err, -ETIMEDOUT, "%u of %u MPI ranks were there after %d s", group->nready, group->size,
                              START_LIMIT_S);
     if (rc < 0)
         return errno == EINTR ? 0 : -errno;
-    /* The launcher first: its ranks go because it went. */
-    rc = fds[nranks].revents ? reap(group, err) : 0;
+    /* A rank that calls MPI_Abort goes right after; a launcher's ranks go because it went. */
+    rc = group->host ? exl_pmi_host_serve(group->host, pmi, err) : 0;
+    if (rc == 0 && fds[nranks].revents)
+        rc = reap(group, err);
     for (uint32_t i = 0; i < nranks; i++)
         if (fds[i].revents && rc == 0)
             rc = read_rank(group, i, err);
@@ -384,6 +461,10 @@ static int await_ready(exl_rank_group_t *group, exl_payload_t **ret_exception, e
         else if (rc > 0 && message.frame.type == EXL_FRAME_SETUP_FAILED && message.payload) {
             *ret_exception = message.payload;
             return 1;
+        } else if (rc > 0 && message.frame.type == EXL_FRAME_JOINED) {
+            group->joined = true;
+            exl_message_fini(&message);
+            continue;
         } else if (rc > 0 && message.frame.type == EXL_FRAME_READY && !group->ranks[from].ready) {
             group->ranks[from].ready = true;
             group->ranks[from].number = (uint32_t)message.frame.id;
@@ -400,22 +481,99 @@ static int await_ready(exl_rank_group_t *group, exl_payload_t **ret_exception, e
     return by_rank(group, err);
 }
 
-int exl_rank_group_launch(exl_rank_group_t *group, char *const *argv, char *const *envp, const exl_message_t *first,
-                          uint32_t nfirst, const exl_message_t *setup, exl_payload_t **ret_exception, exl_error_t *err)
+static int set_up(exl_rank_group_t *group, const exl_message_t *first, uint32_t nfirst, const exl_message_t *setup,
+                  exl_payload_t **ret_exception, exl_error_t *err)
 {
-    if (make_environment(group, envp) < 0)
-        return exl_error_set(err, -ENOMEM, "out of memory");
-    exl_spawn_t spawn = {.argv = argv, .envp = group->environment, .control_fd = -1, .stderr_fd = STDERR_FILENO};
-    int rc = exl_spawn(&spawn, &group->launcher, err);
-    while (rc == 0 && group->connected < group->size)
-        rc = wait_once(group, -1, START_LIMIT_S * 1000, err);
-    close_door(group);
+    int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < nfirst; i++)
         rc = exl_rank_group_send(group, first[i].frame, first[i].payload);
     if (rc == 0)
         rc =
             exl_rank_group_send(group, (exl_frame_t){.type = EXL_FRAME_SETUP, .arg = setup->frame.arg}, setup->payload);
-    return rc < 0 ? rc : await_ready(group, ret_exception, err);
+    return rc < 0 ? exl_error_set(err, rc, "the setup cannot be sent: %s", exl_strerror(rc))
+                  : await_ready(group, ret_exception, err);
+}
+
+int exl_rank_group_launch(exl_rank_group_t *group, char *const *argv, char *const *envp, const exl_message_t *first,
+                          uint32_t nfirst, const exl_message_t *setup, exl_payload_t **ret_exception, exl_error_t *err)
+{
+    int rc = open_door(group);
+    if (rc < 0)
+        return exl_error_set(err, rc, "cannot open a socket for MPI ranks: %s", exl_strerror(rc));
+    if (make_environment(group, envp) < 0)
+        return exl_error_set(err, -ENOMEM, "out of memory");
+    exl_spawn_t spawn = {.argv = argv, .envp = group->environment, .control_fd = -1, .stderr_fd = STDERR_FILENO};
+    rc = exl_spawn(&spawn, &group->launcher, err);
+    while (rc == 0 && group->connected < group->size)
+        rc = wait_once(group, -1, START_LIMIT_S * 1000, err);
+    close_door(group);
+    return rc < 0 ? rc : set_up(group, first, nfirst, setup, ret_exception, err);
+}
+
+/* In the fork. Of what the head has open it keeps its own two sockets; it dies with the head. */
+static void become_rank(exl_rank_group_t *group, const exl_rank_fork_t *how, int channel_fd, pid_t head)
+{
+    exl_rank_place_t place = {.rank = group->connected, .nranks = group->size, .channel_fd = channel_fd};
+    sigset_t set;
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != head)
+        _exit(EXIT_FAILURE);
+    (void)setsid();
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGCHLD);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigprocmask(SIG_UNBLOCK, &set, NULL);
+    for (uint32_t i = 0; i < group->connected; i++)
+        (void)close(group->ranks[i].channel.fd);
+    (void)close(group->signal_fd);
+    (void)close(how->foreign_fd);
+    place.pmi_fd = exl_pmi_host_leave(group->host, place.rank);
+    place.directory = group->directory;
+    how->run(&place);
+    _exit(EXIT_FAILURE);
+}
+
+static int fork_rank(exl_rank_group_t *group, const exl_rank_fork_t *how)
+{
+    int pair[2];
+    pid_t head = getpid();
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return -errno;
+    if (how->hooks && how->hooks->before)
+        how->hooks->before();
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (how->hooks && how->hooks->in_child)
+            how->hooks->in_child();
+        (void)close(pair[0]);
+        become_rank(group, how, pair[1], head);
+    }
+    int rc = pid < 0 ? -errno : 0;
+    if (how->hooks && how->hooks->in_parent)
+        how->hooks->in_parent();
+    (void)close(pair[1]);
+    if (rc < 0) {
+        (void)close(pair[0]);
+        return rc;
+    }
+    struct rank *rank = &group->ranks[group->connected++];
+    *rank = (struct rank){.pid = pid};
+    exl_channel_init(&rank->channel, pair[0]);
+    group->nchildren++;
+    return 0;
+}
+
+int exl_rank_group_fork(exl_rank_group_t *group, const exl_rank_fork_t *how, const exl_message_t *first,
+                        uint32_t nfirst, const exl_message_t *setup, exl_payload_t **ret_exception, exl_error_t *err)
+{
+    exl_rank_directory_expect(group->directory);
+    int rc = exl_pmi_host_create(group->size, strrchr(group->directory, '/') + 1, &group->host);
+    while (rc == 0 && group->connected < group->size)
+        rc = fork_rank(group, how);
+    if (rc < 0)
+        return exl_error_set(err, rc, "cannot fork MPI ranks: %s", exl_strerror(rc));
+    exl_pmi_host_open(group->host);
+    return set_up(group, first, nfirst, setup, ret_exception, err);
 }
 
 int exl_rank_group_wait(exl_rank_group_t *group, int fd, exl_error_t *err)

@@ -1,5 +1,6 @@
 /* rank_group.h: the MPI ranks that run one call together, as the process sees them that started them.
  *
+ *   forked by this process         each rank inherits its channel, and finds the others through pmi_host.h
  *   mpiexec -n N python …          each rank connects to a socket in a directory that only this user can enter,
  *     rank 0 ─┐                    and says a secret that it was given once; its user is asked of the kernel
  *     rank 1 ─┼── one channel each: setup, calls, answers
@@ -16,6 +17,7 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "node/zygote_server.h"
 #include "task/payload.h"
 #include "wire/channel.h"
 
@@ -29,13 +31,30 @@ typedef struct exl_rank_answer {
     exl_payload_t *payload; /* owned */
 } exl_rank_answer_t;
 
-/* Opens the door for `nranks` ranks. */
+/* What a forked rank is told, which a launcher says in the environment. */
+typedef struct exl_rank_place {
+    uint32_t rank, nranks;
+    int channel_fd, pmi_fd;
+    const char *directory; /* for what MPI leaves behind: see rank_directory.h */
+} exl_rank_place_t;
+
+typedef struct exl_rank_fork {
+    const exl_fork_hooks_t *hooks;
+    void (*run)(const exl_rank_place_t *place); /* in the rank; does not return */
+    int foreign_fd;                             /* closed there */
+} exl_rank_fork_t;
+
+/* A place for the files of `nranks` ranks. */
 int exl_rank_group_create(uint32_t nranks, exl_rank_group_t **ret_group, exl_error_t *err);
 uint32_t exl_rank_group_size(const exl_rank_group_t *group);
 
-/* Starts the launcher with `envp` and what the ranks need to know beside it. It starts the ranks; waits until all have
- * connected, then sends each the `first` frames and the setup, and waits until all are ready. 0; 1: a rank could not set
+/* Forks the ranks, sends each the `first` frames and the setup, and waits until all are ready. 0; 1: a rank could not set
  * itself up, `ret_exception` says why; else an error with its text. */
+int exl_rank_group_fork(exl_rank_group_t *group, const exl_rank_fork_t *how, const exl_message_t *first,
+                        uint32_t nfirst, const exl_message_t *setup, exl_payload_t **ret_exception, exl_error_t *err);
+
+/* The same with a launcher, started with `envp` and what the ranks need to know beside it: it starts the ranks, which
+ * connect. */
 int exl_rank_group_launch(exl_rank_group_t *group, char *const *argv, char *const *envp, const exl_message_t *first,
                           uint32_t nfirst, const exl_message_t *setup, exl_payload_t **ret_exception, exl_error_t *err);
 
@@ -55,5 +74,9 @@ void exl_rank_group_end(exl_rank_group_t *group);
 
 /* Kills everything that this process started; after SIGTERM, which all of it has got, waits for its end instead. */
 void exl_rank_group_kill(exl_rank_group_t *group);
+
+/* The same for a group that could not start. True if nothing of the user's has run in any rank, and SIGTERM has not come:
+ * it can be tried in another way. */
+bool exl_rank_group_retract(exl_rank_group_t *group);
 
 #endif

@@ -21,6 +21,13 @@ enum { DEAF_GRACE_MS = 100 };
 
 static void poll_cb(uv_poll_t *handle, int status, int events);
 
+static bool launcher_needed; /* under the engine's lock; for the life of the process */
+
+bool exl_worker_launcher_needed(void)
+{
+    return launcher_needed;
+}
+
 static void watch(exl_worker_t *worker)
 {
     bool wanted = exl_channel_backlog(&worker->channel) > 0;
@@ -107,6 +114,9 @@ static void dispatch(exl_worker_t *worker, exl_message_t *message)
     case EXL_FRAME_REASON:
         keep_reason(worker, message->payload);
         break;
+    case EXL_FRAME_LAUNCHER_NEEDED:
+        launcher_needed = true;
+        break;
     case EXL_FRAME_IMPORTS:
         if (message->payload)
             worker->events->imports(worker, message->payload);
@@ -127,8 +137,8 @@ static void dispatch(exl_worker_t *worker, exl_message_t *message)
     exl_message_fini(message);
 }
 
-/* Reads what is there. 0: nothing more for now; negative: nothing more ever. */
-static int drain(exl_worker_t *worker)
+/* Reads what is there: all of it, or what one look finds. 0: nothing more for now; negative: nothing more ever. */
+static int drain(exl_worker_t *worker, bool all)
 {
     for (;;) {
         exl_message_t message;
@@ -139,8 +149,9 @@ static int drain(exl_worker_t *worker)
             rc = exl_channel_fill(&worker->channel);
         if (rc <= 0)
             return rc;
-        /* A short read means that the socket is empty: one call to the kernel less. */
-        if (rc < EXL_INLINE_MAX / 4) {
+        /* A short read nearly always means that the socket is empty: one call to the kernel less. Not always: a read also
+         * ends where a frame comes with descriptors. */
+        if (!all && rc < EXL_INLINE_MAX / 4) {
             while ((rc = exl_channel_next(&worker->channel, &message)) > 0)
                 dispatch(worker, &message);
             return rc;
@@ -185,7 +196,7 @@ static void poll_cb(uv_poll_t *handle, int status, int events)
     if (events & UV_WRITABLE)
         exl_worker_flush(worker);
     if ((events & UV_READABLE) || status < 0) {
-        int rc = drain(worker);
+        int rc = drain(worker, false);
         if (rc < 0 && !worker->closed)
             stop_listening(worker, rc);
     }
@@ -231,6 +242,7 @@ int exl_worker_start(exl_zygote_t *zygote, unsigned kind, const exl_worker_event
                              .events = events,
                              .zygote = zygote,
                              .persistent = persistent,
+                             .launcher = launcher_needed,
                              .head = kind & EXL_WORKER_HEAD};
     exl_list_init(&worker->link);
     exl_list_init(&worker->zygote_link);
@@ -252,8 +264,8 @@ int exl_worker_start(exl_zygote_t *zygote, unsigned kind, const exl_worker_event
         start_failed(worker, fds, 3);
         return exl_error_set(err, rc, "cannot prepare a worker: %s", exl_strerror(rc));
     }
-    uint32_t arg =
-        (kind & EXL_WORKER_PRELOADED ? EXL_FORK_PRELOADED : 0) | (kind & EXL_WORKER_HEAD ? EXL_FORK_HEAD : 0);
+    uint32_t arg = (kind & EXL_WORKER_PRELOADED ? EXL_FORK_PRELOADED : 0) |
+                   (kind & EXL_WORKER_HEAD ? EXL_FORK_HEAD : 0) | (worker->launcher ? EXL_FORK_LAUNCHER : 0);
     rc = exl_zygote_fork(zygote, worker, fds, persistent ? 3 : 2, arg, err);
     if (rc < 0) {
         close_worker(worker);
@@ -312,7 +324,7 @@ void exl_worker_terminate(exl_worker_t *worker, uint32_t grace_ms)
 
 void exl_worker_read(exl_worker_t *worker)
 {
-    (void)drain(worker); /* the end of the channel is told again */
+    (void)drain(worker, false); /* the end of the channel is told again */
 }
 
 uint64_t exl_worker_started(const exl_worker_t *worker)
@@ -395,7 +407,7 @@ void exl_worker_exited(exl_worker_t *worker, const int *wait_status, const char 
         worker->reason = reason;
         worker->reason_code = code;
     }
-    (void)drain(worker);
+    (void)drain(worker, true);
     worker->events->gone(worker);
     close_worker(worker);
 }

@@ -38,6 +38,7 @@ struct exl_worker {
     exl_zygote_t *zygote; /* borrowed; its executor holds a reference */
     uint32_t index;       /* executorlib_worker_id */
     pid_t pid;            /* 0 until forked */
+    bool launcher;        /* if it is a head, its ranks are a launcher's */
     bool persistent, head, ready, ending, failed, exited, status_known, closed;
     bool terminated; /* it and what it started have been told to end, and have some time for it */
     bool unborn;     /* its zygote went before it was forked: nobody's fault here, so it is tried again */
@@ -79,6 +80,9 @@ enum exl_worker_kind {
 /* Asks `zygote` for a process; `kind` is a set of the above. */
 int exl_worker_start(exl_zygote_t *zygote, unsigned kind, const exl_worker_events_t *events, void *owner,
                      exl_worker_t **ret_worker, exl_error_t *err);
+
+/* Whether heads are to use a launcher from now on: one has found out that MPI does not start in ranks that it forks. */
+bool exl_worker_launcher_needed(void);
 
 /* Queues the setup (may be NULL), with this process' stdout as it is now. */
 int exl_worker_set_up(exl_worker_t *worker, exl_payload_t *setup);

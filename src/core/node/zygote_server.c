@@ -282,6 +282,7 @@ static void become_worker(struct server *server, pid_t parent, exl_message_t *re
     (void)close(request->fds[1]);
     *role = (exl_role_t){.kind = request->frame.arg & EXL_FORK_HEAD ? EXL_ROLE_HEAD : EXL_ROLE_WORKER,
                          .channel_fd = request->fds[0],
+                         .launcher = request->frame.arg & EXL_FORK_LAUNCHER,
                          .claim_fd = request->frame.nfds > FORK_FDS ? request->fds[FORK_FDS] : -1};
 }
 

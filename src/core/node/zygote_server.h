@@ -6,6 +6,7 @@
 #ifndef EXL_NODE_ZYGOTE_SERVER_H
 #define EXL_NODE_ZYGOTE_SERVER_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "task/payload.h"
@@ -20,7 +21,7 @@ typedef struct exl_fork_hooks {
 } exl_fork_hooks_t;
 
 /* In the argument of EXL_FRAME_FORK. */
-enum exl_fork_argument { EXL_FORK_PRELOADED = 1, EXL_FORK_HEAD = 2 };
+enum exl_fork_argument { EXL_FORK_PRELOADED = 1, EXL_FORK_HEAD = 2, EXL_FORK_LAUNCHER = 4 };
 
 typedef enum exl_role_kind {
     EXL_ROLE_ENDED,   /* still the zygote: the driver has gone or closed; nothing of ours is alive any more */
@@ -33,6 +34,7 @@ typedef struct exl_role {
     exl_role_kind_t kind;
     int channel_fd;         /* worker: calls; template: its control channel */
     int claim_fd;           /* worker: -1 for one process per call */
+    bool launcher;          /* head: ranks are a launcher's, not its own forks */
     exl_payload_t *payload; /* template: what to set up and import; owned by the caller */
 } exl_role_t;
 

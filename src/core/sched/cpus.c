@@ -1,4 +1,4 @@
-/* cpus.c: affinity mask, cgroup quota, Slurm's share. */
+/* cpus.c: what the user says, affinity mask, cgroup quota, Slurm's share. */
 #include "sched/cpus.h"
 
 #include <errno.h>
@@ -36,11 +36,13 @@ int exl_cpus_from_cgroup_v1(const char *quota_us_text, const char *period_us_tex
     return cores_of(strtoll(quota_us_text, NULL, 10), strtoll(period_us_text, NULL, 10));
 }
 
-int exl_cpus_from_slurm(const char *cpus_on_node_text)
+int exl_cpus_from_variable(const char *text)
 {
+    if (!text)
+        return 0;
     char *end;
-    long cores = strtol(cpus_on_node_text, &end, 10);
-    return end != cpus_on_node_text && *end == '\0' && cores > 0 && cores <= INT_MAX ? (int)cores : 0;
+    long cores = strtol(text, &end, 10);
+    return end != text && *end == '\0' && cores > 0 && cores <= INT_MAX ? (int)cores : 0;
 }
 
 static int read_text(const char *path, char text[TEXT_SIZE])
@@ -121,9 +123,10 @@ static int cores_of_affinity(void)
 
 int exl_cpus_usable(void)
 {
-    const char *slurm = getenv("SLURM_CPUS_ON_NODE");
-    int cores = least(cores_of_affinity(), cores_of_cgroup());
-    if (slurm)
-        cores = least(cores, exl_cpus_from_slurm(slurm));
+    int cores = exl_cpus_from_variable(getenv("PYTHON_CPU_COUNT"));
+    if (cores > 0)
+        return cores;
+    cores = least(cores_of_affinity(), cores_of_cgroup());
+    cores = least(cores, exl_cpus_from_variable(getenv("SLURM_CPUS_ON_NODE")));
     return cores > 0 ? cores : 1;
 }

@@ -9,7 +9,8 @@
 struct exl_queue_lane {
     int32_t priority;
     exl_request_t request;
-    exl_list_t *items; /* owned head, apart from the array: links point at it, and the array moves */
+    exl_list_t *items;       /* owned head, apart from the array: links point at it, and the array moves */
+    exl_shortage_t shortage; /* what the first item lacks; of use within exl_queue_pop() only */
 };
 
 void exl_queue_init(exl_queue_t *queue, uint32_t patience)
@@ -157,60 +158,71 @@ static void keep_first(exl_queue_item_t **first, exl_queue_item_t *item)
         *first = item;
 }
 
-/* The first of the waiting calls by what they lack, and of those that fit by what they take. */
-struct firsts {
-    exl_queue_item_t *short_of_cores, *short_of_gpus;
-    exl_queue_item_t *fits, *fits_with_gpus;
-};
-
-static struct firsts look(const exl_queue_t *queue, const exl_resources_t *resources)
+/* Notes of each lane what its first item lacks. Of the items that fit, the first of each kind; else NULL. */
+static void look(exl_queue_t *queue, const exl_resources_t *resources, exl_queue_item_t **ret_plain,
+                 exl_queue_item_t **ret_with_gpus)
 {
-    struct firsts firsts = {NULL, NULL, NULL, NULL};
+    *ret_plain = *ret_with_gpus = NULL;
     for (size_t i = 0; i < queue->nlanes; i++) {
-        if (exl_list_empty(queue->lanes[i].items))
+        struct exl_queue_lane *lane = &queue->lanes[i];
+        lane->shortage = EXL_SHORT_OF_NOTHING;
+        if (exl_list_empty(lane->items))
             continue;
-        exl_queue_item_t *item = item_of(queue->lanes[i].items->next);
+        exl_queue_item_t *item = item_of(lane->items->next);
         if (queue->barrier && item->order > queue->barrier)
             continue;
-        exl_shortage_t shortage = exl_resources_shortage(resources, item->request);
-        keep_first(shortage == EXL_SHORT_OF_CORES  ? &firsts.short_of_cores
-                   : shortage == EXL_SHORT_OF_GPUS ? &firsts.short_of_gpus
-                   : item->request.gpus            ? &firsts.fits_with_gpus
-                                                   : &firsts.fits,
-                   item);
+        lane->shortage = exl_resources_shortage(resources, item->request);
+        if (lane->shortage == EXL_SHORT_OF_NOTHING)
+            keep_first(item->request.gpus ? ret_with_gpus : ret_plain, item);
     }
-    return firsts;
 }
 
-static bool passes(const exl_queue_item_t *item, const exl_queue_item_t *blocked)
+/* Who takes no GPU is not in the way of who waits for one. */
+static bool is_in_the_way(const exl_queue_item_t *item, const struct exl_queue_lane *lane)
 {
-    return item && blocked && comes_before(blocked, item);
+    return lane->shortage == EXL_SHORT_OF_CORES || (lane->shortage == EXL_SHORT_OF_GPUS && item->request.gpus);
 }
 
-static bool must_wait(const exl_queue_t *queue, const exl_queue_item_t *item, const exl_queue_item_t *blocked)
+/* Whether it would pass one that has been passed often enough. Of a lane, its first has been most often. */
+static bool must_wait(const exl_queue_t *queue, const exl_queue_item_t *item)
 {
-    return passes(item, blocked) && blocked->passed >= queue->patience;
+    for (size_t i = 0; i < queue->nlanes; i++) {
+        const struct exl_queue_lane *lane = &queue->lanes[i];
+        if (!is_in_the_way(item, lane))
+            continue;
+        const exl_queue_item_t *blocked = item_of(lane->items->next);
+        if (blocked->passed >= queue->patience && comes_before(blocked, item))
+            return true;
+    }
+    return false;
+}
+
+/* Counts it for all that it passes, also those behind the first of their lane. Each is counted `patience` times at most,
+ * so this costs little however many wait. */
+static void pass(exl_queue_t *queue, const exl_queue_item_t *item)
+{
+    for (size_t i = 0; i < queue->nlanes; i++) {
+        struct exl_queue_lane *lane = &queue->lanes[i];
+        if (!is_in_the_way(item, lane))
+            continue;
+        for (exl_list_t *at = lane->items->next; at != lane->items && comes_before(item_of(at), item); at = at->next)
+            item_of(at)->passed++;
+    }
 }
 
 exl_queue_item_t *exl_queue_pop(exl_queue_t *queue, const exl_resources_t *resources)
 {
     if (!queue->count)
         return NULL;
-    struct firsts firsts = look(queue, resources);
-    exl_queue_item_t *item = firsts.fits, *with_gpus = firsts.fits_with_gpus;
-    if (must_wait(queue, item, firsts.short_of_cores))
+    exl_queue_item_t *item, *with_gpus;
+    look(queue, resources, &item, &with_gpus);
+    if (item && must_wait(queue, item))
         item = NULL;
-    if (must_wait(queue, with_gpus, firsts.short_of_cores) || must_wait(queue, with_gpus, firsts.short_of_gpus))
-        with_gpus = NULL;
-    if (with_gpus && (!item || comes_before(with_gpus, item)))
-        item = with_gpus;
+    if (with_gpus && !must_wait(queue, with_gpus))
+        keep_first(&item, with_gpus);
     if (!item)
         return NULL;
-    if (passes(item, firsts.short_of_cores))
-        firsts.short_of_cores->passed++;
-    /* Who takes no GPU is not in the way of who waits for one. */
-    if (item->request.gpus && passes(item, firsts.short_of_gpus))
-        firsts.short_of_gpus->passed++;
+    pass(queue, item);
     exl_queue_remove(queue, item);
     return item;
 }

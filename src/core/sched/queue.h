@@ -1,9 +1,10 @@
 /* queue.h: calls that are ready, in the order in which they should start: priority first, then submission.
  *
  * A call that does not fit now may be passed by narrower ones that do, so that cores do not stand idle; but only
- * `patience` times, after which cores are kept free until it fits. So nobody starves. Who lacks GPUs only is in nobody's
- * way but theirs who take GPUs. Items live inside the caller's
- * objects; push and pop cost the number of distinct (priority, width) pairs, not the number of calls. */
+ * `patience` times, after which cores are kept free until it fits. Those behind it are passed as well, and it counts for
+ * them too: so nobody starves, however many wide calls wait. Who lacks GPUs only is in nobody's way but theirs who take
+ * GPUs. Items live inside the caller's objects; push and pop cost the number of distinct (priority, width) pairs, not the
+ * number of calls. */
 #ifndef EXL_SCHED_QUEUE_H
 #define EXL_SCHED_QUEUE_H
 

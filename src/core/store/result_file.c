@@ -20,7 +20,7 @@ struct exl_result_file {
 static int read_group(exl_result_file_t *file, exl_error_t *err)
 {
     uint8_t head[EXL_SUPERBLOCK_MAX];
-    uint64_t root;
+    uint64_t root = 0;
     size_t size = file->source.size < sizeof head ? (size_t)file->source.size : sizeof head;
     int rc = exl_source_read(&file->source, 0, head, size, err);
     if (rc == 0)

@@ -23,13 +23,14 @@ enum {
     CHUNK = 1 << 20,
     COMPRESSION = 4,
     MOST_FIELDS = 32,
-    PIECES_AT_ONCE = 64
+    SLICE = 8 << 20
 };
 
 typedef struct writer {
     const exl_field_t *fields;
     size_t count;
-    bool compress;
+    bool compress, sync;
+    int fd; /* of the temporary file */
     uint64_t total;
     haddr_t offsets[MOST_FIELDS]; /* where a large field has its room; HADDR_UNDEF for the others */
 } writer_t;
@@ -59,18 +60,21 @@ static const void *joined(const exl_field_t *field, size_t size, void **ret_owne
     return *ret_owned = bytes;
 }
 
-static int set_layout(hid_t properties, size_t size, bool compress)
+/* How a dataset is stored that is not compact. */
+static hid_t new_layout(size_t size, bool compress)
 {
-    if (H5Pset_obj_track_times(properties, false) < 0)
-        return -1;
-    if (compress && size > 0) {
-        hsize_t chunk = size < CHUNK ? size : CHUNK;
-        return H5Pset_chunk(properties, 1, &chunk) < 0 ? -1 : H5Pset_deflate(properties, COMPRESSION);
-    }
-    if (size <= COMPACT)
-        return H5Pset_layout(properties, H5D_COMPACT);
-    return H5Pset_alloc_time(properties, H5D_ALLOC_TIME_EARLY) < 0 ? -1
-                                                                   : H5Pset_fill_time(properties, H5D_FILL_TIME_NEVER);
+    hsize_t chunk = size < CHUNK ? size : CHUNK;
+    hid_t properties = H5Pcreate(H5P_DATASET_CREATE);
+    bool fine = H5Pset_obj_track_times(properties, false) >= 0;
+    if (compress)
+        fine = fine && H5Pset_chunk(properties, 1, &chunk) >= 0 && H5Pset_deflate(properties, COMPRESSION) >= 0;
+    else
+        fine = fine && H5Pset_alloc_time(properties, H5D_ALLOC_TIME_EARLY) >= 0 &&
+               H5Pset_fill_time(properties, H5D_FILL_TIME_NEVER) >= 0;
+    if (fine)
+        return properties;
+    (void)H5Pclose(properties);
+    return H5I_INVALID_HID;
 }
 
 static int set_checksum(hid_t dataset, const exl_field_t *field)
@@ -107,15 +111,16 @@ static int add_field(hid_t file, writer_t *writer, size_t i)
     const exl_field_t *field = &writer->fields[i];
     hsize_t size = field_size(field);
     hid_t space = H5Screate_simple(1, &size, NULL);
-    hid_t properties = H5Pcreate(H5P_DATASET_CREATE);
+    bool compact = size <= COMPACT && (!writer->compress || size == 0);
+    hid_t properties = compact ? exl_hdf5_compact_creation() : new_layout(size, writer->compress);
     hid_t dataset = H5I_INVALID_HID;
     int rc = -1;
-    if (space < 0 || properties < 0 || set_layout(properties, size, writer->compress) < 0)
+    if (space < 0 || properties < 0)
         goto done;
     dataset = H5Dcreate2(file, field->name, H5T_STD_U8LE, space, H5P_DEFAULT, properties, H5P_DEFAULT);
     if (dataset < 0)
         goto done;
-    bool apart = size > COMPACT && !writer->compress;
+    bool apart = !compact && !writer->compress;
     if (apart && set_checksum(dataset, field) < 0)
         goto done;
     writer->offsets[i] = apart ? H5Dget_offset(dataset) : HADDR_UNDEF;
@@ -123,7 +128,7 @@ static int add_field(hid_t file, writer_t *writer, size_t i)
 done:
     if (dataset >= 0 && H5Dclose(dataset) < 0)
         rc = -1;
-    if (properties >= 0)
+    if (properties >= 0 && !compact)
         (void)H5Pclose(properties);
     if (space >= 0)
         (void)H5Sclose(space);
@@ -132,14 +137,7 @@ done:
 
 static hid_t new_file(const char *path, hid_t access)
 {
-    hid_t creation = H5Pcreate(H5P_FILE_CREATE), file = H5I_INVALID_HID;
-    /* The names of all fields lie in the root group's own description. */
-    if (creation >= 0 && H5Pset_link_phase_change(creation, MOST_FIELDS, MOST_FIELDS / 2) >= 0 &&
-        H5Pset_est_link_info(creation, 8, 12) >= 0 && H5Pset_obj_track_times(creation, false) >= 0)
-        file = H5Fcreate(path, H5F_ACC_TRUNC, creation, access);
-    if (creation >= 0)
-        (void)H5Pclose(creation);
-    return file;
+    return H5Fcreate(path, H5F_ACC_TRUNC, exl_hdf5_file_creation(), access);
 }
 
 static int add_fields(hid_t file, writer_t *writer)
@@ -152,74 +150,32 @@ static int add_fields(hid_t file, writer_t *writer)
 
 /* ---- bytes ---- */
 
-static int write_at(int fd, struct iovec *pieces, int count, off_t offset)
+/* Of a file that is to be on the disk, what has been written is sent there at once, while the rest is being copied. */
+static int write_at(const writer_t *writer, const void *bytes, size_t size, off_t offset)
 {
-    while (count) {
-        ssize_t rc = pwritev(fd, pieces, count, offset);
+    for (const char *at = bytes; size;) {
+        ssize_t rc = pwrite(writer->fd, at, size < SLICE ? size : SLICE, offset);
         if (rc < 0 && errno == EINTR)
             continue;
         if (rc < 0)
             return -errno;
+        if (writer->sync && rc == SLICE)
+            (void)sync_file_range(writer->fd, offset, rc, SYNC_FILE_RANGE_WRITE);
+        at += rc;
         offset += rc;
-        for (; count && (size_t)rc >= pieces->iov_len; count--)
-            rc -= (ssize_t)(pieces++)->iov_len;
-        if (count) {
-            pieces->iov_base = (char *)pieces->iov_base + rc;
-            pieces->iov_len -= (size_t)rc;
-        }
+        size -= (size_t)rc;
     }
     return 0;
 }
 
-static int write_field(int fd, const exl_field_t *field, off_t offset)
+static int write_field(const writer_t *writer, const exl_field_t *field, off_t offset)
 {
-    struct iovec some[PIECES_AT_ONCE];
     int rc = 0;
-    for (size_t done = 0; rc == 0 && done < field->npieces;) {
-        int count = 0;
-        off_t size = 0;
-        for (; count < PIECES_AT_ONCE && done < field->npieces; count++) {
-            some[count] = field->pieces[done++];
-            size += (off_t)some[count].iov_len;
-        }
-        rc = write_at(fd, some, count, offset);
-        offset += size;
+    for (size_t i = 0; rc == 0 && i < field->npieces; i++) {
+        rc = write_at(writer, field->pieces[i].iov_base, field->pieces[i].iov_len, offset);
+        offset += (off_t)field->pieces[i].iov_len;
     }
     return rc;
-}
-
-/* HDF5 keeps a file in memory in a buffer of ours: when it is done it hands that over. (H5Fget_file_image() gives an image
- * with a wrong checksum, up to 1.14.6.) `image` is for whoever has taken the library. */
-static uint8_t *image;
-
-static void *image_malloc(size_t size, H5FD_file_image_op_t op, void *unused)
-{
-    return malloc(size);
-}
-
-static void *image_realloc(void *bytes, size_t size, H5FD_file_image_op_t op, void *unused)
-{
-    return realloc(bytes, size);
-}
-
-static herr_t image_free(void *bytes, H5FD_file_image_op_t op, void *unused)
-{
-    if (op == H5FD_FILE_IMAGE_OP_FILE_CLOSE && !image)
-        image = bytes;
-    else
-        free(bytes);
-    return 0;
-}
-
-static hid_t image_access(void)
-{
-    H5FD_file_image_callbacks_t callbacks = {
-        .image_malloc = image_malloc, .image_realloc = image_realloc, .image_free = image_free};
-    hid_t access = H5Pcopy(exl_hdf5_memory_access());
-    if (access >= 0 && H5Pset_file_image_callbacks(access, &callbacks) >= 0)
-        return access;
-    (void)H5Pclose(access);
-    return H5I_INVALID_HID;
 }
 
 static int make_image(writer_t *writer, uint8_t **ret_image, size_t *ret_size, exl_error_t *err)
@@ -227,17 +183,13 @@ static int make_image(writer_t *writer, uint8_t **ret_image, size_t *ret_size, e
     int rc = exl_hdf5_enter(err);
     if (rc < 0)
         return rc;
-    hid_t access = image_access();
-    hid_t file = access < 0 ? access : new_file("result", access);
+    hid_t file = new_file("result", exl_hdf5_memory_access());
     bool fine = file >= 0 && add_fields(file, writer) >= 0;
     if (!fine)
         rc = exl_hdf5_failed(err, -EIO, "HDF5 cannot make the file");
     if (file >= 0 && H5Fclose(file) < 0 && fine)
         rc = exl_hdf5_failed(err, -EIO, "HDF5 cannot make the file");
-    if (access >= 0)
-        (void)H5Pclose(access);
-    uint8_t *bytes = image;
-    image = NULL;
+    uint8_t *bytes = exl_hdf5_take_image();
     exl_hdf5_leave();
     if (rc == 0 && !bytes)
         rc = -ENOMEM;
@@ -250,7 +202,7 @@ static int make_image(writer_t *writer, uint8_t **ret_image, size_t *ret_size, e
     return 0;
 }
 
-static int write_small(int fd, writer_t *writer, exl_error_t *err)
+static int write_small(writer_t *writer, exl_error_t *err)
 {
     uint8_t *bytes;
     size_t size;
@@ -265,17 +217,16 @@ static int write_small(int fd, writer_t *writer, exl_error_t *err)
                 at = (uint8_t *)mempcpy(at, piece->iov_base, piece->iov_len);
             }
         }
-    struct iovec all = {bytes, size};
-    rc = write_at(fd, &all, 1, 0);
+    rc = write_at(writer, bytes, size, 0);
     free(bytes);
     return rc;
 }
 
 /* HDF5's own errno does not come back from it; what the system said last is as near as one gets. */
-static int write_frame(int fd, writer_t *writer, exl_error_t *err)
+static int write_frame(writer_t *writer, exl_error_t *err)
 {
     char path[32];
-    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", writer->fd);
     int rc = exl_hdf5_enter(err);
     if (rc < 0)
         return rc;
@@ -291,12 +242,12 @@ static int write_frame(int fd, writer_t *writer, exl_error_t *err)
     return rc;
 }
 
-static int write_large(int fd, writer_t *writer, exl_error_t *err)
+static int write_large(writer_t *writer, exl_error_t *err)
 {
-    int rc = write_frame(fd, writer, err);
+    int rc = write_frame(writer, err);
     for (size_t i = 0; rc == 0 && i < writer->count; i++)
         if (writer->offsets[i] != HADDR_UNDEF)
-            rc = write_field(fd, &writer->fields[i], (off_t)writer->offsets[i]);
+            rc = write_field(writer, &writer->fields[i], (off_t)writer->offsets[i]);
     return rc;
 }
 
@@ -343,31 +294,39 @@ static int check_fields(writer_t *writer, exl_error_t *err)
     return 0;
 }
 
-static int finish(int fd, unsigned flags)
+/* Closes the file, whose writing gave `rc`. */
+static int finish(const writer_t *writer, int rc)
 {
-    if (flags & EXL_RESULT_FILE_SYNC && fsync(fd) < 0)
-        return -errno;
-    return close(fd) < 0 && errno != EINTR ? -errno : 0; /* NFS and quotas may say no here only */
+    if (rc == 0 && writer->sync && fsync(writer->fd) < 0)
+        rc = -errno;
+    /* NFS and quotas may say no here only. */
+    if (close(writer->fd) < 0 && errno != EINTR && rc == 0)
+        rc = -errno;
+    return rc;
 }
 
 int exl_result_file_write(const char *path, const exl_field_t *fields, size_t count, unsigned flags, exl_error_t *err)
 {
-    writer_t writer = {.fields = fields, .count = count, .compress = flags & EXL_RESULT_FILE_COMPRESS};
+    writer_t writer = {.fields = fields,
+                       .count = count,
+                       .compress = flags & EXL_RESULT_FILE_COMPRESS,
+                       .sync = flags & EXL_RESULT_FILE_SYNC};
     int rc = check_fields(&writer, err);
     if (rc < 0)
         return rc;
     char *temporary = temporary_path(path);
     if (!temporary)
         return -ENOMEM;
-    int fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, 0666);
-    rc = fd < 0 ? -errno : 0;
+    writer.fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, 0666);
+    rc = writer.fd < 0 ? -errno : 0;
     if (rc == 0) {
-        rc = writer.total <= IN_MEMORY ? write_small(fd, &writer, err) : write_large(fd, &writer, err);
-        int ended = rc < 0 ? (close(fd), rc) : finish(fd, flags);
-        rc = ended < 0 ? ended : rename(temporary, path) < 0 ? -errno : 0;
+        rc = writer.total <= IN_MEMORY ? write_small(&writer, err) : write_large(&writer, err);
+        rc = finish(&writer, rc);
+        if (rc == 0 && rename(temporary, path) < 0)
+            rc = -errno;
         if (rc < 0)
             (void)unlink(temporary);
-        else if (flags & EXL_RESULT_FILE_SYNC)
+        else if (writer.sync)
             rc = sync_folder(path);
     }
     free(temporary);

@@ -7,13 +7,11 @@
 #include "store/lookup3.h"
 #include "store/source.h"
 
-enum {
-    SIGNATURE = 8,
-    WIDTH = 8,          /* bytes of an address, in every file that is written today */
-    NEW_ADDRESSES = 12, /* base, extension, end, root; then a checksum */
-    NEW_SIZE = NEW_ADDRESSES + 4 * WIDTH + 4,
-    OLD_TAIL = 4 * WIDTH + 2 * WIDTH /* base, free space, end, driver; of the root's entry: name, header */
-};
+#define SIGNATURE ((size_t)8)
+#define WIDTH ((size_t)8)          /* bytes of an address, in every file that is written today */
+#define NEW_ADDRESSES ((size_t)12) /* base, extension, end, root; then a checksum */
+#define NEW_SIZE (NEW_ADDRESSES + 4 * WIDTH + 4)
+#define OLD_TAIL (4 * WIDTH + 2 * WIDTH) /* base, free space, end, driver; of the root's entry: name, header */
 
 static const uint8_t signature[SIGNATURE] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
 

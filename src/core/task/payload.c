@@ -304,6 +304,21 @@ int exl_payload_seal(exl_payload_t *payload)
     return rc;
 }
 
+int exl_payload_of(const void *bytes, size_t size, exl_payload_t **ret_payload)
+{
+    exl_segment_t body = {bytes, size};
+    exl_payload_t *payload;
+    int rc = exl_payload_create(&body, 1, NULL, 0, NULL, NULL, &payload);
+    if (rc < 0)
+        return rc;
+    rc = exl_payload_seal(payload);
+    if (rc < 0)
+        exl_payload_unref(payload);
+    else
+        *ret_payload = payload;
+    return rc;
+}
+
 int exl_payload_map(exl_payload_t *payload)
 {
     if (payload->region)

@@ -37,6 +37,9 @@ typedef void (*exl_release_cb)(void *owner);
 int exl_payload_create(const exl_segment_t *body, size_t nbody, const exl_segment_t *buffers, size_t nbuffers,
                        exl_release_cb release, void *owner, exl_payload_t **ret_payload);
 
+/* A copy of the bytes, as a body without buffers; nothing is pinned. */
+int exl_payload_of(const void *bytes, size_t size, exl_payload_t **ret_payload);
+
 /* A copy of a received region. */
 int exl_payload_from_region(const void *region, size_t size, exl_payload_t **ret_payload);
 

@@ -29,6 +29,8 @@ const char *exl_frame_type_to_string(uint8_t type)
         [EXL_FRAME_TEMPLATE] = "template",
         [EXL_FRAME_REASON] = "reason",
         [EXL_FRAME_HELLO] = "hello",
+        [EXL_FRAME_JOINED] = "joined",
+        [EXL_FRAME_LAUNCHER_NEEDED] = "launcher needed",
         [EXL_FRAME_KILL] = "kill",
         [EXL_FRAME_TERMINATE] = "terminate",
         [EXL_FRAME_ONLINE] = "online",

@@ -52,8 +52,10 @@ enum exl_frame_type {
     EXL_FRAME_REASON,       /* payload: text: why it is about to end; what its exit status does not say */
     EXL_FRAME_IMPORTS,      /* payload: modules that the call imported and a template may import before it */
     EXL_FRAME_LOG, /* the call's stderr goes to a file; descriptor: the file, id: its size as the call begins */
+    EXL_FRAME_LAUNCHER_NEEDED, /* head: ranks that it forked could not start MPI; no other head is to try */
     /* MPI rank to the head of its group */
-    EXL_FRAME_HELLO, /* payload: the secret */
+    EXL_FRAME_HELLO,  /* payload: the secret */
+    EXL_FRAME_JOINED, /* MPI has started; none of the user's code has */
     /* engine to zygote */
     EXL_FRAME_FORK, /* id: worker, arg: see zygote_server.h; descriptors: channel, stderr and, for persistent workers, claim page */
     EXL_FRAME_TEMPLATE,  /* id: template; descriptor: its control channel; payload: setup and modules */

@@ -146,7 +146,8 @@ class BaseExecutor(Executor):
             ...     print([len(batch.result()) for batch in batches])
             [2, 2, 1]
         """
-        return batched(iterable, n)
+        of_wrapped = getattr(getattr(self, "_task_scheduler", None), "batched", None)
+        return batched(iterable, n) if of_wrapped is None else of_wrapped(iterable, n)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Accept no more calls, and free the workers once the accepted ones are done.

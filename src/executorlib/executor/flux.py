@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from executorlib._record import recorder_for
 from executorlib._unavailable import unavailable
 from executorlib.executor.base import BaseExecutor
+from executorlib.executor.recording import RecordingExecutor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class FluxJobExecutor(BaseExecutor):
-    """Runs calls inside a Flux allocation. Not available in this release."""
+    """Runs calls inside a Flux allocation. In this release it shows graphs of calls, and runs none."""
 
     def __init__(
         self,
@@ -37,11 +39,30 @@ class FluxJobExecutor(BaseExecutor):
         restart_limit: int = 0,
         openmpi_oversubscribe: bool = False,
     ) -> None:
-        raise unavailable("FluxJobExecutor")
+        recorder = recorder_for(
+            plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
+        )
+        if recorder is None:
+            raise unavailable("FluxJobExecutor")
+        super().__init__(
+            RecordingExecutor(
+                recorder,
+                template=False,
+                resource_dict=resource_dict,
+                max_workers=max_workers,
+                max_cores=max_cores,
+                block_allocation=block_allocation,
+                openmpi_oversubscribe=openmpi_oversubscribe,
+                cache_directory=cache_directory,
+                hostname_localhost=hostname_localhost,
+                log_obj_size=log_obj_size,
+                pmi_mode=pmi_mode,
+            )
+        )
 
 
 class FluxClusterExecutor(BaseExecutor):
-    """Submits each call to Flux as a job. Not available in this release."""
+    """Submits each call to Flux as a job. In this release it shows graphs of calls, and runs none."""
 
     def __init__(
         self,
@@ -63,4 +84,23 @@ class FluxClusterExecutor(BaseExecutor):
         wait: bool = True,
         openmpi_oversubscribe: bool = False,
     ) -> None:
-        raise unavailable("FluxClusterExecutor")
+        recorder = recorder_for(
+            plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
+        )
+        if recorder is None:
+            raise unavailable("FluxClusterExecutor")
+        super().__init__(
+            RecordingExecutor(
+                recorder,
+                template=True,
+                resource_dict=resource_dict,
+                max_workers=max_workers,
+                max_cores=max_cores,
+                block_allocation=block_allocation,
+                openmpi_oversubscribe=openmpi_oversubscribe,
+                cache_directory=cache_directory,
+                hostname_localhost=hostname_localhost,
+                log_obj_size=log_obj_size,
+                pmi_mode=pmi_mode,
+            )
+        )

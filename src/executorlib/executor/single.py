@@ -9,8 +9,10 @@ from executorlib import _core
 from executorlib._errors import ResourceError
 from executorlib._file_pool import FileExecutor
 from executorlib._pool import PoolExecutor
+from executorlib._record import recorder_for
 from executorlib._resources import check, check_limit, check_one_node, check_open
-from executorlib._unavailable import unavailable
+from executorlib.executor.base import BaseExecutor
+from executorlib.executor.recording import RecordingExecutor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,21 +35,23 @@ class SingleNodeExecutor(PoolExecutor):
         max_cores (int | None): how many cores the running calls occupy together, a call occupying
             `cores * threads_per_core`. With block allocation and without `max_workers` there are
             `max_cores // cores` workers. If neither limit is given it is the number of cores this process may use
-            (its affinity, its share of the machine, its Slurm job); a call that needs more still runs, alone.
+            (PYTHON_CPU_COUNT if that is set, else its affinity, its share of the machine, its Slurm job); a call that
+            needs more still runs, alone.
         resource_dict (Mapping | None): what every call needs. It is not changed. Keys, all optional:
 
-            - cores (int): MPI ranks, 1 by default. With more, the function runs in each of them, started by the mpiexec
-              of the MPI that mpi4py uses, and the result is the list of what they return, in the order of ranks.
+            - cores (int): MPI ranks, 1 by default. With more, the function runs in each of them, with the MPI that
+              mpi4py uses, and the result is the list of what they return, in the order of ranks. Ranks of MPICH are
+              forked; EXECUTORLIB_MPI_START=mpiexec in the environment has them started by mpiexec, like all others.
             - threads_per_core (int): threads of each rank, 1 by default. The variables by which OpenMP, OpenBLAS,
               MKL, NumExpr, Accelerate and Numba choose a number of threads are set to it. Left out, those that
               the environment sets already stay.
             - gpus_per_core (int or float): GPUs of each rank, 0 by default; between 0 and 1 for that part of a GPU,
-              which calls then share. While a call runs, its GPUs are nobody else's in this executor. It sees them
-              only: the variable CUDA_VISIBLE_DEVICES (AMD: ROCR_VISIBLE_DEVICES or HIP_VISIBLE_DEVICES) names them,
-              set before anything is imported. Which GPUs there are is taken from the variable EXECUTORLIB_GPUS
-              (names with commas between them), or these variables, or else asked of the drivers. With block
-              allocation each worker keeps its GPUs. A call that asks for none finds the variables as the program has
-              them.
+              which calls then share. While a call runs, its GPUs are nobody else's in this executor; executors side by
+              side take different ones as far as there are enough. The call sees its own only: the variable
+              CUDA_VISIBLE_DEVICES (AMD: ROCR_VISIBLE_DEVICES or HIP_VISIBLE_DEVICES) names them, set before anything
+              is imported. Which GPUs there are is taken from the variable EXECUTORLIB_GPUS (names with commas between
+              them), or these variables, or else asked of the drivers. With block allocation each worker keeps its
+              GPUs. A call that asks for none finds the variables as the program has them.
             - cwd (path): directory to run in, made if missing; the current one by default.
             - error_log_file (path): file to which function, arguments and traceback of failed calls are appended;
               relative to `cwd`.
@@ -79,9 +83,13 @@ class SingleNodeExecutor(PoolExecutor):
         disable_dependencies (bool): True to refuse futures as arguments; False by default.
         refresh_rate (float): seconds; has no effect, since nothing polls. Only the default, 0.01, goes with
             `disable_dependencies`.
-        plot_dependency_graph (bool): not available in this release.
-        plot_dependency_graph_filename (str | None): not available in this release.
-        export_workflow_filename (str | None): not available in this release.
+        plot_dependency_graph (bool): True to see how the calls of a program depend on each other, instead of running
+            them: every future is done at once, with the result None, and when the executor ends, the graph is shown in
+            the notebook. False by default.
+        plot_dependency_graph_filename (path): the same, drawn into a file; its extension is the format, such as .svg,
+            .png or .pdf.
+        export_workflow_filename (path): the same, written as JSON in the Python Workflow Definition, from which
+            workflow managers run it; then nothing is drawn. Arguments must be what JSON can hold, or NumPy arrays.
         log_obj_size (bool): whether to log, by the logger "executorlib" as warnings, the size in bytes of what
             each call sends and receives; False by default.
         wait (bool): True; only Cluster executors can leave calls behind.
@@ -96,9 +104,9 @@ class SingleNodeExecutor(PoolExecutor):
         OSError: if the file of `timeline` cannot be written.
         ResourceError: a ValueError and TypeError, for a resource or limit that is unknown, of the wrong type, out
             of range, or more than `max_cores`, or than there are GPUs.
-        ValueError: for `init_function` or `restart_limit` without block allocation, `wait=False`, or a
-            `refresh_rate` or plot together with `disable_dependencies`.
-        NotImplementedError: for what is not available in this release.
+        ValueError: for `init_function` or `restart_limit` without block allocation, `wait=False`, a `refresh_rate` or
+            plot together with `disable_dependencies`, or a plot in an unknown format.
+        ModuleNotFoundError, FileNotFoundError: if a package, or the program dot, that makes the plot is missing.
 
     Warns:
         UserWarning: if a block allocation gets its number of workers from the number of cores.
@@ -138,18 +146,15 @@ class SingleNodeExecutor(PoolExecutor):
         _check_init_function(init_function, block_allocation, cache_directory)
         _check_restart_limit(restart_limit, block_allocation)
         _check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
-        for name, value in (
-            ("plot_dependency_graph", plot_dependency_graph),
-            ("plot_dependency_graph_filename", plot_dependency_graph_filename is not None),
-            ("export_workflow_filename", export_workflow_filename is not None),
-        ):
-            if value:
-                raise unavailable(name)
+        recorder = recorder_for(
+            plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
+        )
         if block_allocation:
             max_workers = _worker_count(max_workers, max_cores, resources.get("cores", 1))
         if openmpi_oversubscribe:
             resources.setdefault("openmpi_oversubscribe", True)
-        _add_cache(resources, cache_directory)
+        if recorder is None:
+            _add_cache(resources, cache_directory)
         info = {
             **{key: value for key, value in resources.items() if key not in _NOT_IN_INFO},
             "cores": resources.get("cores", 1),
@@ -175,10 +180,11 @@ class SingleNodeExecutor(PoolExecutor):
             log_obj_size=log_obj_size,
             info=info,
             timeline=timeline,
+            recorder=recorder,
         )
 
 
-class TestClusterExecutor(FileExecutor):
+class TestClusterExecutor(BaseExecutor):
     """Stands in for a cluster on one machine: every call is a detached process with an input and an output file.
 
     It does what SlurmClusterExecutor and FluxClusterExecutor do, with processes in the place of jobs, so that a program
@@ -203,9 +209,8 @@ class TestClusterExecutor(FileExecutor):
         init_function (Callable | None): None; there are no lasting workers.
         disable_dependencies (bool): True to refuse futures as arguments; False by default.
         refresh_rate (float): seconds; has no effect, since files are announced by the system.
-        plot_dependency_graph (bool): not available in this release.
-        plot_dependency_graph_filename (str | None): not available in this release.
-        export_workflow_filename (str | None): not available in this release.
+        plot_dependency_graph (bool), plot_dependency_graph_filename (path), export_workflow_filename (path): show how
+            the calls depend on each other, instead of running them, as SingleNodeExecutor does.
         log_obj_size (bool): has no effect: nothing is sent.
         wait (bool): True, the default, to wait for all calls at the end. With False, leaving a `with` block and
             `shutdown()` cancel the futures that are not done, and the calls go on without the program;
@@ -215,7 +220,7 @@ class TestClusterExecutor(FileExecutor):
     Raises:
         ResourceError: a ValueError and TypeError, for a resource or limit of the wrong type or out of range.
         ValueError: for `block_allocation`, `init_function` or `hostname_localhost`.
-        NotImplementedError: for what is not available in this release.
+        ModuleNotFoundError, FileNotFoundError: if a package, or the program dot, that makes a plot is missing.
 
     Warns:
         UserWarning: for unknown keys of `resource_dict`.
@@ -250,36 +255,47 @@ class TestClusterExecutor(FileExecutor):
     ) -> None:
         from executorlib._local_queue import LocalQueue
 
-        resources = check_open(resource_dict)
         max_workers = check_limit("max_workers", max_workers)
         max_cores = check_limit("max_cores", max_cores)
         _check_for_files(block_allocation, init_function, hostname_localhost)
         _check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
-        for name, value in (
-            ("plot_dependency_graph", plot_dependency_graph),
-            ("plot_dependency_graph_filename", plot_dependency_graph_filename is not None),
-            ("export_workflow_filename", export_workflow_filename is not None),
-        ):
-            if value:
-                raise unavailable(name)
+        recorder = recorder_for(
+            plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
+        )
+        if recorder is not None:
+            super().__init__(
+                RecordingExecutor(
+                    recorder,
+                    template=True,
+                    resource_dict=resource_dict,
+                    max_workers=max_workers,
+                    max_cores=max_cores,
+                    block_allocation=False,
+                    cache_directory=cache_directory,
+                )
+            )
+            return
+        resources = check_open(resource_dict)
         if openmpi_oversubscribe:
             resources.setdefault("openmpi_oversubscribe", True)
         super().__init__(
-            queue=LocalQueue(),
-            resources=resources,
-            cache_directory=cache_directory,
-            limit=max_cores or max_workers or _core.cpu_count(),
-            allow_futures=not disable_dependencies,
-            wait=wait,
-            info={
-                "max_workers": max_workers,
-                "max_cores": max_cores,
-                "disable_dependencies": disable_dependencies,
-                "refresh_rate": refresh_rate,
-                "pysqa_config_directory": None,
-                "backend": None,
-                "pmi_mode": None,
-            },
+            FileExecutor(
+                queue=LocalQueue(),
+                resources=resources,
+                cache_directory=cache_directory,
+                limit=max_cores or max_workers or _core.cpu_count(),
+                allow_futures=not disable_dependencies,
+                wait=wait,
+                info={
+                    "max_workers": max_workers,
+                    "max_cores": max_cores,
+                    "disable_dependencies": disable_dependencies,
+                    "refresh_rate": refresh_rate,
+                    "pysqa_config_directory": None,
+                    "backend": None,
+                    "pmi_mode": None,
+                },
+            )
         )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from executorlib._file_pool import FileExecutor
+from executorlib._record import recorder_for
 from executorlib._resources import check_open
 from executorlib._unavailable import unavailable
 from executorlib.executor.base import BaseExecutor
+from executorlib.executor.recording import RecordingExecutor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class SlurmJobExecutor(BaseExecutor):
-    """Runs calls inside a Slurm allocation. Not available in this release."""
+    """Runs calls inside a Slurm allocation. In this release it shows graphs of calls, and runs none."""
 
     def __init__(
         self,
@@ -36,10 +38,29 @@ class SlurmJobExecutor(BaseExecutor):
         restart_limit: int = 0,
         openmpi_oversubscribe: bool = False,
     ) -> None:
-        raise unavailable("SlurmJobExecutor")
+        recorder = recorder_for(
+            plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
+        )
+        if recorder is None:
+            raise unavailable("SlurmJobExecutor")
+        super().__init__(
+            RecordingExecutor(
+                recorder,
+                template=False,
+                resource_dict=resource_dict,
+                max_workers=max_workers,
+                max_cores=max_cores,
+                block_allocation=block_allocation,
+                openmpi_oversubscribe=openmpi_oversubscribe,
+                cache_directory=cache_directory,
+                hostname_localhost=hostname_localhost,
+                log_obj_size=log_obj_size,
+                pmi_mode=pmi_mode,
+            )
+        )
 
 
-class SlurmClusterExecutor(FileExecutor):
+class SlurmClusterExecutor(BaseExecutor):
     """Submits each call to Slurm as a batch job of its own, with an input and an output file.
 
     Calls outlive the program: it may end once they are submitted, and the same call, submitted again by another
@@ -75,9 +96,8 @@ class SlurmClusterExecutor(FileExecutor):
         disable_dependencies (bool): True to refuse futures as arguments; False by default.
         refresh_rate (float): seconds; has no effect: files are announced, and Slurm is asked ever less often, from
             one second to half a minute.
-        plot_dependency_graph (bool): not available in this release.
-        plot_dependency_graph_filename (str | None): not available in this release.
-        export_workflow_filename (str | None): not available in this release.
+        plot_dependency_graph (bool), plot_dependency_graph_filename (path), export_workflow_filename (path): show how
+            the calls depend on each other, instead of running them, as SingleNodeExecutor does.
         log_obj_size (bool): False; nothing is sent.
         wait (bool): True, the default, to wait for all calls at the end. With False, leaving a `with` block and
             `shutdown()` cancel the futures that are not done, and the jobs go on without the program;
@@ -121,12 +141,27 @@ class SlurmClusterExecutor(FileExecutor):
         wait: bool = True,
         openmpi_oversubscribe: bool = False,
     ) -> None:
-        from executorlib import _sbatch
-        from executorlib._slurm_queue import SlurmQueue
-
-        resources = check_open(resource_dict)
-        if log_obj_size:
-            raise ValueError("log_obj_size has no meaning here: calls come and go as files")
+        _check_for_jobs(log_obj_size=log_obj_size or None)
+        recorder = recorder_for(
+            plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
+        )
+        if recorder is not None:
+            super().__init__(
+                RecordingExecutor(
+                    recorder,
+                    template=True,
+                    resource_dict=resource_dict,
+                    max_workers=max_workers,
+                    max_cores=max_cores,
+                    block_allocation=block_allocation,
+                    openmpi_oversubscribe=openmpi_oversubscribe,
+                    cache_directory=cache_directory,
+                    hostname_localhost=hostname_localhost,
+                    log_obj_size=log_obj_size,
+                    pmi_mode=pmi_mode,
+                )
+            )
+            return
         if block_allocation:
             if max_workers is None and max_cores is None:
                 raise ValueError("block_allocation=True needs max_workers or max_cores")
@@ -137,30 +172,29 @@ class SlurmClusterExecutor(FileExecutor):
             init_function=init_function,
             hostname_localhost=hostname_localhost,
         )
-        for name, value in (
-            ("plot_dependency_graph", plot_dependency_graph),
-            ("plot_dependency_graph_filename", plot_dependency_graph_filename is not None),
-            ("export_workflow_filename", export_workflow_filename is not None),
-        ):
-            if value:
-                raise unavailable(name)
+        resources = check_open(resource_dict)
         if openmpi_oversubscribe:
             resources.setdefault("openmpi_oversubscribe", True)
+        from executorlib import _sbatch
+        from executorlib._slurm_queue import SlurmQueue
+
         super().__init__(
-            queue=SlurmQueue(pysqa_config_directory),
-            resources=resources,
-            cache_directory=cache_directory,
-            limit=1,
-            allow_futures=not disable_dependencies,
-            wait=wait,
-            info={
-                "disable_dependencies": disable_dependencies,
-                "refresh_rate": refresh_rate,
-                "pysqa_config_directory": pysqa_config_directory,
-                "backend": "slurm",
-                "pmi_mode": pmi_mode,
-            },
-            accepts=_sbatch.check,
+            FileExecutor(
+                queue=SlurmQueue(pysqa_config_directory),
+                resources=resources,
+                cache_directory=cache_directory,
+                limit=1,
+                allow_futures=not disable_dependencies,
+                wait=wait,
+                info={
+                    "disable_dependencies": disable_dependencies,
+                    "refresh_rate": refresh_rate,
+                    "pysqa_config_directory": pysqa_config_directory,
+                    "backend": "slurm",
+                    "pmi_mode": pmi_mode,
+                },
+                accepts=_sbatch.check,
+            )
         )
 
 
