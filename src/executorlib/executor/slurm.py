@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import re
 
-from executorlib import _slurm
 from executorlib._errors import ResourceError
 from executorlib._file_pool import FileExecutor
-from executorlib._fleet import Fleet, Share, spread
 from executorlib._pool import PoolExecutor
 from executorlib._record import recorder_for
 from executorlib._resources import check, check_limit, check_open
@@ -26,6 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
+
+    from executorlib._fleet import Fleet
 
 
 class SlurmJobExecutor(PoolExecutor):
@@ -329,6 +329,9 @@ def _fleet(
     localhost: bool | None,
 ) -> Fleet:
     """The nodes of the executor, with an agent to come on each."""
+    from executorlib import _slurm
+    from executorlib._fleet import Fleet, Share, spread
+
     width = resources.get("cores", 1) * resources.get("threads_per_core", 1)
     arguments = resources.get("slurm_cmd_args", [])
     job = _slurm.allocation()
