@@ -440,7 +440,7 @@ def test_bad_requests_harm_nothing(mpi):
         assert exe.submit(abs, -1, resource_dict={"cores": 2, "openmpi_oversubscribe": True}).result(SOON) == [1, 1]
 
 
-MIX_CALLS = int(os.environ.get("EXECUTORLIB_TEST_MPI_CALLS", "72"))
+MIX_CALLS = int(os.environ.get("EXECUTORLIB_TEST_MPI_CALLS", "48"))
 MIX_CORES = 16
 #: How many later calls may pass one that waits for its cores: see sched/queue.h. Those of all its cores, besides, may
 #: have had theirs before it and start in any order.
