@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 
-from executorlib import _slurm
 from executorlib._errors import ResourceError
-from executorlib._fleet import Fleet, Share, spread
 from executorlib._pool import PoolExecutor
 from executorlib._record import recorder_for
 from executorlib._resources import check, check_limit
@@ -25,6 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
+
+    from executorlib._fleet import Fleet
 
 
 class SlurmJobExecutor(PoolExecutor):
@@ -213,7 +212,7 @@ class SlurmClusterExecutor(BaseExecutor):
 
 
 def _check_pmi_mode(pmi_mode: Any) -> None:
-    if pmi_mode is not None and not (isinstance(pmi_mode, str) and re.fullmatch(r"\w+", pmi_mode)):
+    if pmi_mode is not None and not (isinstance(pmi_mode, str) and pmi_mode.replace("_", "").isalnum()):
         raise ValueError(f"pmi_mode must be one of those that `srun --mpi=list` names, not {pmi_mode!r}")
 
 
@@ -235,6 +234,9 @@ def _fleet(
     localhost: bool | None,
 ) -> Fleet:
     """The nodes of the executor, with an agent to come on each."""
+    from executorlib import _slurm
+    from executorlib._fleet import Fleet, Share, spread
+
     width = resources.get("cores", 1) * resources.get("threads_per_core", 1)
     arguments = resources.get("slurm_cmd_args", [])
     job = _slurm.allocation()
