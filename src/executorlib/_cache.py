@@ -31,7 +31,8 @@ def get_cache_data(cache_directory: str) -> list[dict]:
     Returns:
         list[dict]: one dictionary for each file, with those of these keys that the file has: function, input_args,
             input_kwargs, output or error (if the call has ended), resource_dict, runtime (in seconds), queue_id,
-            error_log_file; and filename, the file's absolute path. `pandas.DataFrame` takes the list.
+            error_log_file; and filename, the file's absolute path. `queue_id` is what Slurm's commands take: a number,
+            or "12_3" for a call that waits or runs as task 3 of the job array 12. `pandas.DataFrame` takes the list.
 
     Warns:
         UserWarning: for each file that cannot be read, and so is left out.
@@ -61,11 +62,16 @@ def files(cache_directory: str | os.PathLike[str]) -> Iterator[str]:
 def _entry(path: str) -> dict[str, Any] | None:
     import cloudpickle
 
-    from executorlib import _store
+    from executorlib import _job_record, _store
+    from executorlib._job import INPUT
 
     try:
         fields = _store.read(path, FIELDS)
-        return {**{name: cloudpickle.loads(fields[name]) for name in FIELDS if name in fields}, "filename": path}
+        entry = {name: cloudpickle.loads(fields[name]) for name in FIELDS if name in fields}
+        queue_id = None if "queue_id" in entry else _job_record.read(path[: -len(INPUT)])
+        if queue_id is not None:  # which only a call that waits or runs has
+            entry["queue_id"] = int(queue_id) if queue_id.isdecimal() else queue_id
+        return {**entry, "filename": path}
     except FileNotFoundError:  # removed since it was listed
         return None
     except Exception as error:
@@ -77,8 +83,43 @@ def _entry(path: str) -> dict[str, Any] | None:
 def get_cache_data_queue(
     cache_directory: str, queue_type: str | None = None, config_directory: str | None = None
 ) -> list[dict]:
-    """The entries of a cache directory and the states of their jobs. Not available in this release."""
-    raise unavailable("get_cache_data_queue")
+    """The entries of a cache directory, with the states of their jobs.
+
+    Parameters:
+        cache_directory (str): the cache. If it does not exist it has no calls.
+        queue_type (str | None): "slurm", also the default; "flux" is not available in this release.
+        config_directory (str | None): a configuration of pysqa; has no effect: Slurm's own commands are asked.
+
+    Returns:
+        list[dict]: the entries of `get_cache_data()`, each with a `status`: "finished" if the call has ended, by result
+            or by error; else the state of its job in lower case, such as "pending" or "running"; "aborted" if Slurm has
+            no such job any more; "running" if it is computed without a scheduler.
+
+    Raises:
+        RuntimeError: if Slurm does not answer.
+        FileNotFoundError: if there are calls that wait or run, and no Slurm.
+
+    Example:
+        >>> [(entry["queue_id"], entry["status"]) for entry in get_cache_data_queue("results", queue_type="slurm")]
+        [(1042, 'finished'), (1043, 'pending')]
+    """
+    if queue_type not in (None, "slurm"):
+        raise unavailable(f"get_cache_data_queue with queue_type={queue_type!r}")
+    from executorlib._slurm_queue import Outage, SlurmQueue
+
+    entries = get_cache_data(cache_directory)
+    waiting = [entry for entry in entries if not {"output", "error"} & entry.keys() and "queue_id" in entry]
+    queue = SlurmQueue()
+    try:
+        states = queue.states([str(entry["queue_id"]) for entry in waiting]) if waiting else {}
+    except Outage as outage:
+        raise RuntimeError(f"Slurm does not tell the states of jobs: {outage}") from None
+    for entry in entries:
+        entry["status"] = "finished" if {"output", "error"} & entry.keys() else "running"
+    for entry in waiting:
+        state = states.get(str(entry["queue_id"]))
+        entry["status"] = "aborted" if state is None or queue.has_ended(state) else state.lower()
+    return entries
 
 
 def get_future_from_cache(cache_directory: str, cache_key: str) -> Future:
@@ -125,17 +166,17 @@ def terminate_tasks_in_cache(
 
     Parameters:
         cache_directory (str): the directory; sub-folders belong to it.
-        pysqa_config_directory (str | None): not available in this release.
-        backend (str | None): None for calls of TestClusterExecutor; "slurm" and "flux" are not available in this
-            release.
+        pysqa_config_directory (str | None): has no effect: Slurm's own commands end the jobs.
+        backend (str | None): None, for calls of TestClusterExecutor, and those of whose jobs there is a record; "slurm"
+            to ask Slurm about the others too; "flux" is not available in this release.
 
     Raises:
-        RuntimeError: once all others are ended, if some run on other machines.
+        RuntimeError: once all others are ended, if some run on other machines, or Slurm does not answer.
 
     Example:
         >>> terminate_tasks_in_cache("executorlib_cache")
     """
-    _check_backend("terminate_tasks_in_cache", pysqa_config_directory, backend)
+    _check_backend("terminate_tasks_in_cache", backend)
     from executorlib._job import INPUT
     from executorlib._jobs import terminate
 
@@ -144,7 +185,7 @@ def terminate_tasks_in_cache(
         for name in names:
             if name.endswith(INPUT):
                 try:
-                    terminate(os.path.join(folder, name[: -len(INPUT)]))
+                    terminate(os.path.join(folder, name[: -len(INPUT)]), backend)
                 except FileNotFoundError:  # it has ended meanwhile
                     continue
                 except RuntimeError as error:
@@ -161,24 +202,24 @@ def terminate_task_in_cache(
     Parameters:
         cache_directory (str): the directory.
         cache_key (str): the call's key: the name of its files up to `_i.h5`.
-        pysqa_config_directory (str | None): not available in this release.
+        pysqa_config_directory (str | None): as for `terminate_tasks_in_cache`.
         backend (str | None): as for `terminate_tasks_in_cache`.
 
     Raises:
         FileNotFoundError: if there is no such call, or it is done.
-        RuntimeError: if it runs on another machine.
+        RuntimeError: if it runs on another machine, or Slurm does not answer.
 
     Example:
         >>> terminate_task_in_cache("executorlib_cache", "my_call")
     """
-    _check_backend("terminate_task_in_cache", pysqa_config_directory, backend)
+    _check_backend("terminate_task_in_cache", backend)
     from executorlib._jobs import terminate
 
-    terminate(os.path.join(os.path.abspath(cache_directory), cache_key))
+    terminate(os.path.join(os.path.abspath(cache_directory), cache_key), backend)
 
 
-def _check_backend(function: str, pysqa_config_directory: str | None, backend: str | None) -> None:
-    if backend is not None or pysqa_config_directory is not None:
+def _check_backend(function: str, backend: str | None) -> None:
+    if backend not in (None, "slurm"):
         raise unavailable(f"{function} with backend={backend!r}")
 
 

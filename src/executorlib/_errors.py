@@ -3,6 +3,8 @@
     RuntimeError
      └── ExecutorlibSocketError        a call ended without an answer from its function
           ├── WorkerLostError          its worker process died
+      │    └── JobLostError             with its batch job, for the scheduler's reason
+      │         └── JobTimeoutError         which was the time limit (also a RunTimeExceededError)
           ├── StartError               no worker process could be started for it
           ├── TerminatedError          it was ended from outside
           │    └── CallTerminatedError      by terminate()
@@ -135,6 +137,51 @@ class RunTimeExceededError(_EndedCall, TimeoutError):
         self.seconds = seconds
 
 
+class JobLostError(WorkerLostError):
+    """The batch job of a call ended without a result.
+
+    Beside these it has the attributes of `WorkerLostError`; `host` is the node, or the nodes.
+
+    Attributes:
+        job_id (str): the scheduler's number of the job; "12_3" is task 3 of the array 12.
+        reason (str): the state in which the scheduler says it ended, such as "OUT_OF_MEMORY", "NODE_FAIL",
+            "PREEMPTED", "CANCELLED" or "FAILED".
+        log (str | None): path of the job's log, whose end is in `stderr`.
+    """
+
+    __module__ = "executorlib.api"
+
+    def __init__(
+        self,
+        message: str = "the batch job was lost",
+        *,
+        job_id: str = "",
+        reason: str = "",
+        log: str | None = None,
+        **fields: Any,
+    ) -> None:
+        super().__init__(message, **fields)
+        self.job_id = job_id
+        self.reason = reason
+        self.log = log
+
+
+class JobTimeoutError(JobLostError, RunTimeExceededError):
+    """The batch job of a call reached its time limit and was ended by the scheduler.
+
+    Attributes:
+        seconds (float | None): the call's `run_time_max`, None if it had the limit of its partition.
+    """
+
+    __module__ = "executorlib.api"
+
+    def __init__(
+        self, message: str = "the batch job ran too long", *, seconds: float | None = None, **fields: Any
+    ) -> None:
+        JobLostError.__init__(self, message, **fields)
+        self.seconds = seconds
+
+
 class EngineError(ExecutorlibSocketError, BrokenExecutor):
     """The engine that runs the calls failed; the executor accepts no more of them."""
 
@@ -176,7 +223,7 @@ def error_for(kind: str, info: dict[str, Any]) -> BaseException:
     """The exception for a call that ended without an answer.
 
     Parameters:
-        kind: "worker_lost", "start_failed", "terminated", "time_limit" or "broken".
+        kind: "worker_lost", "job_lost", "start_failed", "terminated", "time_limit" or "broken".
         info: what is known about it; every key is optional.
     """
     return _MAKERS[kind](info)
@@ -194,6 +241,32 @@ def _worker_lost(info: dict[str, Any]) -> BaseException:
     if info.get("restarts"):
         message += f", after {info['restarts']} restart(s) of the call"
     return WorkerLostError(message + _tail(info), **fields)
+
+
+def _job_lost(info: dict[str, Any]) -> BaseException:
+    reason = info.get("reason", "UNKNOWN")
+    message = f"job {info.get('job_id')} on {info.get('host') or 'no node yet'} ended as {reason}"
+    if info.get("signal"):
+        message += f", by signal {_signal_name(info['signal'])}"
+    elif info.get("status"):
+        message += f", with exit status {info['status']}"
+    message += f" {info['where']}" if info.get("where") else ""
+    message += _ADVICE.get(reason, "")
+    message += f"; its log is {info['log']}" if info.get("log") else ""
+    fields = {key: info[key] for key in (*_WORKER_FIELDS, "job_id", "reason", "log") if key in info}
+    if reason == "TIMEOUT":
+        return JobTimeoutError(message + _tail(info), seconds=info.get("seconds"), **fields)
+    return JobLostError(message + _tail(info), **fields)
+
+
+# What a user can do about the end of a job.
+_ADVICE = {
+    "TIMEOUT": "; run_time_max in its resource_dict asks for more time",
+    "OUT_OF_MEMORY": '; memory_max (GB), or slurm_cmd_args=["--mem=…"], in its resource_dict asks for more memory',
+    "NODE_FAIL": "; submitted again, it starts on another node",
+    "PREEMPTED": "; a job of higher priority took its place; submitted again, it waits for another",
+    "CANCELLED": "; somebody has cancelled it",
+}
 
 
 def _start_failed(info: dict[str, Any]) -> BaseException:
@@ -222,6 +295,7 @@ def _broken(info: dict[str, Any]) -> BaseException:
 _WORKER_FIELDS = frozenset({"pid", "host", "signal", "status", "stderr", "where", "restarts"})
 _MAKERS = {
     "worker_lost": _worker_lost,
+    "job_lost": _job_lost,
     "start_failed": _start_failed,
     "terminated": _terminated,
     "time_limit": _time_limit,

@@ -19,10 +19,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from concurrent.futures import Future
-    from queue import Queue
     from typing import Any, NoReturn
 
-    from executorlib._local_queue import LocalQueue
+    from executorlib._jobs import Queue
+    from executorlib._queue import PendingCalls
 
 
 class FileExecutor(BaseExecutor):
@@ -36,27 +36,32 @@ class FileExecutor(BaseExecutor):
         allow_futures: whether arguments may be futures.
         wait: whether the end of the executor waits for its calls.
         info: settings to show to the user.
+        accepts: raises for resources that the queue cannot give.
     """
 
     def __init__(
         self,
         *,
-        queue: LocalQueue,
+        queue: Queue,
         resources: dict[str, Any],
         cache_directory: str | None,
         limit: int,
         allow_futures: bool,
         wait: bool,
         info: dict[str, Any],
+        accepts: Callable[[dict[str, Any]], None] = lambda _: None,
     ) -> None:
-        from executorlib._jobs import Jobs
+        from executorlib._jobs import jobs_for
 
+        accepts(resources)
+        self._accepts = accepts
+        self._own_folder = queue.holds
         directory = cache_directory or resources.get("cache_directory") or "executorlib_cache"
         self._resources = {**resources, "cache_directory": os.path.abspath(directory)}
         self._limit = limit
         self._allow_futures = allow_futures
         self._info = {**DEFAULTS, **resources, "cache_directory": os.fspath(directory), "wait": wait, **info}
-        self._jobs = Jobs(queue, limit, detaches=not wait)
+        self._jobs = jobs_for(queue, limit, detaches=not wait)
         adopt(self, self._jobs)  # type: ignore[arg-type]
 
     @property
@@ -72,7 +77,7 @@ class FileExecutor(BaseExecutor):
         return None if self._jobs.closed else dict(self._info)
 
     @property
-    def future_queue(self) -> Queue | None:
+    def future_queue(self) -> PendingCalls | None:
         if self._jobs.closed:
             return None
         from executorlib._queue import PendingCalls
@@ -84,9 +89,11 @@ class FileExecutor(BaseExecutor):
     ) -> Future:
         check_callable(fn)
         resources = {**self._resources, **check_open(resource_dict)}
+        self._accepts(resources)
         from executorlib._submission import Submission  # cloudpickle takes long to import
 
-        return Submission(fn, args, kwargs, resources, self._limit).send(self._jobs, self._allow_futures)
+        submission = Submission(fn, args, kwargs, resources, self._limit, self._own_folder)
+        return submission.send(self._jobs, self._allow_futures)
 
     def map(
         self, fn: Callable, *iterables: Iterable | Future, timeout: float | None = None, chunksize: int = 1

@@ -1,6 +1,6 @@
 """One detached job: a process that takes a call from its input file, computes it, and writes its output file.
 
-    python _job.py <input file>         what a queue runs
+    python _job.py [--queued] <input file>         what a queue runs
 
     <base>_i.h5  the call             <base>_o.h5  result or error            <base>/  claims, logs, `failure`
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 INPUT, OUTPUT = "_i.h5", "_o.h5"
 LOGS = "out.log", "err.log"
 FAILURE = "failure"
+# Which job of a scheduler has the call (_job_record.py); and what its script leaves, beside the output file that is
+# watched for, if it ends without a result.
+RECORD, ENDED = ".job", ".ended"
 
 # Exit statuses, in the sense of sysexits.h: it failed, and says why in `failure`; another job has the claim.
 FAILED = 74
@@ -28,6 +31,8 @@ CLAIMED = 75
 
 # What makes a call run inside an executor of its job, which starts ranks, keeps time, and assigns devices.
 _NEED_EXECUTOR = ("cores", "run_time_max", "gpus_per_core", "pin")
+# The scheduler of a batch job keeps the time, and has chosen the devices.
+_NEED_EXECUTOR_IN_QUEUE = ("cores", "pin")
 _FOR_EXECUTOR = (*_NEED_EXECUTOR, "threads_per_core", "terminate_grace", "openmpi_oversubscribe")
 
 _CALL = ("function", "input_args", "input_kwargs", "resource_dict", "error_log_file", "setup")
@@ -35,11 +40,17 @@ _ITEM = ("executorlib.task_scheduler.file.shared", "FutureItem")
 _PATIENCE = 60.0  # seconds for a network file system to show what another machine has written
 
 
-def command(input_file: str) -> "list[str]":
-    """What starts the job of this input file, with the interpreter and the flags of this process."""
+def command(input_file: str, queued: bool = False) -> "list[str]":
+    """What starts the job of this input file, with the interpreter and the flags of this process.
+
+    Parameters:
+        input_file: of the call.
+        queued: whether it is a job of a scheduler, which keeps its time and has chosen its devices.
+    """
     from executorlib._environment import _interpreter_flags
 
-    return [sys.executable, *_interpreter_flags(), os.path.abspath(__file__), input_file]
+    options = ["--queued"] if queued else []
+    return [sys.executable, *_interpreter_flags(), os.path.abspath(__file__), *options, input_file]
 
 
 # ---- results in files ----
@@ -95,11 +106,19 @@ class _Item:
     """A reference to a result, unpickled without its package; a nested one becomes the result at once."""
 
     def __new__(cls, file_name=None, selector=None):
-        return object.__new__(cls) if file_name is None else load_result(file_name, selector, _PATIENCE)
+        return object.__new__(cls) if file_name is None else _argument(file_name, selector)
 
     def result(self):
         state = vars(self)
-        return load_result(state["_file_name"], state["_selector"], _PATIENCE)
+        return _argument(state["_file_name"], state["_selector"])
+
+
+def _argument(path: str, selector: "int | str | None") -> "Any":
+    """The result of another call; its failure is not the outcome of this one."""
+    try:
+        return load_result(path, selector, _PATIENCE)
+    except Exception as failure:
+        raise _NotTheFunction from failure
 
 
 def _load_call(data: bytes) -> "Any":
@@ -124,7 +143,7 @@ class _NotTheFunction(Exception):
     """Wraps what went wrong around the function."""
 
 
-def run(input_file: str) -> int:
+def run(input_file: str, queued: bool = False) -> int:
     """Compute the call unless another job does or has done; returns the exit status."""
     base = os.path.abspath(input_file)[: -len(INPUT)]
     if os.path.exists(base + OUTPUT):
@@ -138,8 +157,9 @@ def run(input_file: str) -> int:
     try:
         # It may have been written, and its claims removed, between the look above and our claim.
         if not os.path.exists(base + OUTPUT):
-            _compute(base)
+            _compute(base, queued)
         remove(base + INPUT)
+        remove(base + RECORD)
     except BaseException as failure:
         status = FAILED
         _report(base, (isinstance(failure, _NotTheFunction) and failure.__cause__) or failure)
@@ -149,21 +169,21 @@ def run(input_file: str) -> int:
     return status
 
 
-def _compute(base: str) -> None:
+def _compute(base: str, queued: bool) -> None:
     from _pickle import dumps
     from time import time
 
     store = _extension("_store")
     began = time()
     fields = store.read(base + INPUT, list(_CALL))
-    outcome = _outcome(base, fields)
+    outcome = _outcome(base, fields, queued)
     fields.pop("setup", None)
     queue_id = int(os.environ.get("SLURM_JOB_ID") or os.getpid())
     times = {"runtime": dumps(time() - began), "queue_id": dumps(queue_id)}
     store.write(base + OUTPUT, {**fields, **outcome, **times})
 
 
-def _outcome(base: str, fields: "dict[str, bytes]") -> "dict[str, bytes]":
+def _outcome(base: str, fields: "dict[str, bytes]", queued: bool) -> "dict[str, bytes]":
     from _pickle import dumps, loads
 
     worker = _extension("_worker")
@@ -174,7 +194,7 @@ def _outcome(base: str, fields: "dict[str, bytes]") -> "dict[str, bytes]":
     call = None
     try:
         call = _take_call(fields)
-        return {"output": _dump(_evaluate(call, resources))}
+        return {"output": _dump(_evaluate(call, resources, queued))}
     except _NotTheFunction:
         raise
     except BaseException as error:
@@ -202,24 +222,24 @@ def _enter(directory: str) -> str:
 def _take_call(fields: "dict[str, bytes]") -> tuple:
     from _pickle import loads
 
-    try:
-        args = _load_call(fields["input_args"]) if "input_args" in fields else ()
-        kwargs = _load_call(fields["input_kwargs"]) if "input_kwargs" in fields else {}
-        args = [_resolved(value) for value in args]
-        kwargs = {name: _resolved(value) for name, value in kwargs.items()}
-        return loads(fields["function"]), args, kwargs
-    except OSError as missing:  # the file of an argument
-        raise _NotTheFunction from missing
+    args = _load_call(fields["input_args"]) if "input_args" in fields else ()
+    kwargs = _load_call(fields["input_kwargs"]) if "input_kwargs" in fields else {}
+    args = [_resolved(value) for value in args]
+    kwargs = {name: _resolved(value) for name, value in kwargs.items()}
+    return loads(fields["function"]), args, kwargs
 
 
-def _evaluate(call: tuple, resources: dict) -> "Any":
+def _evaluate(call: tuple, resources: dict, queued: bool) -> "Any":
     function, args, kwargs = call
-    if resources.get("cores", 1) == 1 and not any(resources.get(key) for key in _NEED_EXECUTOR[1:]):
+    needs = _NEED_EXECUTOR_IN_QUEUE if queued else _NEED_EXECUTOR
+    if resources.get("cores", 1) == 1 and not any(resources.get(key) for key in needs[1:]):
         return function(*args, **kwargs)
     from executorlib._errors import ExecutorlibSocketError, RunTimeExceededError
     from executorlib.executor.single import SingleNodeExecutor
 
     wanted = {key: resources[key] for key in _FOR_EXECUTOR if resources.get(key) is not None}
+    if queued:
+        wanted.pop("run_time_max", None)
     with SingleNodeExecutor(max_workers=1, resource_dict=wanted) as executor:
         try:
             future = executor.submit(function, *args, **kwargs)
@@ -330,4 +350,4 @@ def _boot() -> None:
 if __name__ == "__main__":
     _boot()
     sys.argv = sys.argv[1:]
-    os._exit(run(sys.argv[0]))
+    os._exit(run(sys.argv[-1], queued="--queued" in sys.argv[:-1]))

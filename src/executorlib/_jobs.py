@@ -21,7 +21,7 @@ from contextlib import suppress
 from heapq import heappop, heappush
 from time import monotonic
 
-from executorlib import _core
+from executorlib import _core, _job_record
 from executorlib._errors import CacheFileError, error_for
 from executorlib._file_future import FileFuture
 from executorlib._job import (
@@ -41,6 +41,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from executorlib._slurm_queue import SlurmQueue
+
+    Queue = LocalQueue | SlurmQueue
 
 _logger = logging.getLogger("executorlib")
 
@@ -78,7 +82,8 @@ class Job:
         self.cores = cores
         self.id = 0
         self.missing = 0  # producers that are not done
-        self.queue_id: int | None = None  # while it runs here
+        self.queue_id: Any = None  # while it runs, or a scheduler has it
+        self.placed = False  # ready, or submitted
         self.own = False  # whether this process has submitted it
         self.ended = False  # its futures are done
         self.cancelled = False
@@ -99,8 +104,8 @@ class Jobs:
         temporary (bool): whether it shuts down once all expected futures are done.
     """
 
-    def __init__(self, queue: LocalQueue, limit: int, detaches: bool = False, temporary: bool = False) -> None:
-        self._queue = queue
+    def __init__(self, queue: Queue, limit: int, detaches: bool = False, temporary: bool = False) -> None:
+        self._queue: Any = queue
         self._limit = limit
         self._detaches = detaches
         self._temporary = temporary
@@ -191,11 +196,10 @@ class Jobs:
     def _run(self) -> None:
         while not (self.closed and not self._futures and not self._messages and not self._by_base):
             for identity, kind, status in self._watch.next(self._timeout_ms()):
-                job = self._by_id.get(identity)
-                if job is not None and kind == "file":
-                    self._finish(job)
-                elif job is not None:
-                    self._process_ended(job, status)
+                if kind == "file":
+                    self._file_appeared(identity)
+                elif identity in self._by_id:
+                    self._process_ended(self._by_id[identity], status)
             while self._messages:
                 self._messages.popleft()()
                 self._start_ready()
@@ -203,6 +207,10 @@ class Jobs:
             self._start_ready()
         del self._watch
         self._alarm = None
+
+    def _file_appeared(self, identity: int) -> None:
+        if identity in self._by_id:
+            self._finish(self._by_id[identity])
 
     def _timeout_ms(self) -> int:
         due = [max(0.0, self._kills[0][0] - monotonic())] if self._kills else []
@@ -265,15 +273,19 @@ class Jobs:
             from executorlib import _store
 
             os.makedirs(os.path.dirname(job.base), exist_ok=True)
-            _store.write(job.base + INPUT, job.fields)
+            # A torn one, after a crash of the machine, is written anew when the call is submitted again.
+            _store.write(job.base + INPUT, job.fields, sync=False)
             job.fields = None
         elif not os.path.exists(job.base + INPUT) and not os.path.exists(job.output):
             raise FileNotFoundError(2, "the input file of the call was removed", job.base + INPUT)
         job.missing = len(job.producers)
         for producer in job.producers:
             producer.add_done_callback(lambda done: self.post(lambda: self._producer_done(job, done)))
-        if not job.producers:
+        if self._may_be_placed(job):
             self._make_ready(job)
+
+    def _may_be_placed(self, job: Job) -> bool:
+        return job.missing == 0
 
     def _producer_done(self, job: Job, producer: Future) -> None:
         if self._by_id.get(job.id) is not job or job.ended:
@@ -286,9 +298,11 @@ class Jobs:
             self._fail(job, error)
         elif job.missing == 0:
             job.producers = []
-            self._make_ready(job)
+            if not job.placed:
+                self._make_ready(job)
 
     def _make_ready(self, job: Job) -> None:
+        job.placed = True
         heappush(self._ready, (-(job.resources.get("priority") or 0), job.id, job))
 
     # ---- it runs ----
@@ -423,7 +437,7 @@ class Jobs:
         ]
         try:
             if any(job.queue_id is None and job not in self._elsewhere for job in left):
-                _hand_over(records, self._limit)
+                _hand_over(records, self._queue, self._limit)
         finally:
             with self._lock:
                 futures = list(self._futures)
@@ -438,7 +452,16 @@ class Jobs:
 # ---- calls of other drivers ----
 
 
-_observer: Jobs | None = None
+def jobs_for(queue: Queue, limit: int, detaches: bool = False, temporary: bool = False) -> Jobs:
+    """Jobs of the kind that this queue needs; the parameters are those of `Jobs`."""
+    if isinstance(queue, LocalQueue):
+        return Jobs(queue, limit, detaches, temporary)
+    from executorlib._queued_jobs import QueuedJobs
+
+    return QueuedJobs(queue, limit, detaches, temporary)
+
+
+_observers: dict[str, Jobs] = {}
 _observing = threading.Lock()
 
 
@@ -448,23 +471,36 @@ def awaited(base: str) -> FileFuture:
     Parameters:
         base: path of the call's files without their endings.
     """
-    global _observer
     future = FileFuture()
     future._path = base + OUTPUT
     job = Job(base, None, future, [], {}, cores=0)
     job.observed = True
+    queue = _queue_of(base)
     with _observing:
         try:
-            _observer.expect(future)  # type: ignore[union-attr]
-        except (AttributeError, RuntimeError):  # there is none, or it has ended, or it was a parent's
-            _observer = Jobs(LocalQueue(), limit=1, temporary=True)
-            _observer.expect(future)
-        _observer.add(job)  # type: ignore[union-attr]
+            _observers[queue.kind].expect(future)
+        except (KeyError, RuntimeError):  # there is none, or it has ended, or it was a parent's
+            _observers[queue.kind] = jobs_for(queue, limit=1, temporary=True)
+            _observers[queue.kind].expect(future)
+        _observers[queue.kind].add(job)
     return future
 
 
-def terminate(base: str) -> None:
-    """End the job of a call, if it runs, and forget the call.
+def _queue_of(base: str) -> Queue:
+    """Where this call was submitted."""
+    if _job_record.read(base) is None:
+        return LocalQueue()
+    from executorlib._slurm_queue import SlurmQueue
+
+    return SlurmQueue()
+
+
+def terminate(base: str, backend: str | None = None) -> None:
+    """End the job of a call, if it waits or runs, and forget the call.
+
+    Parameters:
+        base: path of the call's files without their endings.
+        backend: where it was submitted; None if that is not known.
 
     Raises:
         FileNotFoundError: if there is no such call, or it is done.
@@ -473,9 +509,13 @@ def terminate(base: str) -> None:
     if not os.path.exists(base + INPUT):
         raise FileNotFoundError(2, "no call that waits or runs has this file", base + INPUT)
     claim = _core.read_claim(base)
-    if claim is not None and claim[3] == "elsewhere":
+    if backend == "slurm" or _job_record.read(base) is not None:
+        from executorlib._queued_jobs import end_in_queue
+
+        end_in_queue(base)
+    elif claim is not None and claim[3] == "elsewhere":
         raise RuntimeError(f"{base} is computed by process {claim[1]} on {claim[2]}; end it there")
-    if claim is not None and claim[3] == "lives":
+    elif claim is not None and claim[3] == "lives":
         _end_process(claim[1])
     remove(base + INPUT)
     remove_empty_logs(base)
@@ -505,14 +545,14 @@ def _end_process(pid: int) -> None:
 # ---- calls that outlive their driver ----
 
 
-def _hand_over(records: list[dict[str, Any]], limit: int) -> None:
+def _hand_over(records: list[dict[str, Any]], queue: Queue, limit: int) -> None:
     """Start the process that sees to the calls which this one leaves behind."""
     import pickle
     import tempfile
 
     descriptor, path = tempfile.mkstemp(prefix="executorlib-", suffix=".calls")
     with open(descriptor, "wb") as file:
-        pickle.dump((records, limit), file)
+        pickle.dump((records, queue, limit), file)
     code = f"import sys; sys.path[:] = {sys.path!r}; from executorlib._jobs import take_over; take_over({path!r})"
     environ = [name + b"=" + value for name, value in os.environb.items()]
     folder = os.path.dirname(records[0]["base"])
@@ -525,9 +565,9 @@ def take_over(path: str) -> None:
     import pickle
 
     with open(path, "rb") as file:
-        records, limit = pickle.load(file)
+        records, queue, limit = pickle.load(file)
     os.unlink(path)
-    jobs = Jobs(LocalQueue(), limit)
+    jobs = jobs_for(queue, limit)
     futures = {record["base"] + OUTPUT: FileFuture() for record in records}
     for record in records:
         future = futures[record["base"] + OUTPUT]

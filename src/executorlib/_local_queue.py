@@ -1,12 +1,8 @@
 """The queue of jobs that a machine without a scheduler has: detached processes.
 
-What a queue does, for this one and for those of Slurm and Flux:
-
-    submit(input file, command, resources, dependencies) -> queue id
-    cancel(queue id)              states({queue ids}) -> {queue id: "running" or "gone"}
-
-and two attributes: `holds`, whether jobs can be submitted in any number and before those they depend on have ended;
-`watches_processes`, whether a queue id is a process of this machine.
+A queue has two attributes: `holds`, whether it takes jobs in any number and before those they depend on have ended
+(`Jobs` runs calls on one that does not, `QueuedJobs` on one that does); and `kind`, its name in records and in
+`backend=`.
 """
 
 from __future__ import annotations
@@ -20,26 +16,22 @@ from executorlib._job import INPUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
     from typing import Any
 
 
 class LocalQueue:
     """Starts each job as a process in a session of its own, which outlives this one."""
 
+    kind = "local"
     holds = False
-    watches_processes = True
 
-    def submit(
-        self, input_file: str, command: list[str], resources: dict[str, Any], dependencies: Sequence[int] = ()
-    ) -> int:
+    def submit(self, input_file: str, command: list[str], resources: dict[str, Any]) -> int:
         """Start the job; returns its process id, which is also that of its session.
 
         Parameters:
             input_file: of the call; claims and logs are in the folder beside it that has the name of its key.
             command: what runs it.
             resources: of the call; `stdout_file` and `stderr_file` replace its logs.
-            dependencies: queue ids; have ended, since this queue does not hold jobs.
 
         Raises:
             OSError: if its folder cannot be made, or no process started.
@@ -55,10 +47,6 @@ class LocalQueue:
         """End the job's process and all of its session and group: by SIGTERM, or SIGKILL if forced."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(queue_id, signal.SIGKILL if force else signal.SIGTERM)
-
-    def states(self, queue_ids: Iterable[int]) -> dict[int, str]:
-        """Which of these processes there are."""
-        return {queue_id: "running" if os.path.exists(f"/proc/{queue_id}") else "gone" for queue_id in queue_ids}
 
 
 def _opened(directory: str, path: str | None) -> str | None:

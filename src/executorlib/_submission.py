@@ -25,12 +25,20 @@ class Submission:
     Parameters:
         resources: checked, the executor's and the call's together.
         limit: cores of the executor: what an exclusive call occupies.
+        own_folder: whether a call runs in the folder that has the name of its key, unless told otherwise.
     """
 
     def __init__(
-        self, fn: Callable, args: tuple, kwargs: dict[str, Any], resources: dict[str, Any], limit: int
+        self,
+        fn: Callable,
+        args: tuple,
+        kwargs: dict[str, Any],
+        resources: dict[str, Any],
+        limit: int,
+        own_folder: bool = False,
     ) -> None:
         self._call = fn, args, kwargs
+        self._own_folder = own_folder
         self._own_threads = "threads_per_core" in resources
         wanted = {**FILE_DEFAULTS, **resources}
         if wanted["cwd"] is not None:
@@ -85,10 +93,12 @@ class Submission:
         fn, args, kwargs = self._call
         arguments = Arguments(args, kwargs)
         key = key_of(fn, arguments) if self._cache_key is None else self._cache_key
+        base = os.path.join(self._directory, key)
+        if self._own_folder and self._resources["cwd"] is None:
+            self._resources["cwd"] = base
         fields = input_fields(fn, arguments, self._resources, self._error_log_file, self._own_threads)
         if arguments.awaited:
             return None, arguments.awaited
-        base = os.path.join(self._directory, key)
         future._path = base + OUTPUT
         return Job(base, fields, future, [*arguments.producers], self._resources, self._cores), []
 

@@ -93,7 +93,19 @@ def test_a_call_that_ran_too_long():
         assert part in str(error)
 
 
-@pytest.mark.parametrize("kind", ["worker_lost", "start_failed", "terminated", "time_limit", "broken"])
+def test_a_lost_job():
+    info = {"job_id": "12_3", "reason": "OUT_OF_MEMORY", "host": "n1", "status": 125, "log": "/l", "stderr": "oom\n"}
+    error = pickle.loads(pickle.dumps(_errors.error_for("job_lost", info)))
+    assert (type(error), error.job_id, error.reason, error.log) == (api.JobLostError, "12_3", "OUT_OF_MEMORY", "/l")
+    for part in ("12_3", "n1", "125", "memory_max", "oom"):
+        assert part in str(error)
+    late = pickle.loads(pickle.dumps(_errors.error_for("job_lost", {**info, "reason": "TIMEOUT", "seconds": 60})))
+    assert isinstance(late, (api.WorkerLostError, api.RunTimeExceededError))
+    assert (type(late), late.seconds, late.host) == (api.JobTimeoutError, 60, "n1")
+    assert "run_time_max" in str(late)
+
+
+@pytest.mark.parametrize("kind", ["worker_lost", "job_lost", "start_failed", "terminated", "time_limit", "broken"])
 def test_nothing_has_to_be_known(kind):
     assert str(_errors.error_for(kind, {}))
 

@@ -76,7 +76,12 @@ def test_constructor(cls):
         assert parameter.default == DEFAULTS.get(parameter.name), parameter.name
 
 
-THERE = (executorlib.SingleNodeExecutor, executorlib.SlurmJobExecutor, executorlib.api.TestClusterExecutor)
+THERE = (
+    executorlib.SingleNodeExecutor,
+    executorlib.SlurmJobExecutor,
+    executorlib.SlurmClusterExecutor,
+    executorlib.api.TestClusterExecutor,
+)
 
 
 @pytest.mark.parametrize("cls", [cls for cls in PARAMETERS if cls not in THERE])
@@ -88,8 +93,8 @@ def test_what_is_not_there_yet_says_its_name(cls):
 @pytest.mark.parametrize(
     ("function", "arguments"),
     [
-        (executorlib.get_cache_data_queue, ["folder"]),
-        (executorlib.terminate_tasks_in_cache, ["folder", None, "slurm"]),
+        (executorlib.get_cache_data_queue, ["folder", "flux"]),
+        (executorlib.terminate_tasks_in_cache, ["folder", None, "flux"]),
         (executorlib.terminate_task_in_cache, ["folder", "key", None, "flux"]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

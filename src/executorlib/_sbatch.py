@@ -1,0 +1,147 @@
+"""What `sbatch` is told about a call: options, and the script of its job.
+
+    resources  -->  options of a plain job, or the user's template (Jinja2)  -->  script on stdin of sbatch
+
+Calls with equal options go as one array: its script has a line with the files of each, and a task takes that of its
+number.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+
+from executorlib._errors import ResourceError
+from executorlib._job import ENDED, INPUT, LOGS, command
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+# The command's status, if it is not 0, ends the script. Then, and when it is ended from outside, a mark tells the
+# driver to ask the scheduler for the reason now.
+_SCRIPT = """\
+#!/bin/sh
+{choose}
+lost() {{ : > "$folder"{ended}; exit $1; }}
+trap 'lost 143' TERM
+{command} "$folder"{input}{logs} || lost $?
+"""
+
+_CHOOSE = """\
+read_line() {{ sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" <<'END_OF_FOLDERS'
+{folders}
+END_OF_FOLDERS
+}}
+folder=$(read_line)
+mkdir -p "$folder"
+"""
+
+
+def check(resources: dict[str, Any]) -> None:
+    """Refuse what a batch job cannot give to a call.
+
+    Raises:
+        ResourceError: for a part of a GPU.
+        NotImplementedError: for more than one node.
+    """
+    if resources.get("num_nodes", 1) > 1:
+        raise NotImplementedError(
+            f"num_nodes={resources['num_nodes']}: calls over several nodes are not available in this release; "
+            "without num_nodes all ranks of a call run on one node"
+        )
+    if isinstance(resources.get("gpus_per_core"), float):
+        raise ResourceError(f"gpus_per_core={resources['gpus_per_core']}: batch jobs have whole GPUs")
+
+
+def options(resources: dict[str, Any]) -> list[str]:
+    """Options of `sbatch` for what a call needs."""
+    cores = resources["cores"]
+    told = ["--nodes=1", f"--ntasks={cores}", f"--cpus-per-task={resources['threads_per_core']}"]
+    if resources.get("gpus_per_core"):
+        told.append(f"--gres=gpu:{cores * resources['gpus_per_core']}")
+    if resources.get("exclusive"):
+        told.append("--exclusive")
+    if resources.get("run_time_max"):
+        told.append(f"--time={_minutes(resources['run_time_max'])}")
+    for key, option, unit in (("priority", "priority", ""), ("partition", "partition", ""), ("memory_max", "mem", "G")):
+        if resources.get(key) is not None:
+            told.append(f"--{option}={resources[key]}{unit if str(resources[key]).isdecimal() else ''}")
+    return told
+
+
+def script(folders: Sequence[str]) -> str:
+    """The script of a job for one call, or of an array for several.
+
+    Parameters:
+        folders: of the calls: the paths of their files without endings.
+    """
+    several = len(folders) > 1
+    choose = _CHOOSE.format(folders="\n".join(folders)) if several else f"folder={shlex.quote(folders[0])}"
+    start = command("", queued=True)[:-1]
+    out, err = LOGS
+    logs = f' >> "$folder"/{out} 2>> "$folder"/{err}' if several else ""
+    return _SCRIPT.format(choose=choose, command=shlex.join(start), input=INPUT, ended=ENDED, logs=logs)
+
+
+def folders_of(text: str) -> list[str]:
+    """The calls of a job with this script, as far as they can be told."""
+    _, several, rest = text.partition("<<'END_OF_FOLDERS'\n")
+    if several:
+        return rest.partition("\nEND_OF_FOLDERS\n")[0].split("\n")
+    for line in text.splitlines():
+        if line.startswith("folder="):
+            return shlex.split(line.removeprefix("folder="))
+        if " --queued " in line:
+            return [word.removesuffix(INPUT) for word in shlex.split(line) if word.endswith(INPUT)]
+    return []
+
+
+def output_options(folder: str, directory: str, resources: dict[str, Any]) -> list[str]:
+    """Where a job of one call writes to."""
+    told = ["--open-mode=append"]
+    for option, key, log in zip(("output", "error"), ("stdout_file", "stderr_file"), LOGS, strict=True):
+        own = resources.get(key)
+        path = os.path.join(folder, log) if own is None else os.path.abspath(os.path.join(directory, own))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        told.append(f"--{option}={path.replace('%', '%%')}")
+    return told
+
+
+def variables(folder: str, directory: str, resources: dict[str, Any], dependencies: Sequence[str]) -> dict[str, Any]:
+    """What a submission template may refer to: these names, and all other keys of the call's resources."""
+    return {
+        **{key: value for key, value in resources.items() if key not in ("submission_template", "cwd")},
+        "command": shlex.join(command(folder + INPUT, queued=True)),
+        "cores": resources["cores"] * resources["threads_per_core"],
+        "run_time_max": resources.get("run_time_max"),
+        "dependency_list": list(dependencies),
+        "job_name": resources.get("job_name") or os.path.basename(folder),
+        "working_directory": directory,
+    }
+
+
+def render(template: str, values: dict[str, Any]) -> str:
+    """The script that a template makes of these values."""
+    try:
+        import jinja2
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError(
+            "submission_template needs Jinja2; install it with: pip install 'executorlib[cluster]'", name=missing.name
+        ) from None
+    return jinja2.Template(template, keep_trailing_newline=True).render(values)
+
+
+def sets_output(text: str) -> bool:
+    """Whether a script says itself where its output goes."""
+    return any(
+        word.startswith(("--output", "-o", "--error", "-e"))
+        for line in text.splitlines()
+        if line.startswith("#SBATCH")
+        for word in line.split()[1:]
+    )
+
+
+def _minutes(seconds: float) -> int:
+    return max(1, int(-(-seconds // 60)))

@@ -1,0 +1,374 @@
+"""SlurmClusterExecutor on a real Slurm: calls as batch jobs, their drivers, and all ways in which jobs end."""
+
+import concurrent.futures
+import os
+import signal
+import subprocess
+import time
+
+import file_functions
+import pytest
+import support
+from beds.slurm import SlurmBed, missing, missing_memory_cgroups
+from beds.waiting import until
+from support import SOON, needs_mpi
+
+from executorlib import (
+    SlurmClusterExecutor,
+    _queued_jobs,
+    get_cache_data,
+    get_cache_data_queue,
+    get_future_from_cache,
+    terminate_tasks_in_cache,
+)
+from executorlib.api import JobLostError
+
+TEMPLATE = """\
+#!/bin/bash
+#SBATCH --job-name={{job_name}}
+#SBATCH --ntasks={{cores}}
+#SBATCH --chdir={{working_directory}}
+#SBATCH --partition={{partition}}
+
+export GREETING="{{greeting}} {{dependency_list | length}} {{run_time_max}}"
+{{command}}
+"""
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def make(slurm, cache, monkeypatch):
+    monkeypatch.setattr(_queued_jobs, "_LAST_LOOK_S", 1.0)
+    monkeypatch.setenv("PYTHONPATH", support.script_environment()["PYTHONPATH"])
+    made = []
+
+    def make_executor(**arguments):
+        made.append(SlurmClusterExecutor(**{"cache_directory": cache, **arguments}))
+        return made[-1]
+
+    yield make_executor
+    if "controller" not in slurm._pids:
+        slurm.start_slurmctld()
+    for executor in made:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+@pytest.fixture
+def exe(make):
+    return make()
+
+
+def queue(bed):
+    """{job: state} of those that wait or run."""
+    lines = bed.run("squeue", "--noheader", "--array", "--format=%i %T").stdout.splitlines()
+    return dict(line.split() for line in lines)
+
+
+def submitted(future, cache):
+    """The queue id of a call with a cache key of its own."""
+    record = str(future._path).replace("_o.h5", ".job")
+    return until(lambda: os.path.islink(record) and os.readlink(record).split()[1], SOON, "the submission")
+
+
+def names(cache):
+    return sorted(os.listdir(cache)) if cache.exists() else []
+
+
+# ---- arguments ----
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"max_workers": 1}, {"max_cores": 2}, {"init_function": dict}, {"hostname_localhost": True},
+        {"log_obj_size": True}, {"block_allocation": True}, {"resource_dict": {"cores": "two"}},
+        {"resource_dict": {"gpus_per_core": 0.5}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_refused_arguments(arguments):
+    with pytest.raises(ValueError):
+        SlurmClusterExecutor(**arguments)
+
+
+def test_what_is_still_to_come_says_so(tmp_path):
+    with pytest.raises(NotImplementedError, match="block_allocation"):
+        SlurmClusterExecutor(block_allocation=True, max_workers=1)
+    exe = SlurmClusterExecutor(cache_directory=tmp_path)
+    with pytest.raises(NotImplementedError, match="num_nodes"):
+        exe.submit(abs, -1, resource_dict={"num_nodes": 2})
+    exe.shutdown()
+
+
+def test_without_slurm_its_command_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with SlurmClusterExecutor(cache_directory=tmp_path) as exe:
+        future = exe.submit(abs, -1)
+        with pytest.raises(FileNotFoundError, match="Slurm.*sbatch"):
+            future.result(SOON)
+
+
+# ---- calls ----
+
+
+def test_calls_of_all_kinds(exe, cache):
+    first = exe.submit(file_functions.add, 1, 2, resource_dict={"cache_key": "three"})
+    second = exe.submit(file_functions.total, [first, 4])
+    squares = exe.map(pow, range(4), [2] * 4)
+    wide = exe.submit(file_functions.describe, resource_dict={"threads_per_core": 2, "cache_key": "wide"})
+    failed = exe.submit(file_functions.fail, "no luck", resource_dict={"cache_key": "failed"})
+    after_failure = exe.submit(file_functions.add, failed, 1, resource_dict={"cache_key": "after"})
+    assert second.result(SOON) == 7
+    assert list(squares) == [0, 1, 4, 9]
+    told = wide.result(SOON)
+    assert (told["threads"], told["cwd"]) == ("2", str(cache / "wide"))
+    for future in (failed, after_failure):
+        with pytest.raises(ValueError, match="no luck"):
+            future.result(SOON)
+    exe.shutdown()
+    entries = {os.path.basename(entry["filename"]): entry for entry in get_cache_data(str(cache))}
+    assert isinstance(entries["three_o.h5"]["queue_id"], int)
+    assert {entry["status"] for entry in get_cache_data_queue(str(cache), "slurm")} == {"finished"}
+    assert "after_o.h5" not in entries
+    assert not [name for name in names(cache) if name.endswith((".job", ".ended", "_i.h5"))]
+
+
+def test_equal_calls_are_one_array_and_equal_keys_one_call(exe, slurm, cache):
+    futures = [exe.submit(time.sleep, 60 + i, resource_dict={"cache_key": f"k{i}"}) for i in (0, 1, 2, 2)]
+    numbers = [submitted(future, cache) for future in futures]
+    assert len({number.split("_")[0] for number in numbers}) == 1
+    assert [number.split("_")[1] for number in numbers] == ["0", "1", "2", "2"]
+    assert futures[0].cancel()
+    until(lambda: numbers[0] not in queue(slurm), SOON, "the job to be cancelled")
+    assert set(numbers[1:]) <= set(queue(slurm))
+    assert futures[2].cancel()
+    assert not futures[3].done()
+
+
+def test_arrays_are_no_larger_than_slurm_allows(exe, cache):
+    exe._task_scheduler._jobs._queue._array_limit = 2
+    futures = [
+        exe.submit(abs, -i, resource_dict={"cache_key": f"k{i}", "slurm_cmd_args": ["--hold"]}) for i in range(3)
+    ]
+    numbers = [submitted(future, cache).split("_") for future in futures]
+    assert numbers[0][0] == numbers[1][0] != numbers[2][0]
+
+
+def test_template_and_its_variables(exe, cache, recwarn):
+    resources = {
+        "submission_template": TEMPLATE, "partition": "main", "greeting": "hello", "cores": 1, "run_time_max": 90,
+        "cache_key": "greet", "cwd": cache / "place",
+    }  # fmt: skip
+    future = exe.submit(_greeting, resource_dict=resources)
+    assert [warning.category for warning in recwarn] == [UserWarning]
+    assert future.result(SOON) == ("hello 0 90", str(cache / "place"))
+    assert "--partition=main" in (cache / "greet" / "run_queue.sh").read_text()
+
+
+def _greeting():
+    return os.environ["GREETING"], os.getcwd()
+
+
+def test_pysqa_configuration(make, tmp_path, recwarn):
+    pytest.importorskip("pysqa")
+    (tmp_path / "queue.yaml").write_text(
+        "queue_type: SLURM\nqueue_primary: main\n"
+        "queues:\n  main: {cores_max: 4, cores_min: 1, run_time_max: 600, script: main.sh}\n"
+    )
+    (tmp_path / "main.sh").write_text(TEMPLATE)
+    exe = make(pysqa_config_directory=str(tmp_path))
+    resources = {"partition": "main", "greeting": "hello", "run_time_max": 90}
+    assert exe.submit(_greeting, resource_dict=resources).result(SOON)[0] == "hello 0 90"
+
+
+def test_a_refused_call_has_the_words_of_sbatch(exe):
+    refused = exe.submit(abs, -1, resource_dict={"slurm_cmd_args": ["--partition=nonesuch"]})
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        refused.result(SOON)
+    assert caught.value.cmd[0] == "sbatch"
+    assert "nonesuch" in caught.value.output
+    assert exe.submit(abs, -1).result(SOON) == 1
+
+
+@needs_mpi
+def test_mpi_ranks(exe):
+    future = exe.submit(file_functions.rank_and_size, resource_dict={"cores": 2})
+    assert future.result(2 * SOON) == [(0, 2), (1, 2)]
+
+
+# ---- ends of jobs ----
+
+
+def test_a_job_that_leaves_says_its_status_and_log(exe, cache):
+    future = exe.submit(file_functions.end_by_signal, int(signal.SIGKILL), resource_dict={"cache_key": "k"})
+    with pytest.raises(JobLostError, match="cause of death") as caught:
+        future.result(SOON)
+    assert (caught.value.reason, caught.value.status) == ("FAILED", 128 + signal.SIGKILL)
+    assert caught.value.job_id.isdecimal()
+    assert caught.value.log == str(cache / "k" / "err.log")
+    assert not (cache / "k_i.h5").exists()
+
+
+def test_a_cancelled_job_takes_its_dependents_along(exe, slurm, cache):
+    first = exe.submit(time.sleep, 60, resource_dict={"cache_key": "first"})
+    second = exe.submit(file_functions.add, first, 1, resource_dict={"cache_key": "second"})
+    number = submitted(first, cache)
+    later = submitted(second, cache)
+    slurm.run("scancel", number)
+    for future in (first, second):
+        with pytest.raises(JobLostError, match="CANCELLED") as caught:
+            future.result(SOON)
+        assert caught.value.job_id == number
+    until(lambda: later not in queue(slurm), SOON, "the dependent job to go")
+
+
+def test_a_preempted_job_and_a_failed_node(exe, slurm, cache):
+    options = {"slurm_cmd_args": ["--nodelist=n1", "--exclusive"], "cache_key": "low"}
+    low = exe.submit(time.sleep, 60, resource_dict=options)
+    until(lambda: queue(slurm).get(submitted(low, cache)) == "RUNNING", SOON, "the job to run")
+    high = exe.submit(
+        file_functions.note, "ledger", 3, resource_dict={"slurm_cmd_args": ["--nodelist=n1", "--partition=urgent"]}
+    )
+    with pytest.raises(JobLostError) as caught:
+        low.result(SOON)
+    assert (caught.value.reason, caught.value.host) == ("PREEMPTED", "n1")
+    assert high.result(SOON) == 9
+    options = {"slurm_cmd_args": ["--nodelist=n3"], "cache_key": "there"}
+    there = exe.submit(time.sleep, 60, resource_dict=options)
+    until(lambda: queue(slurm).get(submitted(there, cache)) == "RUNNING", SOON, "the job to run")
+    until(lambda: (cache / "there").exists() and any(n.startswith("claim") for n in names(cache / "there")), SOON, "it")
+    slurm.fail_node(3)
+    with pytest.raises(JobLostError) as caught:
+        there.result(SOON)
+    assert (caught.value.reason, caught.value.host) == ("NODE_FAIL", "n3")
+
+
+@pytest.mark.orphans
+def test_a_call_of_another_host_that_died_unseen_is_submitted_again(networked_slurm, tmp_path, monkeypatch):
+    monkeypatch.setattr(_queued_jobs, "_LAST_LOOK_S", 1.0)
+    monkeypatch.setenv("PYTHONPATH", support.script_environment()["PYTHONPATH"])
+    ledger = tmp_path / "ledger"
+    first = SlurmClusterExecutor(cache_directory=tmp_path / "cache", wait=False)
+    future = first.submit(_once_forever, str(ledger), resource_dict={"cache_key": "k"})
+    number = submitted(future, tmp_path)
+    until(ledger.exists, SOON, "the call to begin")
+    first.shutdown()
+    networked_slurm.run("scancel", "--signal=KILL", number)
+    until(lambda: number not in queue(networked_slurm), SOON, "the end of the job")
+    claims = [name for name in names(tmp_path / "cache" / "k") if name.startswith("claim")]
+    assert claims  # of a process of which this host cannot tell whether it lives
+    with SlurmClusterExecutor(cache_directory=tmp_path / "cache") as second:
+        assert second.submit(_once_forever, str(ledger), resource_dict={"cache_key": "k"}).result(SOON) == "again"
+
+
+def _once_forever(ledger):
+    if os.path.exists(ledger):
+        return "again"
+    open(ledger, "w").close()
+    time.sleep(1000)
+
+
+def test_too_much_memory(tmp_path, monkeypatch):
+    if reason := missing() or missing_memory_cgroups():
+        pytest.skip(reason)
+    with SlurmBed(memory_cgroups=True) as bed:
+        for name, value in bed.variables.items():
+            monkeypatch.setenv(name, value)
+        with SlurmClusterExecutor(cache_directory=tmp_path / "cache") as exe:
+            future = exe.submit(_take_memory, 300 << 20, resource_dict={"slurm_cmd_args": ["--mem=50"]})
+            with pytest.raises(JobLostError, match="memory_max") as caught:
+                future.result(SOON)
+    assert caught.value.reason == "OUT_OF_MEMORY"
+
+
+def _take_memory(size):
+    return len(bytearray(size))
+
+
+def test_an_outage_of_the_controller_loses_nothing(exe, slurm, cache, tmp_path):
+    ledger = tmp_path / "ledger"
+    running = exe.submit(file_functions.note, str(ledger), 2, 3.0, resource_dict={"cache_key": "running"})
+    until(ledger.exists, SOON, "the call to begin")
+    slurm.stop_slurmctld()
+    meanwhile = exe.submit(file_functions.note, str(ledger), 5)
+    assert running.result(SOON) == 4  # its file is there, whatever becomes of the controller
+    assert not meanwhile.done()
+    slurm.start_slurmctld()
+    assert meanwhile.result(2 * SOON) == 25
+    exe.shutdown()
+    assert sorted(line.split()[0] for line in ledger.read_text().splitlines()) == ["2", "5"]
+
+
+# ---- drivers ----
+
+DRIVER = """
+    import sys, functions, file_functions
+    from executorlib import SlurmClusterExecutor
+    exe = SlurmClusterExecutor(cache_directory="cache", wait=False)
+    first = exe.submit(functions.pass_gate, sys.argv[1], 7, resource_dict={"cache_key": "first"})
+    second = exe.submit(file_functions.add, first, 1, resource_dict={"cache_key": "second"})
+    print("submitted", flush=True)
+    sys.stdin.readline()
+    exe.shutdown()
+    print("closed", first.cancelled(), second.cancelled(), flush=True)
+"""
+
+
+@pytest.mark.parametrize("end", ["closed", "killed"])
+def test_a_later_driver_finds_the_jobs_of_an_earlier_one(make, slurm, cache, tmp_path, gate, end):
+    with support.Driver(tmp_path, DRIVER, gate.folder) as driver:
+        driver.expect("submitted")
+        gate.arrival()
+        until((cache / "second.job").is_symlink, SOON, "the second submission")
+        if end == "closed":
+            driver.say()
+            assert driver.expect("closed") == "True True"
+    before = set(queue(slurm))
+    assert len(before) == 2
+    statuses = {entry["status"] for entry in get_cache_data_queue(str(cache), queue_type="slurm")}
+    assert statuses == {"running", "pending"}
+    exe = make()
+    import functions
+
+    first = exe.submit(functions.pass_gate, gate.folder, 7, resource_dict={"cache_key": "first"})
+    second = exe.submit(file_functions.add, first, 1, resource_dict={"cache_key": "second"})
+    third = get_future_from_cache(str(cache), "second")
+    with pytest.raises(TimeoutError):
+        first.result(0.5)
+    assert set(queue(slurm)) == before
+    gate.open()
+    assert first.result(SOON) == 7
+    assert second.result(SOON) == third.result(SOON) == 8
+
+
+def test_a_job_whose_record_was_never_made_is_found(make, slurm, cache):
+    options = {"cache_key": "k", "slurm_cmd_args": ["--hold"]}
+    first = make(wait=False)
+    number = submitted(first.submit(abs, -4, resource_dict=options), cache)
+    first.shutdown()
+    os.unlink(cache / "k.job")
+    second = make().submit(abs, -4, resource_dict=options)
+    assert submitted(second, cache) == number
+    slurm.run("scontrol", "release", number)
+    assert second.result(SOON) == 4
+
+
+def test_terminate_tasks_in_cache(make, slurm, cache):
+    exe = make(wait=False)
+    for future in [exe.submit(time.sleep, 60 + i) for i in range(3)]:
+        submitted(future, cache)
+    exe.shutdown()
+    terminate_tasks_in_cache(str(cache), backend="slurm")
+    until(lambda: not queue(slurm), SOON, "the jobs to go")
+    assert [name for name in names(cache) if name.endswith((".h5", ".job"))] == []
+
+
+@pytest.mark.timing
+def test_a_result_is_noticed_at_once(exe, cache):
+    future = exe.submit(abs, -1, resource_dict={"cache_key": "k"})
+    concurrent.futures.wait([future], SOON)
+    assert time.time() - os.stat(cache / "k_o.h5").st_mtime < support.AT_ONCE
