@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 
 from executorlib._errors import ResourceError
 from executorlib._file_pool import FileExecutor
@@ -307,7 +306,7 @@ class SlurmClusterExecutor(BaseExecutor):
 
 
 def _check_pmi_mode(pmi_mode: Any) -> None:
-    if pmi_mode is not None and not (isinstance(pmi_mode, str) and re.fullmatch(r"\w+", pmi_mode)):
+    if pmi_mode is not None and not (isinstance(pmi_mode, str) and pmi_mode.replace("_", "").isalnum()):
         raise ValueError(f"pmi_mode must be one of those that `srun --mpi=list` names, not {pmi_mode!r}")
 
 
