@@ -249,11 +249,6 @@ void finish(exl_pool_t *pool)
     release(pool);
 }
 
-void forget_pools(void)
-{
-    unfinished = 0;
-}
-
 void release(exl_pool_t *pool)
 {
     exl_pool_release(pool);

@@ -65,9 +65,6 @@ long number_from(exl_task_t *task);
 
 /* Shuts down, waits until all is closed, releases. */
 void finish(exl_pool_t *pool);
-
-/* The pools that finish() is still to come for are the parent's: for a child made by fork(). */
-void forget_pools(void);
 void release(exl_pool_t *pool);
 
 /* A pipe whose ends all workers have; made before the pool. */

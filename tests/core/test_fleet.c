@@ -5,9 +5,9 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +15,8 @@
 #include "agent/agent.h"
 #include "pool_support.h"
 #include "wire/tls_openssl.h"
+
+extern char **environ;
 
 static const uint8_t key[EXL_TLS_KEY_SIZE] = "fedcba9876543210fedcba9876543210";
 static const uint8_t wrong_key[EXL_TLS_KEY_SIZE] = "Fedcba9876543210fedcba9876543210";
@@ -392,17 +394,48 @@ static void what_waits_can_be_cancelled(void **state)
 
 /* ---- processes that die ---- */
 
+/* This program again, in another role: a child of a process with threads may do little more than that. */
+static pid_t play(char *role, uint32_t first, uint32_t second, uint32_t third)
+{
+    char numbers[3][16];
+    pid_t pid;
+    (void)snprintf(numbers[0], sizeof numbers[0], "%u", first);
+    (void)snprintf(numbers[1], sizeof numbers[1], "%u", second);
+    (void)snprintf(numbers[2], sizeof numbers[2], "%u", third);
+    char name[] = "test_fleet", *const argv[] = {name, role, numbers[0], numbers[1], numbers[2], NULL};
+    assert_int_equal(posix_spawn(&pid, "/proc/self/exe", NULL, NULL, argv, environ), 0);
+    return pid;
+}
+
 static void start_processes(fleet_t *fleet)
 {
-    for (uint32_t i = 0; i < fleet->nagents; i++) {
-        fleet->agents[i].pid = fork();
-        if (fleet->agents[i].pid == 0) {
-            forget_pools();
-            (void)prctl(PR_SET_CHILD_SUBREAPER, 0);
-            _exit(run_agent(&fleet->agents[i]));
-        }
-        assert_true(fleet->agents[i].pid > 0);
-    }
+    char role[] = "agent";
+    for (uint32_t i = 0; i < fleet->nagents; i++)
+        fleet->agents[i].pid = play(role, fleet->agents[i].config.port, i, fleet->agents[i].config.cores);
+}
+
+static int be_agent(uint32_t port, uint32_t index, uint32_t cores)
+{
+    side_t side = {.config = {.addresses = here,
+                              .port = (uint16_t)port,
+                              .name = "test",
+                              .key = key,
+                              .index = index,
+                              .grace_ms = GRACE_MS,
+                              .cores = cores}};
+    return run_agent(&side);
+}
+
+/* Says which process its agent is, and waits to be killed. */
+static int be_driver(int said)
+{
+    fleet_t fleet = fleet_of(1, 1, 1);
+    start_processes(&fleet);
+    await(submit(fleet.pool, "pid"));
+    exl_test_write(said, &fleet.agents[0].pid, sizeof fleet.agents[0].pid);
+    for (;;)
+        (void)pause();
+    return 1;
 }
 
 static int status_of(pid_t pid)
@@ -435,8 +468,8 @@ static void the_calls_of_a_killed_agent_are_lost_and_no_others(void **state)
 {
     gate_t gate = gate_open(), said = gate_open();
     fleet_t fleet = fleet_of(2, 1, 1);
-    exl_task_t *tasks[2];
     start_processes(&fleet);
+    exl_task_t *tasks[2];
     for (int i = 0; i < 2; i++)
         tasks[i] = submit(fleet.pool, "say %d .; wait %d; pid", said.in, gate.out);
     gate_expect(&said, "..");
@@ -477,27 +510,14 @@ static void without_agents_calls_fail_with_the_reason(void **state)
 
 static void agents_end_when_the_driver_is_killed(void **state)
 {
-    int pids[2];
-    assert_int_equal(pipe(pids), 0);
-    pid_t driver = fork();
-    if (driver == 0) {
-        forget_pools();
-        fleet_t fleet = fleet_of(1, 1, 1);
-        start_processes(&fleet);
-        exl_task_t *task = submit(fleet.pool, "pid");
-        await(task);
-        exl_test_write(pids[1], &fleet.agents[0].pid, sizeof fleet.agents[0].pid);
-        for (;;)
-            (void)pause();
-    }
-    pid_t agent;
-    exl_test_read(pids[0], &agent, sizeof agent);
+    gate_t said = gate_open();
+    char role[] = "driver";
+    pid_t driver = play(role, (uint32_t)said.in, 0, 0), agent = gate_pid(&said);
     assert_int_equal(kill(driver, SIGKILL), 0);
     assert_true(WIFSIGNALED(status_of(driver)));
     assert_true(exl_test_process_ends(agent));
     reap_all();
-    (void)close(pids[0]);
-    (void)close(pids[1]);
+    gate_close(&said);
 }
 
 /* ---- the launcher ---- */
@@ -589,9 +609,18 @@ static void an_address_must_be_numeric(void **state)
     finish(pool);
 }
 
-int main(void)
+static uint32_t number(const char *text)
+{
+    return (uint32_t)strtoul(text, NULL, 10);
+}
+
+int main(int argc, char **argv)
 {
     exl_tls_provide(&exl_tls_openssl);
+    if (argc == 5 && strcmp(argv[1], "agent") == 0)
+        return be_agent(number(argv[2]), number(argv[3]), number(argv[4]));
+    if (argc == 5 && strcmp(argv[1], "driver") == 0)
+        return be_driver((int)number(argv[2]));
     const struct CMUnitTest tests[] = {
         POOL_TEST(a_call_runs_behind_an_agent),
         POOL_TEST(calls_that_came_before_the_agents_wait_for_them),
