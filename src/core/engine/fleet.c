@@ -58,6 +58,8 @@ struct exl_fleet {
     uint64_t last_number;
     bool ending, cancelling;
     bool changed;        /* somebody may have become able to do more */
+    bool passed_over;    /* a call has been given while an agent that could have begun it was giving back */
+    uint32_t ngiving;    /* agents that are giving calls back */
     exl_failure_t *loss; /* owned: why there are no agents any more */
     char *handover;      /* owned; NULL once it is being removed */
 };
@@ -281,7 +283,10 @@ static int send_call(remote_t *remote, const exl_task_t *task)
 
 static void give(remote_t *remote, exl_task_t *task)
 {
-    task->number = ++remote->fleet->last_number;
+    exl_fleet_t *fleet = remote->fleet;
+    task->number = ++fleet->last_number;
+    /* Narrow ones only: who has something to spare can begin them, so they do not go to and fro. */
+    fleet->passed_over |= fleet->ngiving && task->item.request.cores == 1 && !task->item.request.gpus;
     attach(remote, task);
     if (exl_idmap_put(&remote->calls, task->number, task) == 0 && send_call(remote, task) == 0)
         return;
@@ -390,9 +395,19 @@ static void ask_back(remote_t *remote, uint32_t count)
 {
     if (exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_RECALL, .arg = count}, NULL) < 0)
         return;
+    remote->fleet->ngiving += !remote->asked_back;
     remote->asked_back = true;
     place_in_list(remote);
     exl_peer_flush(&remote->peer);
+}
+
+static void has_given_back(remote_t *remote)
+{
+    exl_fleet_t *fleet = remote->fleet;
+    fleet->ngiving -= remote->asked_back;
+    remote->asked_back = false;
+    fleet->changed |= fleet->passed_over;
+    fleet->passed_over = false;
 }
 
 /* An agent could do more, and there is nothing to give it: what others have not begun is shared out. Once each time that a call
@@ -567,7 +582,7 @@ static void message_cb(exl_peer_t *peer, exl_message_t *message)
         introduce(remote, message->payload);
         break;
     case EXL_FRAME_RECALL: /* all that it gives back has been given back */
-        remote->asked_back = false;
+        has_given_back(remote);
         place_in_list(remote);
         exl__pool_due(remote->fleet->pool);
         break;
@@ -645,6 +660,7 @@ static void gone(remote_t *remote, const char *reason, bool good_bye)
     else
         fleet->nthere--;
     remote->state = GONE;
+    has_given_back(remote);
     remove_handover(fleet);
     exl_list_remove(&remote->free_link);
     exl_deadline_stop(remote->silence);
