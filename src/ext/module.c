@@ -149,7 +149,8 @@ static PyMethodDef module_methods[] = {
     {"provide_tls", exl_provide_tls, METH_O, "Takes executorlib._tls.api; before the first fleet or agent."},
     {"serve", (PyCFunction)(void (*)(void))exl_serve, METH_VARARGS | METH_KEYWORDS,
      "serve($module, pool, addresses, *, port, name, key, index, grace_ms, cores, gpus)\n--\n\n"
-     "Serves a fleet as its agent, with this pool, until there is nothing to do any more. Returns why it ended: the empty "
+     "Serves a fleet as its agent, with this pool, until there is nothing to do any more. Returns why it ended: the "
+     "empty "
      "string if the driver said so."},
     {"rank_main", exl_rank_main, METH_NOARGS, "Serves as a rank of an MPI group."},
     {"start_job", exl_start_job, METH_VARARGS,

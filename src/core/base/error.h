@@ -8,11 +8,11 @@
 
 enum {
     EXL_ERROR_BASE = -10000,
-    EXL_ECLOSED = EXL_ERROR_BASE - 1,     /* the peer closed, or the executor was shut down */
-    EXL_EPROTOCOL = EXL_ERROR_BASE - 2,   /* bytes that are not a frame of ours */
-    EXL_EILLEGAL = EXL_ERROR_BASE - 3,    /* an event that the present state does not allow */
-    EXL_EFORKED = EXL_ERROR_BASE - 4,     /* the engine belongs to the parent of this process */
-    EXL_ECYCLE = EXL_ERROR_BASE - 5,      /* a dependency on oneself */
+    EXL_ECLOSED = EXL_ERROR_BASE - 1,      /* the peer closed, or the executor was shut down */
+    EXL_EPROTOCOL = EXL_ERROR_BASE - 2,    /* bytes that are not a frame of ours */
+    EXL_EILLEGAL = EXL_ERROR_BASE - 3,     /* an event that the present state does not allow */
+    EXL_EFORKED = EXL_ERROR_BASE - 4,      /* the engine belongs to the parent of this process */
+    EXL_ECYCLE = EXL_ERROR_BASE - 5,       /* a dependency on oneself */
     EXL_EINTERRUPTED = EXL_ERROR_BASE - 6, /* a signal arrived while waiting */
     EXL_EFILE = EXL_ERROR_BASE - 7         /* not a result file, or a damaged one */
 };

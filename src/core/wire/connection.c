@@ -198,12 +198,9 @@ void exl_connection_tune(int fd, uint32_t grace_ms)
     int idle_s = noticed_ms >= 2000 ? noticed_ms / 2000 : 1, probe_s = noticed_ms >= 6000 ? noticed_ms / 6000 : 1;
     const struct {
         int level, name, value;
-    } options[] = {{IPPROTO_TCP, TCP_NODELAY, 1},
-                   {SOL_SOCKET, SO_KEEPALIVE, 1},
-                   {IPPROTO_TCP, TCP_KEEPIDLE, idle_s},
-                   {IPPROTO_TCP, TCP_KEEPINTVL, probe_s},
-                   {IPPROTO_TCP, TCP_KEEPCNT, 3},
-                   {IPPROTO_TCP, TCP_USER_TIMEOUT, noticed_ms}};
+    } options[] = {{IPPROTO_TCP, TCP_NODELAY, 1},       {SOL_SOCKET, SO_KEEPALIVE, 1},
+                   {IPPROTO_TCP, TCP_KEEPIDLE, idle_s}, {IPPROTO_TCP, TCP_KEEPINTVL, probe_s},
+                   {IPPROTO_TCP, TCP_KEEPCNT, 3},       {IPPROTO_TCP, TCP_USER_TIMEOUT, noticed_ms}};
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         (void)setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof options[i].value);
 }
