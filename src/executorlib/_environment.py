@@ -211,7 +211,12 @@ def _command(main: str = "zygote_main(3)") -> list[str]:
     package = os.path.dirname(os.path.abspath(__file__))
     boot = _BOOT.format(core=_core.__file__, worker=os.path.join(package, "_worker.py"), main=main)
     site = [] if _needs_site() else ["-S"]
-    return [sys.executable, *_interpreter_flags(), *site, "-c", boot]
+    return [*interpreter(), *site, "-c", boot]
+
+
+def interpreter() -> list[str]:
+    """The command of an interpreter like this one: the same program with the same options."""
+    return [sys.executable, *_interpreter_flags()]
 
 
 def _interpreter_flags() -> list[str]:

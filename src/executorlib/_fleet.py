@@ -187,12 +187,10 @@ def spread(room: Sequence[int], count: int) -> list[int]:
 
 
 def _agent_command(file: str) -> list[str]:
-    import sys
-
-    from executorlib._environment import _interpreter_flags
+    from executorlib._environment import interpreter
 
     place = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return [sys.executable, *_interpreter_flags(), "-c", _BOOT.format(place=place), file]
+    return [*interpreter(), "-c", _BOOT.format(place=place), file]
 
 
 def _write_privately(text: str) -> str:

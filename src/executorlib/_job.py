@@ -47,10 +47,10 @@ def command(input_file: str, queued: bool = False) -> "list[str]":
         input_file: of the call.
         queued: whether it is a job of a scheduler, which keeps its time and has chosen its devices.
     """
-    from executorlib._environment import _interpreter_flags
+    from executorlib._environment import interpreter
 
     options = ["--queued"] if queued else []
-    return [sys.executable, *_interpreter_flags(), os.path.abspath(__file__), *options, input_file]
+    return [*interpreter(), os.path.abspath(__file__), *options, input_file]
 
 
 # ---- results in files ----

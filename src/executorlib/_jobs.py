@@ -416,6 +416,10 @@ class Jobs:
         if job.futures:
             return
         job.cancelled = True
+        self._call_off(job)
+
+    def _call_off(self, job: Job) -> None:
+        """Nobody wants the call any more."""
         if job.queue_id is not None:
             self._queue.cancel(job.queue_id)
             heappush(self._kills, (monotonic() + job.resources.get("terminate_grace", _GRACE_S), job.id))

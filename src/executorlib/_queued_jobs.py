@@ -451,14 +451,7 @@ class QueuedJobs(Jobs):
 
     # ---- it is not wanted any longer ----
 
-    def _cancel(self, future: FileFuture) -> None:
-        job = next((job for job in self._by_base.values() if future in job.futures), None)
-        if job is None:
-            return
-        job.futures.remove(future)
-        if job.futures:
-            return
-        job.cancelled = True
+    def _call_off(self, job: Job) -> None:
         if isinstance(job.queue_id, int):  # a process of this machine has the call
             LocalQueue().cancel(job.queue_id)
             self._leave(job)
