@@ -13,6 +13,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/idmap.h"
+
 enum { MAX_CHILDREN = 4096, MAX_DEPTH = 64, MIN_PASSES = 4, MAX_PASSES = 100 };
 
 static ssize_t read_file(const char *path, char *text, size_t capacity)
@@ -96,22 +98,34 @@ ssize_t exl_children_of(pid_t pid, pid_t *pids, size_t capacity)
     return known ? (ssize_t)count : children_by_parent_field(pid, pids, capacity);
 }
 
-static void signal_tree(pid_t pid, int signal, int depth)
+/* Returns whether there was one that is not in `seen`; it is then. */
+static bool signal_tree(pid_t pid, int signal, int depth, exl_idmap_t *seen)
 {
+    static char mark;
     pid_t *pids = depth < MAX_DEPTH ? calloc(MAX_CHILDREN, sizeof *pids) : NULL;
     if (!pids)
-        return;
+        return false;
+    bool any = false;
     ssize_t count = exl_children_of(pid, pids, MAX_CHILDREN);
     for (ssize_t i = 0; i < count && i < MAX_CHILDREN; i++) {
-        signal_tree(pids[i], signal, depth + 1);
+        any |= signal_tree(pids[i], signal, depth + 1, seen);
+        if (exl_idmap_get(seen, (uint64_t)pids[i]))
+            continue;
         (void)kill(pids[i], signal);
+        any |= exl_idmap_put(seen, (uint64_t)pids[i], &mark) == 0;
     }
     free(pids);
+    return any;
 }
 
 void exl_descendants_signal(pid_t pid, int signal)
 {
-    signal_tree(pid, signal, 0);
+    exl_idmap_t seen;
+    exl_idmap_init(&seen);
+    /* A child that ends under our eyes hands its own children up to where we have looked already. */
+    for (int pass = 0; signal_tree(pid, signal, 0, &seen) && pass < MAX_PASSES; pass++) {
+    }
+    exl_idmap_fini(&seen);
 }
 
 void exl_await_death(pid_t pid, int timeout_ms)

@@ -10,8 +10,8 @@
 /* Writes at most `capacity` pids of direct children and returns how many there are, or -errno. */
 ssize_t exl_children_of(pid_t pid, pid_t *pids, size_t capacity);
 
-/* Sends `signal` to all descendants of `pid`, deepest first, not to `pid` itself. Processes that are born meanwhile may be
- * missed: a caller that must get all of them is their subreaper and calls again as they arrive. */
+/* Sends `signal` once to each descendant of `pid`, deepest first, not to `pid` itself; looks again until no pass finds a new
+ * one. What is born after that is missed: a caller that must get all is their subreaper and calls again as they arrive. */
 void exl_descendants_signal(pid_t pid, int signal);
 
 /* Sends SIGKILL to every process of this user whose initial environment holds `marker` ("NAME=value"). The last resort,

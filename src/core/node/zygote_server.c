@@ -38,7 +38,9 @@ struct server {
     pid_t driver;
     exl_idmap_t by_id, by_pid; /* of struct child, owned by by_id; by_pid has those that have not been waited for */
     exl_list_t terminated;     /* children that were told to end: they and theirs have until their deadline */
-    exl_idmap_t orphans;       /* pid -> the terminated child that left it behind */
+    exl_idmap_t orphans;       /* pid -> the terminated child that left it behind, or `nobody` */
+    struct child
+        nobody; /* whose orphans are killed: left by a child that was not told to end, or nobody knows by whom */
     const exl_fork_hooks_t *hooks;
     bool preloaded;
 };
@@ -98,24 +100,28 @@ static struct child *child_of_session(const struct server *server, pid_t orphan)
     return NULL;
 }
 
+struct deaths {
+    exl_list_t gone;    /* children that ended by themselves, not reported yet */
+    struct child *heir; /* to whom the dead belonged, one with time left where there is one */
+    bool several;       /* they belonged to several */
+};
+
 /* Children that no fork of ours made are what a dead worker left behind: while it lived, it was their subreaper. They are
- * killed, unless a terminated child left them that still has time. `heir` is the one that has ended; where `several` have,
- * those that cannot be told apart are killed too. */
-static void adopt_orphans(struct server *server, struct child *heir, bool several)
+ * killed, unless a terminated child left them that still has time; where several have ended, those that cannot be told
+ * apart are killed too. */
+static void adopt_orphans(struct server *server, const struct deaths *deaths, const pid_t *pids, ssize_t count)
 {
-    pid_t pids[MAX_ORPHANS];
-    ssize_t count = exl_children_of(getpid(), pids, MAX_ORPHANS);
-    for (ssize_t i = 0; i < count && i < MAX_ORPHANS; i++) {
+    for (ssize_t i = 0; i < count; i++) {
         uint64_t pid = (uint64_t)pids[i];
         if (exl_idmap_get(&server->by_pid, pid) || exl_idmap_get(&server->orphans, pid))
             continue;
-        struct child *owner = several ? child_of_session(server, pids[i]) : heir;
-        bool doomed = !owner;
-        owner = owner ? owner : heir;
-        bool kept = owner && owner->deadline_ns && exl_idmap_put(&server->orphans, pid, owner) == 0;
+        struct child *owner = deaths->several ? child_of_session(server, pids[i]) : deaths->heir;
+        if (!owner || !owner->deadline_ns)
+            owner = &server->nobody;
+        bool kept = exl_idmap_put(&server->orphans, pid, owner) == 0;
         if (kept)
             owner->norphans++;
-        if (!kept || doomed || owner->killed)
+        if (!kept || owner == &server->nobody || owner->killed)
             kill_with_descendants(pids[i], SIGKILL);
     }
 }
@@ -138,21 +144,34 @@ static struct child *note_death(struct server *server, pid_t pid, int wait_statu
     return child;
 }
 
+/* Returns whether there were any. */
+static bool note_deaths(struct server *server, struct deaths *deaths)
+{
+    bool any = false;
+    int status;
+    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0; any = true) {
+        struct child *owner = note_death(server, pid, status, &deaths->gone);
+        deaths->several |= owner && deaths->heir && owner != deaths->heir;
+        if (owner && (!deaths->heir || owner->deadline_ns))
+            deaths->heir = owner;
+    }
+    return any;
+}
+
 static void reap(struct server *server)
 {
-    exl_list_t gone;
-    struct child *heir = NULL;
-    bool several = false;
-    int status;
-    exl_list_init(&gone);
-    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
-        struct child *owner = note_death(server, pid, status, &gone);
-        several |= owner && heir && owner != heir;
-        if (owner && (!heir || owner->deadline_ns))
-            heir = owner;
-    }
-    adopt_orphans(server, heir, several);
-    EXL_LIST_FOREACH_SAFE(&gone, link)
+    pid_t pids[MAX_ORPHANS];
+    struct deaths deaths = {0};
+    ssize_t count;
+    exl_list_init(&deaths.gone);
+    (void)note_deaths(server, &deaths);
+    /* Nobody died after the children were listed: so whoever left what is seen there is known to be dead, and it is not
+     * taken for another one's. */
+    do
+        count = exl_children_of(getpid(), pids, MAX_ORPHANS);
+    while (note_deaths(server, &deaths));
+    adopt_orphans(server, &deaths, pids, count < MAX_ORPHANS ? count : MAX_ORPHANS);
+    EXL_LIST_FOREACH_SAFE(&deaths.gone, link)
     bury(server, EXL_CONTAINER(link, struct child, link));
     EXL_LIST_FOREACH_SAFE(&server->terminated, link)
     {
