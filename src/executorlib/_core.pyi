@@ -25,6 +25,7 @@ class Pool:
         host: Pool | None = None,
         fleet: tuple[str, str, bytes, int, int, int] | None = None,
         timeline: str | None = None,
+        steps: bool = False,
     ) -> None: ...
     agents: int
     closed: bool

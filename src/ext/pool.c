@@ -132,18 +132,18 @@ static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"zygote", "persistent",    "max_cores",      "max_workers", "restart_limit",
                             "setup",  "allow_futures", "exclusive_wide", "imports",     "ranks",
-                            "needs",  "host",          "fleet",          "timeline",    NULL};
+                            "needs",  "host",          "fleet",          "timeline",    "steps",   NULL};
     PoolObject *self = (PoolObject *)object;
     const char *key = NULL;
     PyObject *argv = NULL, *envp = NULL, *setup = NULL, *imports = NULL, *needs = NULL, *host = NULL, *fleet = NULL;
     long each[NNEEDS] = {0};
-    int persistent = 0, allow_futures = 1, exclusive_wide = 1;
+    int persistent = 0, allow_futures = 1, exclusive_wide = 1, steps = 0;
     exl_pool_config_t config = {0};
     exl_fleet_config_t fleet_config = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$(sOO)pIIISppOIOOOz:Pool", names, &key, &argv, &envp,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$(sOO)pIIISppOIOOOzp:Pool", names, &key, &argv, &envp,
                                      &persistent, &config.max_cores, &config.max_workers, &config.restart_limit, &setup,
                                      &allow_futures, &exclusive_wide, &imports, &config.ranks, &needs, &host, &fleet,
-                                     &config.timeline) ||
+                                     &config.timeline, &steps) ||
         (needs && parse_needs(needs, each) < 0))
         return -1;
     int remote = parse_fleet(fleet, &fleet_config);
@@ -151,6 +151,7 @@ static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
         return -1;
     config.fleet = remote ? &fleet_config : NULL;
     config.each = resources_of(each);
+    config.steps = steps;
     if (host && host != Py_None) {
         if (!Py_IS_TYPE(host, Py_TYPE(object)) || !needs) {
             PyErr_SetString(PyExc_TypeError, "host must be a pool, and needs say what its guest takes there");

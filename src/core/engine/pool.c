@@ -418,6 +418,7 @@ static exl_pool_t *pool_new(const exl_pool_config_t *config)
     exl_queue_init(&pool->queue, PATIENCE);
     pool->refs = 2;
     pool->persistent = config->persistent;
+    pool->steps = config->steps;
     pool->max_workers = config->max_workers;
     pool->ranks = config->ranks;
     pool->restart_limit = config->restart_limit;
@@ -535,6 +536,8 @@ static void begin(exl_pool_t *pool, exl_task_t *task)
     task->pool = pool;
     task->item.order = ++pool->last_order;
     pool->npending++;
+    if (pool->steps)
+        task->import_key = 0; /* the head of a step imports nothing, and ranks elsewhere have no templates */
     exl_task_ref(task); /* of "pending" */
     (void)exl_task_update(task, EXL_TASK_SUBMIT);
     exl_task_t *failed = exl_graph_failed_producer(task);

@@ -19,7 +19,7 @@ struct exl_pool {
     uint32_t number;                   /* in the journal */
     exl_journal_t *journal;            /* a reference, or NULL: what happens is not logged */
     unsigned refs;                     /* the handle, and the engine until closed */
-    bool persistent, closing, closed;
+    bool persistent, steps, closing, closed;
     bool ended;      /* workers have been told to end; the grace timer runs */
     bool grace_open; /* the timer's handle needs closing */
     uint32_t max_workers, restart_limit;

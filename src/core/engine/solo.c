@@ -136,9 +136,14 @@ void exl__solo_drop_spare(exl_pool_t *pool)
     exl_worker_end(spare);
 }
 
+static bool needs_head(const exl_task_t *task)
+{
+    return task->ranks > 1 || task->pool->steps;
+}
+
 static unsigned kind_for(const exl_task_t *task)
 {
-    return (task->ranks > 1 ? EXL_WORKER_HEAD : 0) | (task->cloudpickled ? EXL_WORKER_PRELOADED : 0);
+    return (needs_head(task) ? EXL_WORKER_HEAD : 0) | (task->cloudpickled ? EXL_WORKER_PRELOADED : 0);
 }
 
 /* A process from `zygote`: the spare one if it comes from there. */
@@ -146,7 +151,7 @@ static int get_worker(exl_pool_t *pool, exl_zygote_t *zygote, const exl_task_t *
                       exl_error_t *err)
 {
     exl_worker_t *spare = pool->spare;
-    bool fits = spare && spare->zygote == zygote && !spare->channel.ended && spare->head == (task->ranks > 1) &&
+    bool fits = spare && spare->zygote == zygote && !spare->channel.ended && spare->head == needs_head(task) &&
                 spare->launcher == exl_worker_launcher_needed();
     if (fits) {
         pool->spare = NULL;

@@ -20,6 +20,7 @@ typedef struct {
     exl_claim_t *claim;    /* owned; NULL for one process per call */
     exl_rank_group_t *group;
     bool launcher;         /* it alone may start ranks */
+    exl_rank_step_t step;  /* that of the group, if it is one */
     exl_message_t *inputs; /* owned; of the next call: what it depends on, and its options; before the setup: GPUs and
                               processors */
     uint32_t ninputs, capacity;
@@ -74,6 +75,10 @@ static int launch_group(head_t *head, const exl_launch_plan_t *plan, const exl_m
                         exl_payload_t **ret_exception, exl_error_t *err)
 {
     int rc = exl_rank_group_create(plan->nranks, &head->group, err);
+    if (rc == 0 && plan->is_step) {
+        head->step = plan->step;
+        exl_rank_group_as_step(head->group, &head->step);
+    }
     return rc < 0 ? rc
                   : exl_rank_group_launch(head->group, plan->argv, plan->envp, head->inputs, head->ninputs, setup,
                                           ret_exception, err);
@@ -170,6 +175,10 @@ static void send_list(head_t *head, uint64_t number, exl_payload_t *const *resul
 {
     exl_error_t err = {""};
     exl_payload_t *list;
+    if (count == 1) { /* a plain process in a step of its own */
+        send_up(head, EXL_FRAME_RESULT, number, results[0]);
+        return;
+    }
     int rc = exl_gather(results, count, &list);
     if (rc == 0) {
         send_up(head, EXL_FRAME_RESULT, number, list);

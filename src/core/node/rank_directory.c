@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <ftw.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,11 +78,11 @@ static int remove_entry(const char *path, const struct stat *status, int type, s
 {
     char target[PATH_MAX];
     (void)status;
-    (void)position;
     ssize_t length = type == FTW_SL ? readlink(path, target, sizeof target - 1) : -1;
     if (length > 0) {
         target[length] = '\0';
-        if (strncmp(target, segment_prefix, sizeof segment_prefix - 1) == 0)
+        bool is_ticket = strcmp(path + position->base, "ticket") == 0;
+        if (is_ticket || strncmp(target, segment_prefix, sizeof segment_prefix - 1) == 0)
             (void)unlink(target);
     }
     (void)remove(path);
