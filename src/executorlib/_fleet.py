@@ -116,7 +116,7 @@ class Fleet:
         """Start the agents of `pool`: `settings` are arguments of theirs."""
         environ = os.environ if self._environ is None else self._environ
         told = {
-            "addresses": ["127.0.0.1"] if self._here else _addresses(),
+            "addresses": ["127.0.0.1"] if self._here else addresses(),
             "port": pool.port,
             "name": self._name,
             "key": self._key.hex(),
@@ -193,16 +193,21 @@ def _agent_command(file: str) -> list[str]:
     return [*interpreter(), "-c", _BOOT.format(place=place), file]
 
 
-def _write_privately(text: str) -> str:
+def private_directory() -> str:
+    """Where files are that only this user's processes may read, on all nodes; made if missing."""
     home = os.environ.get("EXECUTORLIB_AGENT_DIRECTORY") or os.path.join(os.path.expanduser("~"), ".executorlib")
     os.makedirs(home, mode=0o700, exist_ok=True)
-    descriptor, path = tempfile.mkstemp(prefix="agents-", suffix=".json", dir=home)  # 0600
+    return os.path.abspath(home)
+
+
+def _write_privately(text: str) -> str:
+    descriptor, path = tempfile.mkstemp(prefix="agents-", suffix=".json", dir=private_directory())  # 0600
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
     return path
 
 
-def _addresses() -> list[str]:
+def addresses() -> list[str]:
     """Numeric addresses of this host at which other nodes may reach it, the likeliest first."""
     found: list[str] = []
     host = os.environ.get("EXECUTORLIB_DRIVER_ADDRESS")

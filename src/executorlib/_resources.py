@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from executorlib._steps import Step
+
 
 def check(resource_dict: Mapping[str, Any] | None) -> dict[str, Any]:
     """A new dictionary of the checked entries, without those that are None.
@@ -110,11 +112,12 @@ class Request:
             milliseconds, whether it is pinned.
         options (bytes | None): what the worker does for this call only, pickled; None for nothing.
         cache (CacheRequest | None): where its result is kept, if it is.
+        step (Step | None): how a scheduler starts it, if it is to.
     """
 
     __slots__ = (
         "cache", "cores", "cwd", "gpu_share", "gpus", "needs", "options", "oversubscribe", "own_threads", "pin",
-        "ranks", "threads",
+        "ranks", "step", "threads",
     )  # fmt: skip
 
     def __init__(self, resources: dict[str, Any]) -> None:
@@ -123,6 +126,7 @@ class Request:
         self.ranks = resources.get("cores", 1)
         self.oversubscribe = resources.get("openmpi_oversubscribe", False)
         self.cores = self.ranks * self.threads
+        self.step: Step | None = None
         cwd = resources.get("cwd")
         self.cwd = None if cwd is None else os.path.abspath(cwd)
         gpus = resources.get("gpus_per_core", 0)
@@ -142,6 +146,11 @@ class Request:
         options = {key: resources[key] for key in _OPTIONS if key in resources}
         self.options = dumps(options, 5) if options else None
         self.cache = CacheRequest(resources, options) if "cache_directory" in resources else None
+
+    def become_step(self, step: Step, cores: int) -> None:
+        """A scheduler starts the call: it counts as so many cores, and has GPUs and processors from there."""
+        self.step = step
+        self.needs = (cores, self.ranks, 0, 0, *self.needs[4:7], 0)
 
     @property
     def limited(self) -> bool:

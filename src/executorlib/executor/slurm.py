@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from executorlib._fleet import Fleet
+    from executorlib._steps import Step
 
 
 class SlurmJobExecutor(PoolExecutor):
@@ -125,10 +126,19 @@ class SlurmJobExecutor(PoolExecutor):
             resources.setdefault("openmpi_oversubscribe", True)
         if block_allocation:
             max_workers = _worker_count(max_workers, max_cores, resources.get("cores", 1))
-        fleet = None
+        fleet = places = None
         if recorder is None:
+            from executorlib._places import Places
+
             _add_cache(resources, cache_directory)
-            fleet = _fleet(resources, max_workers, max_cores, bool(block_allocation), hostname_localhost)
+            places = Places.of_job(
+                resources, pmi_mode, hostname_localhost, limited=not (max_workers is None and max_cores is None)
+            )
+            if not places.all_steps:
+                fleet = _fleet(resources, max_workers, max_cores, bool(block_allocation), hostname_localhost)
+                places.widest = fleet.widest
+            elif block_allocation:
+                places.check_workers(resources, max_workers or 1)
         info = {
             **{key: value for key, value in resources.items() if key != "cache_key_version"},
             "cores": resources.get("cores", 1),
@@ -146,23 +156,25 @@ class SlurmJobExecutor(PoolExecutor):
             info |= {"init_function": init_function, "restart_limit": restart_limit}
         else:
             info |= {"max_cores": max_cores}
-        arguments = resources.get("slurm_cmd_args", [])
 
-        def accepts(resources: dict[str, Any]) -> None:
-            _check_on_one_node(resources, None if fleet is None else fleet.widest, arguments)
+        def accepts(resources: dict[str, Any]) -> tuple[Step, int] | None:
+            if "submission_template" in resources:
+                raise ResourceError("submission_template needs one of the Cluster executors")
+            return None if places is None else places.step(resources)
 
         super().__init__(
             resources=resources,
             accepts=accepts,
             persistent=bool(block_allocation),
             max_workers=max_workers,
-            max_cores=max_cores,
+            max_cores=max_cores if places is None or max_cores is not None else places.limit,
             init_function=init_function,
             restart_limit=restart_limit,
             allow_futures=not disable_dependencies,
             log_obj_size=log_obj_size,
             info=info,
             fleet=fleet,
+            steps=places is not None and places.all_steps,
             recorder=recorder,
         )
 
@@ -360,24 +372,6 @@ def _fleet(
         environ=_slurm.launcher_environ(os.environ),
         here=bool(localhost) or (job is not None and len(job.cpus) == 1 and "SLURMD_NODENAME" in os.environ),
     )
-
-
-def _check_on_one_node(resources: dict[str, Any], widest: int | None, arguments: list[str]) -> None:
-    """Refuse what cannot be given on one node."""
-    if "submission_template" in resources:
-        raise ResourceError("submission_template needs one of the Cluster executors")
-    if resources.get("slurm_cmd_args", []) != arguments:
-        raise ResourceError(
-            "slurm_cmd_args are for the srun that starts the agents: they belong into the resource_dict of the executor"
-        )
-    if resources.get("num_nodes", 1) > 1:
-        raise unavailable(f"num_nodes={resources['num_nodes']}")
-    cores, threads = resources.get("cores", 1), resources.get("threads_per_core", 1)
-    if widest is not None and cores * threads > widest:
-        raise ResourceError(
-            f"a call needs {cores * threads} cores, but this executor has at most {widest} on one node, and calls over "
-            "several nodes are not available in this release"
-        )
 
 
 def _check_for_jobs(**arguments: Any) -> None:
