@@ -1,4 +1,4 @@
-"""Where the calls of an executor in a Slurm job go: to the agents of its nodes, or to nodes of their own through srun."""
+"""Where calls in a Slurm job go: to the agents of its nodes, or through an srun of their own."""
 
 from __future__ import annotations
 

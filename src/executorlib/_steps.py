@@ -129,7 +129,8 @@ def protocol() -> str:
         if name in offered:
             return name
     raise RuntimeError(
-        f"srun cannot start MPI ranks of {version}, which mpi4py uses: it offers {', '.join(offered) or 'nothing'}, and "
+        f"srun cannot start MPI ranks of {version}, which mpi4py uses: it offers {', '.join(offered) or 'nothing'}, "
+        "and "
         f"{' or '.join(_PROTOCOLS.get(family, ())) or 'what that MPI needs is not known'} is needed. Use an mpi4py for "
         "another MPI, or name a way by pmi_mode"
     )

@@ -130,9 +130,9 @@ static int create_with_zygote(PoolObject *self, const char *key, PyObject *argv,
 
 static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"zygote", "persistent",    "max_cores",      "max_workers", "restart_limit",
-                            "setup",  "allow_futures", "exclusive_wide", "imports",     "ranks",
-                            "needs",  "host",          "fleet",          "timeline",    "steps",   NULL};
+    static char *names[] = {"zygote",        "persistent",     "max_cores", "max_workers", "restart_limit", "setup",
+                            "allow_futures", "exclusive_wide", "imports",   "ranks",       "needs",         "host",
+                            "fleet",         "timeline",       "steps",     NULL};
     PoolObject *self = (PoolObject *)object;
     const char *key = NULL;
     PyObject *argv = NULL, *envp = NULL, *setup = NULL, *imports = NULL, *needs = NULL, *host = NULL, *fleet = NULL;

@@ -538,7 +538,7 @@ static void begin(exl_pool_t *pool, exl_task_t *task)
     pool->npending++;
     if (pool->steps)
         task->import_key = 0; /* the head of a step imports nothing, and ranks elsewhere have no templates */
-    exl_task_ref(task); /* of "pending" */
+    exl_task_ref(task);       /* of "pending" */
     (void)exl_task_update(task, EXL_TASK_SUBMIT);
     exl_task_t *failed = exl_graph_failed_producer(task);
     if (failed)

@@ -52,7 +52,8 @@ static void finish(exl_worker_t *worker, exl_outcome_t outcome, exl_payload_t *p
     worker->task = NULL;
     pool->nunborn = 0;
     pool->nending++;
-    give_back_cores(worker);
+    if (!pool->steps) /* a step holds them, for the scheduler, until it has ended */
+        give_back_cores(worker);
     exl__pool_finish(task, outcome, payload, NULL);
     exl__pool_due(pool);
 }
@@ -85,7 +86,7 @@ static void gone_cb(exl_worker_t *worker)
     }
     exl_list_remove(&worker->link);
     pool->nworkers--;
-    if (task)
+    if (task || (pool->steps && worker->request.cores)) /* a spare has none */
         give_back_cores(worker);
     exl_resources_give_gpus(&pool->resources, worker->request, &worker->holding);
     if (task) {
@@ -191,7 +192,8 @@ static void start(exl_pool_t *pool, exl_task_t *task)
     if (rc < 0) {
         pool->nending++;
         exl_worker_end(worker);
-        give_back_cores(worker);
+        if (!pool->steps)
+            give_back_cores(worker);
         exl__pool_fail(task, EXL_BLAME_ENGINE, "out of memory while sending the call");
         return;
     }

@@ -29,13 +29,13 @@ enum { GRACE_MS = 60000, CONNECT_LIMIT_MS = 60000, ATTEMPT_MS = 5000, RETRY_MS =
 typedef struct gate {
     uv_loop_t loop;
     exl_node_t node;
-    exl_door_t *door;                /* of the head's gate */
-    const char *socket_path;         /* borrowed */
-    int fd, rank_pidfd;              /* of a rank's gate; the former until the relay has it */
+    exl_door_t *door;        /* of the head's gate */
+    const char *socket_path; /* borrowed */
+    int fd, rank_pidfd;      /* of a rank's gate; the former until the relay has it */
     pid_t rank;
     char directory[EXL_RANK_DIRECTORY_SIZE]; /* … where it notes what MPI leaves behind */
     uv_poll_t rank_poll;
-    exl_relay_t *relay;              /* of a rank's gate, once it is through */
+    exl_relay_t *relay; /* of a rank's gate, once it is through */
 } gate_t;
 
 static void nothing_changed(void *owner)
@@ -270,7 +270,8 @@ static void accompany(gate_t *gate, const exl_ticket_t *ticket, int socket)
     leave(gate, EXIT_SUCCESS);
 }
 
-int exl_gate_pass(const exl_ticket_t *ticket, int *ret_fd, char ret_directory[EXL_RANK_DIRECTORY_SIZE], exl_error_t *err)
+int exl_gate_pass(const exl_ticket_t *ticket, int *ret_fd, char ret_directory[EXL_RANK_DIRECTORY_SIZE],
+                  exl_error_t *err)
 {
     int pair[2];
     gate_t gate = {.rank = getpid()};
@@ -289,6 +290,9 @@ int exl_gate_pass(const exl_ticket_t *ticket, int *ret_fd, char ret_directory[EX
         if (fork() != 0)
             _exit(EXIT_SUCCESS);
         take_signals();
+        (void)signal(SIGTERM, SIG_IGN); /* of the step: it goes when the rank has */
+        (void)setsid();
+        exl_rank_directory_sweep_all();
         (void)close(pair[0]);
         gate.fd = pair[1];
         accompany(&gate, ticket, socket);

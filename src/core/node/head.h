@@ -16,7 +16,7 @@ typedef struct exl_launch_plan {
     char *const *argv; /* of the launcher */
     char *const *envp;
     uint32_t nranks;
-    bool is_step;         /* the launcher starts a step of a scheduler, also for one rank, which then returns one value */
+    bool is_step; /* the launcher starts a step of a scheduler, also for one rank, which then returns one value */
     exl_rank_step_t step; /* … */
     exl_rank_fork_t fork; /* how to do without the launcher; `run` is NULL: not at all */
     exl_payload_t

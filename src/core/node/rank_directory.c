@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <ftw.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -94,6 +95,29 @@ void exl_rank_directory_remove(const char *path)
     enum { OPEN_DIRECTORIES = 16 };
     if (path[0])
         (void)nftw(path, remove_entry, OPEN_DIRECTORIES, FTW_DEPTH | FTW_PHYS);
+}
+
+/* The process in the name of a directory of this pid namespace; 0 for anything else. */
+static pid_t owner_of(const char *name)
+{
+    char prefix[EXL_RANK_DIRECTORY_SIZE];
+    prefix_of(0, prefix, sizeof prefix); /* ends in "0-" */
+    size_t length = strlen(prefix) - 2;
+    return strncmp(name, prefix, length) == 0 ? (pid_t)strtol(name + length, NULL, 10) : 0;
+}
+
+void exl_rank_directory_sweep_all(void)
+{
+    for (size_t i = 0; i < sizeof parents / sizeof *parents; i++) {
+        DIR *parent = opendir(parents[i]);
+        for (const struct dirent *entry; parent && (entry = readdir(parent));) {
+            pid_t owner = owner_of(entry->d_name);
+            if (owner > 0 && kill(owner, 0) < 0 && errno == ESRCH)
+                exl_rank_directory_sweep(owner);
+        }
+        if (parent)
+            (void)closedir(parent);
+    }
 }
 
 void exl_rank_directory_sweep(pid_t owner)

@@ -279,7 +279,8 @@ static int say_gone(const exl_rank_group_t *group, uint32_t rank, exl_error_t *e
     if (gone->ended)
         (void)describe_status(gone->wait_status, text, sizeof text);
     if (gone->place[0])
-        return exl_error_set(err, EXL_ECLOSED, "MPI rank %u of %u, on %s, ended", gone->number, group->size, gone->place);
+        return exl_error_set(err, EXL_ECLOSED, "MPI rank %u of %u, on %s, ended", gone->number, group->size,
+                             gone->place);
     if (group->nready == group->size)
         return exl_error_set(err, EXL_ECLOSED, "MPI rank %u of %u, process %d, %s", rank, group->size, (int)gone->pid,
                              text);
@@ -514,13 +515,13 @@ static void note_place(struct rank *rank, const exl_message_t *message)
 static int keep_pace(exl_rank_group_t *group, exl_error_t *err)
 {
     const exl_rank_step_t *step = group->step;
-    int wait_ms = step && step->pace[0]
-                      ? exl_pace_take(step->pace, step->pace_ms, step->pace_burst, exl_clock_ns())
-                      : 0;
+    int wait_ms =
+        step && step->pace[0] ? exl_pace_take(step->pace, step->pace_ms, step->pace_burst, exl_clock_ns()) : 0;
     int64_t deadline_ns = exl_clock_ns() + wait_ms * EXL_NS_PER_MS;
     int rc = 0;
     /* Where the file cannot be used the start is not bounded; that is no reason not to start. */
-    for (int64_t left_ns = deadline_ns - exl_clock_ns(); rc == 0 && left_ns > 0; left_ns = deadline_ns - exl_clock_ns()) {
+    for (int64_t left_ns = deadline_ns - exl_clock_ns(); rc == 0 && left_ns > 0;
+         left_ns = deadline_ns - exl_clock_ns()) {
         struct pollfd news = {.fd = group->signal_fd, .events = POLLIN};
         if (poll(&news, 1, (int)(left_ns / EXL_NS_PER_MS) + 1) > 0)
             rc = reap(group, err);

@@ -70,13 +70,12 @@ static int pass_on(exl_relay_t *relay)
         filled = exl_channel_fill_now(&relay->channel);
         while ((rc = exl_channel_next(&relay->channel, &message)) > 0) {
             if (message.frame.type != EXL_FRAME_LOG)
-                rc = exl_peer_send(
-                    &relay->peer,
-                    (exl_frame_t){.type = message.frame.type,
-                                  .arg = message.frame.arg,
-                                  .epoch = message.frame.epoch,
-                                  .id = message.frame.id},
-                    message.payload);
+                rc = exl_peer_send(&relay->peer,
+                                   (exl_frame_t){.type = message.frame.type,
+                                                 .arg = message.frame.arg,
+                                                 .epoch = message.frame.epoch,
+                                                 .id = message.frame.id},
+                                   message.payload);
             exl_message_fini(&message);
             if (rc < 0)
                 break;

@@ -14,10 +14,11 @@ enum { EXL_SECRET_SIZE = 32, EXL_TICKET_PATH_MAX = 512, EXL_TICKET_ADDRESSES_MAX
 
 typedef struct exl_ticket {
     uint16_t port;
-    uint8_t key[EXL_TLS_KEY_SIZE];                /* of TLS */
-    uint8_t secret[EXL_SECRET_SIZE];              /* of the group */
-    char name[EXL_TLS_NAME_MAX + 1];              /* what ranks call themselves, see exl_tls_create(); no blanks */
-    char addresses[EXL_TICKET_ADDRESSES_MAX + 1]; /* of the head's host: numeric, the likeliest first, one blank between */
+    uint8_t key[EXL_TLS_KEY_SIZE];   /* of TLS */
+    uint8_t secret[EXL_SECRET_SIZE]; /* of the group */
+    char name[EXL_TLS_NAME_MAX + 1]; /* what ranks call themselves, see exl_tls_create(); no blanks */
+    char addresses[EXL_TICKET_ADDRESSES_MAX +
+                   1]; /* of the head's host: numeric, the likeliest first, one blank between */
 } exl_ticket_t;
 
 /* A new file in the directory, which is made if it is missing. -errno. */
