@@ -26,6 +26,7 @@ class Pool:
         fleet: tuple[str, str, bytes, int, int, int] | None = None,
         timeline: str | None = None,
         steps: bool = False,
+        hosts: tuple[str, list[str], list[int]] | None = None,
     ) -> None: ...
     agents: int
     closed: bool

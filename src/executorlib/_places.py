@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+# Of the engine: all cores of a node.
+_WHOLE_NODE = 2**32 - 1
+
+
 class Places:
     """The nodes of an executor, as far as they decide how Slurm starts a call.
 
@@ -63,8 +67,9 @@ class Places:
             )
         return places
 
-    def step(self, resources: dict[str, Any]) -> tuple[Step, int] | None:
-        """How srun starts a call with these resources, and how many cores it occupies; None if an agent does.
+    def step(self, resources: dict[str, Any]) -> tuple[Step, int, int] | None:
+        """How srun starts a call with these resources, how many cores it occupies, and on each node; None if an agent
+        does.
 
         Raises:
             ResourceError: if the nodes cannot give them.
@@ -87,8 +92,15 @@ class Places:
             inside=bool(self._cpus),
         )
         if exclusive and self._cpus:
-            return step, sum(sorted(self._cpus)[-nodes:])
-        return step, max(nodes, 1) * -(-ranks // max(nodes, 1)) * threads
+            return step, sum(sorted(self._cpus)[-nodes:]), _WHOLE_NODE
+        each = -(-ranks // max(nodes, 1)) * threads
+        return step, max(nodes, 1) * each, each
+
+    def hosts(self) -> tuple[str, list[str], list[int]] | None:
+        """The allocation's id, and names and cores of its nodes; None where nobody can say."""
+        job = _slurm.allocation()
+        names = _slurm.node_names() if job is not None and self.all_steps else []
+        return (job.job, names, job.cpus) if job is not None and names and len(names) == len(job.cpus) else None
 
     def _needs_step(self, resources: dict[str, Any]) -> bool:
         ranks = resources.get("cores", 1)

@@ -57,6 +57,7 @@ class PoolExecutor(BaseExecutor):
         host: the executor in whose limits this one's only worker has its place.
         fleet: the nodes on which the calls run, if not on this one.
         steps: whether a scheduler starts each call, or each persistent worker.
+        hosts: name of the job, and names and cores of its nodes, where calls are counted by node.
         timeline: file to which what happens is logged; None takes the variable EXECUTORLIB_TIMELINE, if it is set.
         recorder: takes the calls instead of a pool of the engine, and runs none.
     """
@@ -68,7 +69,7 @@ class PoolExecutor(BaseExecutor):
         self,
         *,
         resources: dict[str, Any],
-        accepts: Callable[[dict[str, Any]], tuple[Step, int] | None],
+        accepts: Callable[[dict[str, Any]], tuple[Step, int, int] | None],
         persistent: bool,
         max_workers: int | None,
         max_cores: int | None,
@@ -80,6 +81,7 @@ class PoolExecutor(BaseExecutor):
         host: PoolExecutor | None = None,
         fleet: Fleet | None = None,
         steps: bool = False,
+        hosts: tuple[str, list[str], list[int]] | None = None,
         timeline: str | os.PathLike[str] | None = None,
         recorder: RecordingPool | None = None,
     ) -> None:
@@ -137,6 +139,7 @@ class PoolExecutor(BaseExecutor):
                 host=None if host is None else host._core_pool,
                 timeline=self._timeline,
                 steps=steps,
+                hosts=hosts,
                 **settings,
             )
         else:

@@ -109,7 +109,7 @@ class Request:
         oversubscribe (bool): whether there may be more ranks than cores.
         needs (tuple[int, ...]): for the engine: cores, ranks, GPUs, thousandths of each GPU that is shared (0 is whole
             GPUs; each share counts as a GPU), priority (higher starts first), time limit (0 is none) and grace time in
-            milliseconds, whether it is pinned.
+            milliseconds, whether it is pinned, nodes and cores on each of them where these are counted.
         options (bytes | None): what the worker does for this call only, pickled; None for nothing.
         cache (CacheRequest | None): where its result is kept, if it is.
         step (Step | None): how a scheduler starts it, if it is to.
@@ -142,15 +142,17 @@ class Request:
             _milliseconds("run_time_max", resources.get("run_time_max", 0)),
             _milliseconds("terminate_grace", resources.get("terminate_grace", _GRACE)),
             int(self.pin),
+            0,
+            0,
         )
         options = {key: resources[key] for key in _OPTIONS if key in resources}
         self.options = dumps(options, 5) if options else None
         self.cache = CacheRequest(resources, options) if "cache_directory" in resources else None
 
-    def become_step(self, step: Step, cores: int) -> None:
-        """A scheduler starts the call: it counts as so many cores, and has GPUs and processors from there."""
+    def become_step(self, step: Step, cores: int, node_cores: int) -> None:
+        """A scheduler starts the call: it counts as so many cores, `node_cores` on each node, with GPUs from there."""
         self.step = step
-        self.needs = (cores, self.ranks, 0, 0, *self.needs[4:7], 0)
+        self.needs = (cores, self.ranks, 0, 0, *self.needs[4:7], 0, step.nodes, node_cores)
 
     @property
     def limited(self) -> bool:

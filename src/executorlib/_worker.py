@@ -251,7 +251,9 @@ _BINDING = ("OMPI_MCA_hwloc_base_binding_policy", "PRTE_MCA_hwloc_default_bindin
 # ---- MPI ranks ----
 
 
-def plan_ranks(setup: bytes, launcher: bool) -> "tuple[int, list[bytes], bool, bytes | None, tuple | None]":
+def plan_ranks(
+    setup: bytes, launcher: bool, nodes: bytes = b""
+) -> "tuple[int, list[bytes], bool, bytes | None, tuple | None]":
     """In the head of a rank group: become what the driver was.
 
     Returns how many ranks there are, the command that starts them, whether this process can fork them instead (never if
@@ -276,6 +278,8 @@ def plan_ranks(setup: bytes, launcher: bool) -> "tuple[int, list[bytes], bool, b
     was_there = "mpi4py.MPI" in sys.modules
     forks = description["forks"] and not launcher and load_mpi() and can_fork()
     command = [os.fsencode(argument) for argument in description["launch"]]
+    if nodes:
+        command.insert(1, b"--nodelist=" + nodes.replace(b"\n", b","))
     return description["ranks"], command, forks, dumps(None, 5) if forks and not was_there else None, step
 
 

@@ -608,12 +608,14 @@ static bool parse_step(PyObject *step, exl_launch_plan_t *plan)
                             &plan->step.pace_ms, &plan->step.pace_burst);
 }
 
-static int plan_ranks(exl_payload_t *setup, bool launcher, exl_launch_plan_t *ret_plan)
+static int plan_ranks(exl_payload_t *setup, bool launcher, exl_payload_t *nodes, exl_launch_plan_t *ret_plan)
 {
     PyObject *bytes = exl_payload_bytes(setup);
-    PyObject *plan =
-        bytes ? PyObject_CallMethod(zygote_state->worker, "plan_ranks", "OO", bytes, launcher ? Py_True : Py_False)
-              : NULL;
+    PyObject *names = nodes ? exl_payload_bytes(nodes) : PyBytes_FromString("");
+    PyObject *plan = bytes && names ? PyObject_CallMethod(zygote_state->worker, "plan_ranks", "OOO", bytes,
+                                                          launcher ? Py_True : Py_False, names)
+                                    : NULL;
+    Py_XDECREF(names);
     PyObject *list = NULL, *imports = NULL, *step = NULL;
     unsigned int nranks = 0;
     int forks = 0;

@@ -2,16 +2,15 @@
 
 import os
 import signal
-import sys
 
 import functions
 import mpi_functions
 import pytest
 import support
+from mpis import MPICH, MPICH_LAUNCHED
 
 from executorlib import SlurmJobExecutor, api
 from executorlib._errors import CallTerminatedError, ResourceError, RunTimeExceededError
-from mpis import MPICH, MPICH_LAUNCHED
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -174,7 +174,7 @@ static int take_resources(exl_pool_t *pool, exl_holding_t *ret_holding)
         return 0;
     }
     if (!exl_resources_fits(&pool->resources, pool->each)) {
-        if (pool->nworkers == 0)
+        if (pool->nworkers == 0 && !pool->each.nodes)
             could_not_start(pool, "a worker needs more GPUs than there are");
         return -EAGAIN; /* a worker that is about to end has them; a pass follows when it is gone */
     }

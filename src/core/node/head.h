@@ -23,7 +23,8 @@ typedef struct exl_launch_plan {
         *imports; /* owned by the caller; what took time, and a template may import for later heads; or NULL */
     exl_payload_t *exception; /* owned by the caller */
 } exl_launch_plan_t;
-typedef int (*exl_plan_cb)(exl_payload_t *setup, bool launcher, exl_launch_plan_t *ret_plan);
+/* `nodes`: names of those for the ranks, or NULL: the launcher is to choose. */
+typedef int (*exl_plan_cb)(exl_payload_t *setup, bool launcher, exl_payload_t *nodes, exl_launch_plan_t *ret_plan);
 
 /* Serves until the engine has no more calls or the group is lost. Returns the exit status. */
 int exl_head_serve(const exl_role_t *role, exl_plan_cb plan);

@@ -157,7 +157,7 @@ class SlurmJobExecutor(PoolExecutor):
         else:
             info |= {"max_cores": max_cores}
 
-        def accepts(resources: dict[str, Any]) -> tuple[Step, int] | None:
+        def accepts(resources: dict[str, Any]) -> tuple[Step, int, int] | None:
             if "submission_template" in resources:
                 raise ResourceError("submission_template needs one of the Cluster executors")
             return None if places is None else places.step(resources)
@@ -175,6 +175,7 @@ class SlurmJobExecutor(PoolExecutor):
             info=info,
             fleet=fleet,
             steps=places is not None and places.all_steps,
+            hosts=None if places is None else places.hosts(),
             recorder=recorder,
         )
 
