@@ -92,5 +92,7 @@ def serve(
     cores: int,
     calls: int,
     gpus: int,
+    all_cores: int = 0,
+    node: str | None = None,
 ) -> str: ...
 def rank_main() -> None: ...

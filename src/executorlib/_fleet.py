@@ -73,6 +73,7 @@ class Fleet:
         environ: environment of the launcher, by default that of this process. Agents have this process's anyhow, but
             for what the launcher adds.
         here: whether all nodes are this host; then nothing but the loopback interface is listened to.
+        job: id of the allocation whose cores are shared with other executors in it, or None.
         grace: how long, in seconds, a node may be out of reach before its calls are given up; 60 by default.
 
     Raises:
@@ -89,6 +90,7 @@ class Fleet:
         environ: Mapping[str, str] | None = None,
         here: bool = False,
         grace: float | None = None,
+        job: str | None = None,
     ) -> None:
         from executorlib import _tls
 
@@ -102,6 +104,7 @@ class Fleet:
         self._grace_ms = _GRACE_MS if grace is None else int(grace * 1000)
         self._environ = environ
         self._here = here
+        self.job = None if job is None else (job, list[str](), list[int]())
         self._workers: list[list[int]] = [[] for _ in shares]
         if room:
             self._number_workers([share.calls for share in shares])

@@ -12,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    Hosts = tuple[str, list[str], list[int]]
+
 
 # Of the engine: all cores of a node.
 _WHOLE_NODE = 2**32 - 1
@@ -96,10 +98,10 @@ class Places:
         each = -(-ranks // max(nodes, 1)) * threads
         return step, max(nodes, 1) * each, each
 
-    def hosts(self) -> tuple[str, list[str], list[int]] | None:
+    def hosts(self) -> Hosts | None:
         """The allocation's id, and names and cores of its nodes; None where nobody can say."""
         job = _slurm.allocation()
-        names = _slurm.node_names() if job is not None and self.all_steps else []
+        names = [] if job is None else _slurm.node_names()
         return (job.job, names, job.cpus) if job is not None and names and len(names) == len(job.cpus) else None
 
     def _needs_step(self, resources: dict[str, Any]) -> bool:
@@ -122,10 +124,10 @@ class Places:
         for nodes in [wanted] if wanted is not None else range(1, min(len(self._cpus), ranks) + 1):
             if self._room(ranks, threads, nodes):
                 return nodes
+        where = "" if wanted is None else f" on {wanted} node{'s' * (wanted > 1)}"
         raise ResourceError(
-            f"a call needs {ranks * threads} cores ({ranks} ranks of {threads}) on "
-            f"{'so few nodes as possible' if wanted is None else f'{wanted} nodes'}, but the allocation has "
-            f"{', '.join(map(str, self._cpus))} cores on its nodes"
+            f"a call needs {ranks * threads} cores{where}, {threads} of them for each of {ranks} ranks, but this executor "
+            f"has {', '.join(map(str, self._cpus))} on its nodes: at most {max(self._cpus)} on one node"
         )
 
     def _room(self, ranks: int, threads: int, nodes: int) -> int:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from executorlib._cached import CachedCalls, Call
     from executorlib._fleet import Fleet
+    from executorlib._places import Hosts
     from executorlib._record import RecordingPool
     from executorlib._session import Sessions
     from executorlib._steps import Step
@@ -57,7 +58,7 @@ class PoolExecutor(BaseExecutor):
         host: the executor in whose limits this one's only worker has its place.
         fleet: the nodes on which the calls run, if not on this one.
         steps: whether a scheduler starts each call, or each persistent worker.
-        hosts: name of the job, and names and cores of its nodes, where calls are counted by node.
+        hosts: tells name of the job, and names and cores of its nodes, where calls are counted by node.
         timeline: file to which what happens is logged; None takes the variable EXECUTORLIB_TIMELINE, if it is set.
         recorder: takes the calls instead of a pool of the engine, and runs none.
     """
@@ -81,7 +82,7 @@ class PoolExecutor(BaseExecutor):
         host: PoolExecutor | None = None,
         fleet: Fleet | None = None,
         steps: bool = False,
-        hosts: tuple[str, list[str], list[int]] | None = None,
+        hosts: Callable[[], Hosts | None] | None = None,
         timeline: str | os.PathLike[str] | None = None,
         recorder: RecordingPool | None = None,
     ) -> None:
@@ -103,6 +104,8 @@ class PoolExecutor(BaseExecutor):
             self._gpus = host._gpus
         self._fleet = fleet
         self._steps = steps
+        self._hosts = hosts
+        self._step_pool: _core.Pool | None = None
         # What an executor inside an exclusive call has.
         self._all_cores = max_cores or (_core.cpu_count() if fleet is None else fleet.widest)
         self._zygote = zygote(fresh=fleet is not None)
@@ -139,11 +142,13 @@ class PoolExecutor(BaseExecutor):
                 host=None if host is None else host._core_pool,
                 timeline=self._timeline,
                 steps=steps,
-                hosts=hosts,
+                hosts=hosts() if hosts is not None and steps else None,
                 **settings,
             )
         else:
-            self._core_pool = _core.Pool(fleet=fleet.config, imports=imports, timeline=self._timeline, **settings)
+            self._core_pool = _core.Pool(
+                fleet=fleet.config, imports=imports, timeline=self._timeline, hosts=fleet.job, **settings
+            )
             fleet.launch(self._core_pool, setup, **settings)
         self._pool: _core.Pool = self._core_pool
         if self._gpus is not None:
@@ -248,17 +253,23 @@ class PoolExecutor(BaseExecutor):
         if self._sessions is not None:
             self._sessions.shutdown(False, cancel_futures)
         self._pool.shutdown(wait, cancel_futures)
+        if self._step_pool is not None:
+            self._step_pool.shutdown(wait, cancel_futures)
         if self._cached is not None:
             self._cached.settle(cancel_futures, wait)
         if self._sessions is not None and wait:
             self._sessions.shutdown(True, cancel_futures)
         if wait:
             forget(self._pool)
+            if self._step_pool is not None:
+                forget(self._step_pool)
 
     def __len__(self) -> int:
         others = 0 if self._sessions is None else self._sessions.pending()
         if self._cached is not None:
             others += self._cached.pending()
+        if self._step_pool is not None:
+            others += len(self._step_pool)
         return len(self._pool) + others
 
     def __reduce__(self) -> NoReturn:
@@ -266,7 +277,26 @@ class PoolExecutor(BaseExecutor):
 
     def _send(self, call: Call, request: Request, options: bytes | None) -> Future:
         setup = None if self._persistent else snapshot().setup(self._zygote, request)
-        return self._pool.submit(*call, request.needs, setup, options)
+        pool = self._pool if request.step is None or self._steps else self._pool_of_steps()
+        return pool.submit(*call, request.needs, setup, options)
+
+    def _pool_of_steps(self) -> _core.Pool:
+        """For calls that a scheduler starts, beside those that go to agents; made when the first one comes."""
+        if self._pool.closed:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if self._step_pool is None:
+            self._step_pool = _core.Pool(
+                zygote=self._zygote.spec,
+                persistent=False,
+                max_cores=self._max_cores or 0,
+                max_workers=self._workers or 0,
+                restart_limit=0,
+                steps=True,
+                hosts=None if self._hosts is None else self._hosts(),
+                timeline=self._timeline,
+            )
+            adopt(self, self._step_pool)
+        return self._step_pool
 
     def _submit_cached(self, call: Call, request: Request) -> Future:
         if self._pool.closed:

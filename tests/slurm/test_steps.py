@@ -1,5 +1,6 @@
 """SlurmJobExecutor with calls that srun starts: over several nodes, with ways of its own, one by one or as groups."""
 
+import collections
 import os
 import signal
 
@@ -11,10 +12,12 @@ from mpis import MPICH, MPICH_LAUNCHED
 
 from executorlib import SlurmJobExecutor, api
 from executorlib._errors import CallTerminatedError, ResourceError, RunTimeExceededError
+from slurm.nodes import NAMES, node_of
 
 pytestmark = pytest.mark.timeout(60)
 
 TWO_NODES = {"cores": 4, "num_nodes": 2}
+CPUS = ",".join(map(str, sorted(os.sched_getaffinity(0))))
 
 
 @pytest.fixture(autouse=True)
@@ -44,8 +47,15 @@ def die_as(rank, how):
     MPI.COMM_WORLD.Barrier()
 
 
-def over_two_nodes(value=None):
-    return [(rank, 4, node, value) for rank, node in enumerate(["n1", "n1", "n2", "n2"])]
+def nodes_of(found, value=None, size=4):
+    """The nodes of the ranks of a call of *where*, which has done what it should."""
+    assert [(rank, total, echo) for rank, total, _, echo in found] == [(rank, size, value) for rank in range(size)]
+    return [node for _, _, node, _ in found]
+
+
+def is_over_two_nodes(found, value=None):
+    first, second = nodes_of(found, value)[1:3]
+    return nodes_of(found, value) == [first, first, second, second] and first != second
 
 
 @pytest.mark.parametrize("block", [False, True], ids=["per_call", "block"])
@@ -54,10 +64,10 @@ def test_ranks_of_two_nodes_cross_the_network(networked_job, block):
     data = b"x" * (1 << 20)
     with SlurmJobExecutor(resource_dict=TWO_NODES, **limits) as executor:
         first, second = [executor.submit(where, value) for value in (data, "second")]
-        assert first.result(timeout=support.SOON) == over_two_nodes(data)
-        assert second.result(timeout=support.SOON) == over_two_nodes("second")
-        after = executor.submit(where, executor.submit(where))  # a result as an argument
-        assert after.result(timeout=support.SOON) == over_two_nodes(over_two_nodes())
+        assert is_over_two_nodes(first.result(timeout=support.SOON), data)
+        assert is_over_two_nodes(second.result(timeout=support.SOON), "second")
+        after = executor.submit(where, first)  # a result as an argument
+        assert is_over_two_nodes(after.result(timeout=support.SOON), first.result())
         if block:
             assert len(networked_job.steps()) == 1
 
@@ -74,7 +84,7 @@ def test_rank_that_fails_ends_its_call_alone(networked_job, block, how):
             assert isinstance(error, api.WorkerLostError)
             assert "MPI rank 3 of 4, on node n2" in str(error) and f"of step {networked_job.id}." in str(error)
             assert "srun: error: n2: task 3: Killed" in str(error)
-        assert executor.submit(where).result(timeout=support.SOON) == over_two_nodes()
+        assert is_over_two_nodes(executor.submit(where).result(timeout=support.SOON))
 
 
 def test_step_that_is_cancelled_loses_its_call(job, gate):
@@ -84,7 +94,7 @@ def test_step_that_is_cancelled_loses_its_call(job, gate):
         job.bed.run("scancel", f"{job.id}.0")
         error = future.exception(timeout=support.SOON)
         assert isinstance(error, api.WorkerLostError) and f"StepId={job.id}.0" in str(error)
-        assert executor.submit(where).result(timeout=support.SOON) == over_two_nodes()
+        assert is_over_two_nodes(executor.submit(where).result(timeout=support.SOON))
 
 
 def test_time_limit_and_terminate_end_the_step(job, make_gate):
@@ -133,8 +143,10 @@ def test_workers_stay_and_are_counted(job):
 
 def test_more_than_there_is_is_refused(job):
     for resources in ({"cores": 13}, {"cores": 4, "num_nodes": 4}, {"cores": 10, "num_nodes": 2}):
-        with pytest.raises(ResourceError, match="the allocation has 4, 4, 4 cores"):
+        with pytest.raises(ResourceError, match="4, 4, 4 on its nodes"):
             SlurmJobExecutor(resource_dict=resources)
+    with SlurmJobExecutor() as executor, pytest.raises(ResourceError, match="4, 4, 4 on its nodes"):
+        executor.submit(where, resource_dict={"cores": 13})
     with pytest.raises(ValueError, match="shares no GPUs"):
         SlurmJobExecutor(resource_dict={**TWO_NODES, "gpus_per_core": 0.5})
 
@@ -160,4 +172,70 @@ def test_calls_start_mpiexec_of_their_own(job):
     with SlurmJobExecutor() as executor:
         launcher = MPICH_LAUNCHED.launcher()
         said = executor.submit(mpi_functions.launch, launcher, "-n", "2", resource_dict={"threads_per_core": 2})
-        assert said.result(timeout=support.SOON) == ["0 of 2", "1 of 2"]
+        assert said.result(timeout=support.SOON) == (
+            ["0 of 2 on " + CPUS, "1 of 2 on " + CPUS],
+            sorted(os.sched_getaffinity(0)),
+            [],
+        )
+
+
+def test_steps_among_calls_of_agents(job, make_gate):
+    with SlurmJobExecutor(pmi_mode="pmi2") as executor:
+        inner, outer = make_gate(), make_gate()
+        narrow = [inner.submit(executor) for _ in range(6)]
+        nodes = collections.Counter(node_of(pid) for pid in inner.arrivals(6))
+        assert nodes == dict.fromkeys(NAMES, 2)
+        # Two cores of two nodes: beside what runs. Four of each: when all else has ended.
+        beside = outer.submit(executor, resource_dict=TWO_NODES)
+        outer.arrivals(4)
+        wide = executor.submit(where, resource_dict={"cores": 12})
+        later = [outer.submit(executor) for _ in range(3)]  # two find a core, one waits
+        outer.arrivals(2)
+        with pytest.raises(TimeoutError):
+            outer.arrival(timeout=0.3)
+        one_node = executor.submit(where, beside, resource_dict={"cores": 2, "slurm_cmd_args": ["--nodelist=n2"]})
+        inner.open()
+        outer.open()
+        assert nodes_of(wide.result(timeout=support.SOON), size=12) == ["n1"] * 4 + ["n2"] * 4 + ["n3"] * 4
+        assert nodes_of(one_node.result(timeout=support.SOON), [None] * 4, 2) == ["n2", "n2"]
+        assert [future.result(timeout=support.SOON) for future in [*narrow, *later]] == [None] * 9
+
+
+def test_a_wide_call_is_not_starved(job):
+    with SlurmJobExecutor() as executor:
+        stop = executor.submit(where, resource_dict={"cores": 12})
+        narrow = []
+        while not stop.done():
+            narrow.append(executor.submit(functions.add, len(narrow), 1))
+            narrow[max(len(narrow) - 24, 0)].result(timeout=support.SOON)  # agents always have some to do
+        assert len(nodes_of(stop.result(), size=12)) == 12
+        assert [future.result(timeout=support.SOON) for future in narrow] == list(range(1, len(narrow) + 1))
+
+
+def test_executors_side_by_side_share_the_cores(job, make_gate):
+    gates = make_gate(), make_gate()
+    with SlurmJobExecutor() as one, SlurmJobExecutor() as other:
+        first = [gates[0].submit(one) for _ in range(8)]
+        gates[0].arrivals(8)
+        second = [gates[1].submit(other) for _ in range(8)]
+        gates[1].arrivals(4)
+        with pytest.raises(TimeoutError):
+            gates[1].arrival(timeout=0.3)
+        gates[0].open()
+        gates[1].arrivals(4)
+        gates[1].open()
+        assert [future.result(timeout=support.SOON) for future in first + second] == [None] * 16
+
+
+def test_persistent_workers_leave_the_rest_to_others(job, gate):
+    with (
+        SlurmJobExecutor(resource_dict=TWO_NODES, block_allocation=True, max_workers=2) as groups,
+        SlurmJobExecutor() as calls,
+    ):
+        groups.submit(where).result(timeout=support.SOON)
+        futures = [gate.submit(calls) for _ in range(6)]
+        gate.arrivals(4)
+        with pytest.raises(TimeoutError):
+            gate.arrival(timeout=0.3)
+        gate.open()
+        assert [future.result(timeout=support.SOON) for future in futures] == [None] * 6

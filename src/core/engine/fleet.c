@@ -35,6 +35,8 @@ typedef struct exl_remote {
     uint64_t gpus_used;    /* thousandths of GPUs that its calls ask for */
     uint32_t used, ncalls; /* cores that its calls take, where these are counted; how many calls it has */
     exl_list_t outstanding;
+    int place;         /* in the ledger of the allocation; negative: not counted there */
+    uint32_t held;     /* cores there that its persistent workers have */
     uint32_t *workers; /* owned: ids of its persistent workers, to be told; NULL: none */
     uint32_t nworkers;
     exl_idmap_t calls;     /* number -> task */
@@ -86,15 +88,26 @@ static uint64_t left(uint64_t most, uint64_t used)
     return most > used ? most - used : 0;
 }
 
-/* Cores, or where these are not counted calls, that it may still be given. */
+/* The ledger, if others use the node as well. */
+static exl_hosts_t *shared_with(const remote_t *remote)
+{
+    exl_hosts_t *hosts = remote->fleet->pool->resources.hosts;
+    return hosts && remote->place >= 0 && remote->node.cores && exl_hosts_shared(hosts) ? hosts : NULL;
+}
+
+/* Cores, or where these are not counted calls, that it may still be given. Nothing ahead where others use the node: it would begin
+ * when a call there ends, whoever is to have the cores. */
 static uint32_t room_of(const remote_t *remote)
 {
     const exl_node_record_t *node = &remote->node;
-    uint64_t depth = remote->fleet->config.depth;
+    const exl_hosts_t *hosts = shared_with(remote);
+    uint64_t depth = hosts ? 1 : remote->fleet->config.depth;
     uint64_t calls = left(node->calls * depth, remote->ncalls);
     if (!node->cores)
         return (uint32_t)calls;
     uint64_t cores = left(node->cores * depth, remote->used);
+    if (hosts && exl_hosts_free(hosts, (uint32_t)remote->place) < cores)
+        cores = exl_hosts_free(hosts, (uint32_t)remote->place);
     return (uint32_t)(node->calls && calls < cores ? calls : cores);
 }
 
@@ -105,6 +118,8 @@ static uint32_t spare_of(const remote_t *remote)
     uint64_t calls = left(node->calls, remote->ncalls), cores = left(node->cores, remote->used);
     if (!takes_calls(remote))
         return 0;
+    if (shared_with(remote))
+        return room_of(remote);
     return (uint32_t)(!node->cores || (node->calls && calls < cores) ? calls : cores);
 }
 
@@ -170,6 +185,8 @@ static void attach(remote_t *remote, exl_task_t *task)
 {
     exl_list_push_back(&remote->outstanding, &task->item.link);
     task->remote = remote;
+    if (remote->place >= 0)
+        exl_hosts_use(remote->fleet->pool->resources.hosts, (uint32_t)remote->place, width_of(remote, task));
     remote->used += width_of(remote, task);
     remote->ncalls++;
     remote->gpus_used += gpus_of(task);
@@ -181,6 +198,8 @@ static void detach(remote_t *remote, exl_task_t *task)
     (void)exl_idmap_remove(&remote->calls, task->number);
     exl_list_remove(&task->item.link);
     task->remote = NULL;
+    if (remote->place >= 0)
+        exl_hosts_return(remote->fleet->pool->resources.hosts, (uint32_t)remote->place, width_of(remote, task));
     remote->used -= width_of(remote, task);
     remote->ncalls--;
     remote->gpus_used -= gpus_of(task);
@@ -299,6 +318,8 @@ static bool suits(const remote_t *remote, const exl_task_t *task)
 {
     const exl_node_record_t *node = &remote->node;
     bool has_workers = node->cores || node->calls;
+    if (shared_with(remote) && width_of(remote, task) > room_of(remote))
+        return false;
     return has_workers && width_of(remote, task) <= node->cores && gpus_of(task) <= node->gpus * UINT64_C(1000);
 }
 
@@ -353,7 +374,7 @@ static exl_task_t *next_task(exl_pool_t *pool, const remote_t *remote)
 {
     uint32_t room = room_of(remote);
     exl_resources_t resources = {.calls_used = remote->ncalls};
-    if (remote->node.cores && remote->ncalls) {
+    if (remote->node.cores && (remote->ncalls || shared_with(remote))) {
         resources.cores = 1 + (room < remote->node.cores ? room : remote->node.cores);
         resources.cores_used = 1;
     }
@@ -366,7 +387,8 @@ static bool may_find_place(const exl_fleet_t *fleet)
 {
     bool waits = fleet->nawaited > 0;
     for (uint32_t i = 0; i < fleet->config.agents && !waits; i++)
-        waits = fleet->remotes[i].state == THERE && !takes_calls(&fleet->remotes[i]);
+        waits =
+            fleet->remotes[i].state == THERE && (!takes_calls(&fleet->remotes[i]) || shared_with(&fleet->remotes[i]));
     return waits;
 }
 
@@ -439,11 +461,20 @@ static void flush_all(exl_fleet_t *fleet)
             exl_peer_flush(&fleet->remotes[i].peer);
 }
 
+/* Others have taken or given back cores. */
+static void look_again(exl_fleet_t *fleet)
+{
+    for (uint32_t i = 0; fleet->free && i < fleet->config.agents; i++)
+        place_in_list(&fleet->remotes[i]);
+}
+
 void exl__fleet_schedule(exl_pool_t *pool)
 {
     exl_fleet_t *fleet = pool->fleet;
     if (fleet->loss)
         fail_all(pool);
+    if (pool->resources.hosts && exl_hosts_shared(pool->resources.hosts))
+        look_again(fleet);
     for (remote_t *remote; pool->queue.count && (remote = roomiest(fleet));) {
         exl_task_t *task = next_task(pool, remote);
         if (!task)
@@ -539,6 +570,30 @@ static int count(remote_t *remote, const exl_node_record_t *node)
     return rc;
 }
 
+/* Persistent workers have their cores also while they do nothing. */
+static void hold(remote_t *remote, uint32_t workers)
+{
+    const exl_pool_t *pool = remote->fleet->pool;
+    if (remote->place < 0)
+        return;
+    if (remote->held)
+        exl_hosts_return(pool->resources.hosts, (uint32_t)remote->place, remote->held);
+    remote->held = workers * pool->each.cores;
+    if (remote->held)
+        exl_hosts_use(pool->resources.hosts, (uint32_t)remote->place, remote->held);
+}
+
+static void join_ledger(remote_t *remote)
+{
+    exl_pool_t *pool = remote->fleet->pool;
+    const exl_node_record_t *node = &remote->node;
+    if (!pool->resources.hosts || !node->name[0])
+        return;
+    remote->place = exl_hosts_add(pool->resources.hosts, node->name, node->all_cores ? node->all_cores : node->cores);
+    if (pool->persistent)
+        hold(remote, node->calls);
+}
+
 /* How many workers there are from now on; what it has too much of is shared out. */
 static void tell_workers(remote_t *remote)
 {
@@ -552,6 +607,7 @@ static void tell_workers(remote_t *remote)
     exl_payload_unref(payload);
     free(remote->workers);
     remote->workers = NULL;
+    hold(remote, remote->nworkers);
     if (rc < 0 || count(remote, &node) < 0)
         return;
     if (ahead_of(remote) && !remote->asked_back)
@@ -567,6 +623,7 @@ static void introduce(remote_t *remote, const exl_payload_t *payload)
     if (count(remote, &node) < 0)
         return;
     remote->known = true;
+    join_ledger(remote);
     if (remote->workers)
         tell_workers(remote);
     place_in_list(remote);
@@ -667,6 +724,8 @@ static void gone(remote_t *remote, const char *reason, bool good_bye)
     remote->silence = NULL;
     while (!exl_list_empty(&remote->outstanding))
         lose(remote, exl__task_of(remote->outstanding.next), reason);
+    hold(remote, 0);
+    remote->place = -1;
     exl_peer_fini(&remote->peer, good_bye);
     exl_idmap_fini(&remote->calls);
     exl_idmap_fini(&remote->functions);
@@ -751,7 +810,7 @@ static int create_remotes(exl_fleet_t *fleet)
         return -ENOMEM;
     for (uint32_t i = 0; i < fleet->config.agents; i++) {
         remote_t *remote = &fleet->remotes[i];
-        *remote = (remote_t){.fleet = fleet, .index = i};
+        *remote = (remote_t){.fleet = fleet, .index = i, .place = -1};
         exl_list_init(&remote->free_link);
         exl_list_init(&remote->outstanding);
         exl_idmap_init(&remote->calls);

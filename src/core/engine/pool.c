@@ -778,6 +778,8 @@ int exl__pool_cancel(exl_task_t *task)
         break;
     case EXL_TASK_READY:
         exl_queue_remove(&pool->queue, &task->item);
+        if (pool->resources.hosts)
+            exl__pool_due(pool); /* others may have kept nodes free for it */
         break;
     default:
         return 0;

@@ -251,5 +251,7 @@ void exl__solo_schedule(exl_pool_t *pool)
         else if (exl__pool_copy(task, copied) < 0)
             fail(pool, task, EXL_BLAME_ENGINE, "out of memory while copying the arguments");
     }
+    if (pool->resources.hosts && !pool->queue.count)
+        exl_hosts_nobody_waits(pool->resources.hosts);
     exl__guests_admit(pool);
 }

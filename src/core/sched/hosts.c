@@ -7,6 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* As that of the queue, see queue.h. */
+enum { PATIENCE = 64 };
+
 struct host {
     char *name; /* owned */
     uint32_t cores, used;
@@ -19,6 +22,8 @@ struct exl_hosts {
     pid_t process;
     struct host *hosts; /* owned */
     uint32_t count;
+    bool awaited;    /* somebody waits for several nodes */
+    uint32_t passed; /* … and so often others have taken cores meanwhile */
     exl_list_t users;
 };
 
@@ -110,7 +115,7 @@ static uint32_t spare(const struct host *host)
 
 uint32_t exl_hosts_free(const exl_hosts_t *hosts, uint32_t place)
 {
-    return spare(&hosts->hosts[place]);
+    return hosts->awaited && hosts->passed >= PATIENCE ? 0 : spare(&hosts->hosts[place]);
 }
 
 static bool has(const struct host *host, uint32_t cores)
@@ -118,12 +123,28 @@ static bool has(const struct host *host, uint32_t cores)
     return cores == EXL_WHOLE_NODE ? host->used == 0 : spare(host) >= cores;
 }
 
-bool exl_hosts_fit(const exl_hosts_t *hosts, uint32_t nodes, uint32_t cores)
+static bool fit(const exl_hosts_t *hosts, uint32_t nodes, uint32_t cores)
 {
     uint32_t found = 0;
     for (uint32_t i = 0; i < hosts->count; i++)
         found += has(&hosts->hosts[i], cores);
     return found >= nodes;
+}
+
+bool exl_hosts_fit(exl_hosts_t *hosts, uint32_t nodes, uint32_t cores)
+{
+    bool fits = fit(hosts, nodes, cores);
+    hosts->awaited |= !fits;
+    return fits;
+}
+
+void exl_hosts_nobody_waits(exl_hosts_t *hosts)
+{
+    bool held_back = hosts->awaited && hosts->passed >= PATIENCE;
+    hosts->awaited = false;
+    hosts->passed = 0;
+    if (held_back)
+        tell(hosts);
 }
 
 static uint32_t choose(const exl_hosts_t *hosts, uint32_t cores)
@@ -139,7 +160,8 @@ static uint32_t choose(const exl_hosts_t *hosts, uint32_t cores)
 
 void exl_hosts_take(exl_hosts_t *hosts, uint32_t nodes, uint32_t cores, uint32_t *ret_places)
 {
-    assert(exl_hosts_fit(hosts, nodes, cores));
+    assert(fit(hosts, nodes, cores));
+    hosts->passed = 0;
     for (uint32_t i = 0; i < nodes; i++) {
         ret_places[i] = choose(hosts, cores);
         hosts->hosts[ret_places[i]].chosen = true;
@@ -165,6 +187,7 @@ void exl_hosts_give(exl_hosts_t *hosts, uint32_t nodes, uint32_t cores, const ui
 void exl_hosts_use(exl_hosts_t *hosts, uint32_t place, uint32_t cores)
 {
     hosts->hosts[place].used += cores;
+    hosts->passed += hosts->awaited;
 }
 
 void exl_hosts_return(exl_hosts_t *hosts, uint32_t place, uint32_t cores)

@@ -32,10 +32,14 @@ bool exl_hosts_shared(const exl_hosts_t *hosts);
 /* The place of the node, which is added if it is not known yet, or -ENOMEM. */
 int exl_hosts_add(exl_hosts_t *hosts, const char *name, uint32_t cores);
 const char *exl_hosts_name(const exl_hosts_t *hosts, uint32_t place);
+
+/* Cores that may be taken by exl_hosts_use(). */
 uint32_t exl_hosts_free(const exl_hosts_t *hosts, uint32_t place);
 
-/* Whether so many nodes have so many cores to spare each. */
-bool exl_hosts_fit(const exl_hosts_t *hosts, uint32_t nodes, uint32_t cores);
+/* Whether so many nodes have so many cores to spare each. If not, those who only take what is free, as cores come free, are to
+ * leave it after a while: exl_hosts_free() is 0 for them. Until a call has taken nodes, or nobody waits for any. */
+bool exl_hosts_fit(exl_hosts_t *hosts, uint32_t nodes, uint32_t cores);
+void exl_hosts_nobody_waits(exl_hosts_t *hosts);
 
 /* Takes them, if they fit; their places go to `ret_places`. */
 void exl_hosts_take(exl_hosts_t *hosts, uint32_t nodes, uint32_t cores, uint32_t *ret_places);

@@ -55,7 +55,9 @@ int exl_node_record_write(const exl_node_record_t *record, exl_payload_t **ret_p
     put(&writer, record->calls, 4);
     put(&writer, record->gpus, 4);
     put(&writer, record->pid, 4);
+    put(&writer, record->all_cores, 4);
     put_text(&writer, record->host);
+    put_text(&writer, record->name);
     return finish(&writer, ret_payload);
 }
 
@@ -158,8 +160,11 @@ int exl_node_record_read(const exl_payload_t *payload, exl_node_record_t *ret_re
     record.calls = get_u32(&reader);
     record.gpus = get_u32(&reader);
     record.pid = get_u32(&reader);
+    record.all_cores = get_u32(&reader);
     exl_segment_t host = get_text(&reader, EXL_HOST_MAX);
     memcpy(record.host, host.bytes, host.size);
+    exl_segment_t name = get_text(&reader, EXL_HOST_MAX);
+    memcpy(record.name, name.bytes, name.size);
     if (end_of(&reader) < 0)
         return EXL_EPROTOCOL;
     *ret_record = record;
@@ -169,7 +174,7 @@ int exl_node_record_read(const exl_payload_t *payload, exl_node_record_t *ret_re
 int exl_needs_record_read(const exl_payload_t *payload, exl_needs_record_t *ret_record)
 {
     reader_t reader = reader_of(payload);
-    exl_needs_record_t record;
+    exl_needs_record_t record = {.ranks = 0};
     record.request.cores = get_u32(&reader);
     record.request.gpus = get_u32(&reader);
     record.request.gpu_share = get_u32(&reader);

@@ -175,7 +175,7 @@ class SlurmJobExecutor(PoolExecutor):
             info=info,
             fleet=fleet,
             steps=places is not None and places.all_steps,
-            hosts=None if places is None else places.hosts(),
+            hosts=None if places is None else places.hosts,
             recorder=recorder,
         )
 
@@ -371,6 +371,7 @@ def _fleet(
         shares,
         room=room if persistent else (),
         environ=_slurm.launcher_environ(os.environ),
+        job=None if job is None else job.job,
         here=bool(localhost) or (job is not None and len(job.cpus) == 1 and "SLURMD_NODENAME" in os.environ),
     )
 
