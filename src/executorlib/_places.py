@@ -126,8 +126,8 @@ class Places:
                 return nodes
         where = "" if wanted is None else f" on {wanted} node{'s' * (wanted > 1)}"
         raise ResourceError(
-            f"a call needs {ranks * threads} cores{where}, {threads} of them for each of {ranks} ranks, but this executor "
-            f"has {', '.join(map(str, self._cpus))} on its nodes: at most {max(self._cpus)} on one node"
+            f"a call needs {ranks * threads} cores{where}, {threads} for each of {ranks} ranks, but this executor has "
+            f"{', '.join(map(str, self._cpus))} on its nodes: at most {max(self._cpus)} on one node"
         )
 
     def _room(self, ranks: int, threads: int, nodes: int) -> int:

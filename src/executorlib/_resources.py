@@ -142,8 +142,6 @@ class Request:
             _milliseconds("run_time_max", resources.get("run_time_max", 0)),
             _milliseconds("terminate_grace", resources.get("terminate_grace", _GRACE)),
             int(self.pin),
-            0,
-            0,
         )
         options = {key: resources[key] for key in _OPTIONS if key in resources}
         self.options = dumps(options, 5) if options else None

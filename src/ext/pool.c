@@ -47,12 +47,13 @@ static int check_open(const PoolObject *self)
 
 static int parse_needs(PyObject *tuple, long needs[NNEEDS])
 {
-    if (!tuple || !PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != NNEEDS) {
-        PyErr_Format(PyExc_TypeError, "needs must be a tuple of %d integers", NNEEDS);
+    Py_ssize_t count = tuple && PyTuple_Check(tuple) ? PyTuple_GET_SIZE(tuple) : 0;
+    if (count != NODES && count != NNEEDS) { /* nodes may be left out */
+        PyErr_Format(PyExc_TypeError, "needs must be a tuple of %d or %d integers", NODES, NNEEDS);
         return -1;
     }
     for (int i = 0; i < NNEEDS; i++)
-        needs[i] = PyLong_AsLong(PyTuple_GET_ITEM(tuple, i));
+        needs[i] = i < count ? PyLong_AsLong(PyTuple_GET_ITEM(tuple, i)) : 0;
     return PyErr_Occurred() ? -1 : 0;
 }
 
