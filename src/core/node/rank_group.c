@@ -292,8 +292,14 @@ static int note_death(exl_rank_group_t *group, pid_t pid, int status, exl_error_
     char text[64];
     if (pid == group->launcher) {
         group->launcher = 0;
-        return exl_error_set(err, EXL_ECLOSED, "%s %s", group->step ? "srun" : "the MPI launcher",
-                             describe_status(status, text, sizeof text));
+        (void)describe_status(status, text, sizeof text);
+        if (group->step && group->size > 1 && !group->joined)
+            return exl_error_set(
+                err, EXL_ECLOSED,
+                "srun %s before MPI had started in any of %u ranks: if its messages name no other cause, "
+                "try another way to start MPI, by pmi_mode",
+                text, group->size);
+        return exl_error_set(err, EXL_ECLOSED, "%s %s", group->step ? "srun" : "the MPI launcher", text);
     }
     for (uint32_t i = 0; group->nchildren && i < group->connected; i++)
         if (pid == group->ranks[i].pid && !group->ranks[i].ended) {
