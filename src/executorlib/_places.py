@@ -40,6 +40,7 @@ class Places:
         self._pmi_mode = pmi_mode
         self._here = here
         self.all_steps = False
+        self._has_agents = False
         self.widest: int | None = max(cpus, default=None)
         self.limit: int | None = None
 
@@ -59,6 +60,7 @@ class Places:
         places = cls(cpus, resources.get("slurm_cmd_args", []), pmi_mode, here)
         places.all_steps = places.step(resources) is not None
         if not places.all_steps:
+            places._has_agents = True
             return places
         if job is not None:
             places.limit = sum(cpus)
@@ -78,6 +80,12 @@ class Places:
         """
         if not self._needs_step(resources):
             return None
+        if self._has_agents and not self._cpus:
+            raise ResourceError(
+                "without an allocation, the nodes of this executor are its agents' alone: for calls over several "
+                "nodes or with slurm_cmd_args of their own, say so in the resource_dict of the executor, or use it in a "
+                "job (sbatch, salloc)"
+            )
         ranks, threads = resources.get("cores", 1), resources.get("threads_per_core", 1)
         nodes = self._nodes(ranks, threads, resources.get("num_nodes"))
         gpus = resources.get("gpus_per_core", 0)
@@ -111,7 +119,7 @@ class Places:
             self.all_steps
             or too_wide
             or resources.get("num_nodes", 1) > 1
-            or (ranks > 1 and self._pmi_mode is not None)
+            or (ranks > 1 and self._pmi_mode is not None and not (self._has_agents and not self._cpus))
             or resources.get("slurm_cmd_args", []) != self._arguments
         )
 

@@ -240,3 +240,13 @@ def test_persistent_workers_leave_the_rest_to_others(job, gate):
             gate.arrival(timeout=0.3)
         gate.open()
         assert [future.result(timeout=support.SOON) for future in futures] == [None] * 6
+
+
+def test_without_an_allocation_each_call_asks_for_one(slurm, monkeypatch, tmp_path):
+    monkeypatch.setenv("EXECUTORLIB_AGENT_DIRECTORY", str(tmp_path / "agents"))
+    with SlurmJobExecutor(max_cores=8, resource_dict=TWO_NODES) as executor:
+        assert is_over_two_nodes(executor.submit(where).result(timeout=support.SOON))
+    with pytest.raises(ValueError, match="needs max_cores or max_workers"):
+        SlurmJobExecutor(resource_dict=TWO_NODES)
+    with SlurmJobExecutor(max_cores=1) as executor, pytest.raises(ResourceError, match="without an allocation"):
+        executor.submit(where, resource_dict=TWO_NODES)

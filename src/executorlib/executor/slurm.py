@@ -32,9 +32,10 @@ class SlurmJobExecutor(PoolExecutor):
     """Runs Python functions on the nodes of a Slurm allocation.
 
     Use it in a batch script or under salloc: one srun starts an agent on each node, which lives as long as the
-    executor, and calls go to the agents. So calls may be short and many, and none of them costs a job step. Without
-    an allocation that srun asks for one, and calls wait until it is granted. Otherwise it does what
-    `SingleNodeExecutor` does on one machine.
+    executor, and calls go to the agents. So calls may be short and many, and none of them costs a job step, but for
+    those that srun must start (`num_nodes`, `pmi_mode` and `slurm_cmd_args` below). Without an allocation srun asks for
+    one, and calls wait until it is granted. Otherwise it does what `SingleNodeExecutor` does on one machine. Several
+    executors of one program share the cores of the allocation.
 
     Agents speak with the program over TLS 1.3, with a key made for this executor that only they are told, through a
     file that only this user can read, in ~/.executorlib or the directory that the variable
@@ -49,15 +50,23 @@ class SlurmJobExecutor(PoolExecutor):
         max_cores (int | None): how many cores the running calls occupy together. With block allocation and without
             `max_workers` there are `max_cores // cores` workers. If neither limit is given, these are all cores of the
             allocation; needed where there is none.
-        resource_dict (Mapping | None): what every call needs, with the keys that `SingleNodeExecutor` explains. A call
-            has all its cores and GPUs on one node. Here these differ:
+        resource_dict (Mapping | None): what every call needs, with the keys that `SingleNodeExecutor` explains. Here
+            these differ:
 
             - gpus_per_core (int or float): which GPUs a node has, its agent finds out as `SingleNodeExecutor` does.
-            - exclusive (bool): whether a call has a node for itself, as far as this executor goes.
-            - slurm_cmd_args (list[str]): further options for the srun that starts the agents; not per call.
-            - num_nodes (int): 1; calls over several nodes are not available in this release.
-        pmi_mode (str | None): what srun is to tell MPI ranks by, its option `--mpi`. Has no effect on calls on one
-            node, whose ranks are started by mpiexec.
+            - num_nodes (int): on how many nodes the ranks of a call are spread evenly; by default on as few as have room
+              for them. Ranks on several nodes are started by srun, as a step of their own, which takes a good part of a
+              second; with block allocation once for each worker. The result is the list over ranks.
+            - exclusive (bool): whether a call has its nodes for itself, as far as executors of this program go.
+            - slurm_cmd_args (list[str]): further options for srun. Those of the executor are for the srun that starts
+              the agents; a call with others is started by an srun of its own, with these options.
+
+            Without an allocation, calls that need srun go only with an executor all of whose calls do, by its own
+            `resource_dict`.
+        pmi_mode (str | None): what srun is to tell MPI ranks of each other by, its option `--mpi`: "pmi2", "pmix", …
+            All calls of several ranks are then started by srun. By default those on one node are not, and for others
+            what fits the MPI of mpi4py is chosen. At most 25 times a second srun is started, or as often as the
+            variable EXECUTORLIB_SRUN_RATE says.
         hostname_localhost (bool | None): True if all nodes are this host: the program then listens to nobody outside.
         block_allocation (bool): whether workers stay and serve one call after the other; False by default.
         init_function (Callable | None): see `SingleNodeExecutor`. The numbers of workers, `executorlib_worker_id`, go
