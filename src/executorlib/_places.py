@@ -83,8 +83,8 @@ class Places:
         if self._has_agents and not self._cpus:
             raise ResourceError(
                 "without an allocation, the nodes of this executor are its agents' alone: for calls over several "
-                "nodes or with slurm_cmd_args of their own, say so in the resource_dict of the executor, or use it in a "
-                "job (sbatch, salloc)"
+                "nodes or with slurm_cmd_args of their own, say so in the resource_dict of the executor, or use it in "
+                "a job (sbatch, salloc)"
             )
         ranks, threads = resources.get("cores", 1), resources.get("threads_per_core", 1)
         nodes = self._nodes(ranks, threads, resources.get("num_nodes"))

@@ -54,9 +54,9 @@ class SlurmJobExecutor(PoolExecutor):
             these differ:
 
             - gpus_per_core (int or float): which GPUs a node has, its agent finds out as `SingleNodeExecutor` does.
-            - num_nodes (int): on how many nodes the ranks of a call are spread evenly; by default on as few as have room
-              for them. Ranks on several nodes are started by srun, as a step of their own, which takes a good part of a
-              second; with block allocation once for each worker. The result is the list over ranks.
+            - num_nodes (int): on how many nodes the ranks of a call are spread evenly; by default on as few as have
+              room for them. Ranks on several nodes are started by srun, as a step of their own, which takes a good part
+              of a second; with block allocation once for each worker. The result is the list over ranks.
             - exclusive (bool): whether a call has its nodes for itself, as far as executors of this program go.
             - slurm_cmd_args (list[str]): further options for srun. Those of the executor are for the srun that starts
               the agents; a call with others is started by an srun of its own, with these options.
