@@ -39,8 +39,7 @@ struct server {
     exl_idmap_t by_id, by_pid; /* of struct child, owned by by_id; by_pid has those that have not been waited for */
     exl_list_t terminated;     /* children that were told to end: they and theirs have until their deadline */
     exl_idmap_t orphans;       /* pid -> the terminated child that left it behind, or `nobody` */
-    struct child
-        nobody; /* whose orphans are killed: left by a child that was not told to end, or nobody knows by whom */
+    struct child nobody;       /* whose orphans are killed: left by who was not told to end, or by nobody known */
     const exl_fork_hooks_t *hooks;
     bool preloaded;
 };
