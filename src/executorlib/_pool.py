@@ -92,7 +92,8 @@ class PoolExecutor(BaseExecutor):
         self._sessions: Sessions | None = None
         self._cached: CachedCalls | None = None
         self._recorder = recorder
-        self._checked: object = _UNCHECKED
+        self._checked: object = _UNCHECKED  # what vouches for the function of the last call
+        self._plain: object = _UNCHECKED  # the same, where its calls need nothing but to be sent
         if host is not None:
             self._gpus = host._gpus
         self._fleet = fleet
@@ -183,7 +184,10 @@ class PoolExecutor(BaseExecutor):
     def submit(  # type: ignore[override]
         self, fn: Callable, /, *args: Any, resource_dict: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> Future:
-        if getattr(fn, "__code__", None) is not self._checked or "init_function" in getattr(fn, "__globals__", ()):
+        code = getattr(fn, "__code__", None)
+        if code is self._plain and resource_dict is None and "init_function" not in fn.__globals__:
+            return self._pool.submit(fn, args, kwargs, self._default.needs, None, self._default.options)
+        if code is not self._checked or "init_function" in getattr(fn, "__globals__", ()):
             vouched = check_callable(fn)
             if self._recorder is not None:
                 return self._record(self._recorder, fn, args, kwargs, resource_dict)
@@ -192,6 +196,8 @@ class PoolExecutor(BaseExecutor):
                 future, kwargs = self._in_session(fn, init_function, args, kwargs, resource_dict)
                 if future is not None:
                     return future
+            elif self._persistent and self._sessions is None and self._default.cache is None:
+                self._plain = vouched
         request = self._default if resource_dict is None else self._request(resource_dict)
         if self._sessions is not None:
             self._sessions.check_beside(self, request)
@@ -312,6 +318,7 @@ class PoolExecutor(BaseExecutor):
             return None, _session.prepared(fn, kwargs, self._resources)
         if self._sessions is None:
             self._sessions = _session.Sessions()
+            self._plain = _UNCHECKED
         return self._sessions.submit(self, fn, init_function, args, kwargs, resource_dict), kwargs
 
     def _request(self, resource_dict: Mapping[str, Any]) -> Request:
