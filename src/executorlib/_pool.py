@@ -17,8 +17,6 @@ from executorlib import _core, _errors, _worker
 from executorlib._callable import check_callable, initializer_of, takes_worker_id
 from executorlib._environment import snapshot, zygote
 from executorlib._errors import ResourceError
-from executorlib._gpus import Inventory, check_enough, inventory
-from executorlib._imports import libraries_named
 from executorlib._lifetime import adopt, forget
 from executorlib._map import Pace, batched_results, chained, chunks, pace_key, resolve, results, timed
 from executorlib._resources import Request, check, check_limit, first_difference
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
 
     from executorlib._cached import CachedCalls, Call
     from executorlib._fleet import Fleet
+    from executorlib._gpus import Inventory
     from executorlib._record import RecordingPool
     from executorlib._session import Sessions
 
@@ -121,7 +120,7 @@ class PoolExecutor(BaseExecutor):
             "ranks": self._default.ranks if persistent else 1,
             "needs": self._default.needs,
         }
-        imports = libraries_named if self._shares_imports(init_function) else None
+        imports = _libraries_named if self._shares_imports(init_function) else None
         self._core_pool: _core.Pool
         if fleet is None:
             self._core_pool = (_core.Pool if recorder is None else recorder.as_pool)(
@@ -350,6 +349,8 @@ class PoolExecutor(BaseExecutor):
         """
         if self._fleet is not None:
             return  # each node has its own
+        from executorlib._gpus import check_enough, inventory
+
         if self._gpus is None:
             self._gpus = inventory()
             pool = getattr(self, "_pool", None)
@@ -374,6 +375,12 @@ class PoolExecutor(BaseExecutor):
 
             setup["init"] = dumps_by_value(init_function)
         return dumps(setup, 5)
+
+
+def _libraries_named(pickles: list[bytes]) -> bytes:
+    from executorlib._imports import libraries_named
+
+    return libraries_named(pickles)
 
 
 def _cloudpickler() -> type:
