@@ -9,7 +9,7 @@ Subclasses decide what to accept; this one makes the pool and talks to it.
 from __future__ import annotations
 
 import os
-from _pickle import dumps
+from _pickle import PickleError, dumps
 from concurrent.futures import Executor
 from time import monotonic
 
@@ -262,7 +262,13 @@ class PoolExecutor(BaseExecutor):
 
     def _send(self, call: Call, request: Request, options: bytes | None) -> Future:
         setup = None if self._persistent else snapshot().setup(self._zygote, request)
-        return self._pool.submit(*call, request.needs, setup, options)
+        try:
+            return self._pool.submit(*call, request.needs, setup, options)
+        except (TypeError, AttributeError, PickleError) as error:
+            from executorlib._culprit import name_culprit
+
+            name_culprit(error, *call)
+            raise
 
     def _submit_cached(self, call: Call, request: Request) -> Future:
         if self._pool.closed:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 from contextlib import suppress
 
@@ -279,6 +280,14 @@ def _for_pysqa(commands: Any, working_directory: str | None = None, split_output
     return text.split("\n") if split_output else text
 
 
+class CommandError(subprocess.CalledProcessError):
+    """A command of the scheduler refused; the message has what it wrote."""
+
+    def __str__(self) -> str:
+        words = (self.output or "").strip() or "it did not say why"
+        return f"{self.cmd[0]} ended with status {self.returncode}: {words}\n(the command was {shlex.join(self.cmd)})"
+
+
 def _run(command: list[str], directory: str | None = None, text: str = "") -> str:
     """What a command of Slurm writes.
 
@@ -302,4 +311,4 @@ def _run(command: list[str], directory: str | None = None, text: str = "") -> st
         return done.stdout
     if _OUTAGE.search(done.stderr):
         raise Outage(done.stderr)
-    raise subprocess.CalledProcessError(done.returncode, command, done.stdout + done.stderr, done.stderr)
+    raise CommandError(done.returncode, command, done.stdout + done.stderr, done.stderr)
