@@ -1,0 +1,103 @@
+"""The documentation site builds without a warning, and its Python runs as printed.
+
+The Python blocks of a page are one script. What it prints must be what the comment behind each `print` says. Executors that
+need a scheduler have a stand-in here; tests/slurm runs their pages with themselves.
+"""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import support
+
+import executorlib.api
+
+DOCS = support.TESTS.parent / "docs"
+PAGES = sorted([*DOCS.rglob("*.md"), DOCS.parent / "README.md"])
+BLOCK = re.compile(r"(?<!not run -->\n)^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PRINTED = re.compile(r"^ *print\(.*\) {2,}# (.*)$", re.MULTILINE)
+
+STAND_INS = """\
+import executorlib
+import executorlib.api
+executorlib.SlurmJobExecutor = executorlib.SingleNodeExecutor
+executorlib.SlurmClusterExecutor = executorlib.api.TestClusterExecutor
+"""
+
+
+def script_of(page):
+    return "".join(BLOCK.findall(page.read_text()))
+
+
+def check_output(done, script):
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines() == PRINTED.findall(script)
+
+
+SCRIPTS = [page for page in PAGES if script_of(page)]
+
+
+def test_the_first_example_is_found():
+    assert {"README.md", "index.md", "slurm_cluster.md"} <= {page.name for page in SCRIPTS}
+    assert "second.result()" in script_of(DOCS.parent / "README.md")
+
+
+@pytest.mark.parametrize("page", SCRIPTS, ids=lambda page: page.stem)
+def test_the_python_of_a_page(page, tmp_path):
+    script = script_of(page)
+    if "mpi4py" in script and not importlib.util.find_spec("mpi4py"):
+        pytest.skip("needs mpi4py")
+    if "plot_dependency_graph_filename=" in script and not shutil.which("dot"):
+        pytest.skip("needs Graphviz")
+    check_output(support.run_script(tmp_path, STAND_INS + script, timeout=50 * support.TIME_FACTOR), script)
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("furo")
+    pytest.importorskip("myst_parser")
+    if not shutil.which("dot"):
+        pytest.skip("needs Graphviz")
+    build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", str(DOCS), str(tmp_path / "html")]
+    done = subprocess.run(build, capture_output=True, text=True, timeout=55 * support.TIME_FACTOR)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    reference = (tmp_path / "html" / "reference.html").read_text()
+    assert all(f'id="executorlib.{name}"' in reference for name in executorlib.__all__)
+    assert all(f'id="executorlib.api.{name}"' in reference for name in executorlib.api.__all__)
+
+
+def test_every_error_is_in_the_troubleshooting():
+    text = (DOCS / "troubleshooting.md").read_text()
+    errors = [
+        name
+        for name, thing in vars(executorlib.api).items()
+        if isinstance(thing, type) and issubclass(thing, BaseException)
+    ]
+    assert len(errors) >= 12
+    assert [name for name in errors if f"`{name}`" not in text.partition("## The classes")[0]] == ["RemoteTraceback"]
+    assert all(name in text.partition("## The classes")[2] for name in errors)
+
+
+def test_every_resource_is_in_its_table():
+    from executorlib._resources import _CONVERTERS
+
+    text = (DOCS / "resources.md").read_text()
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    assert [key for key in _CONVERTERS if not any(f"`{key}`" in row for row in rows)] == []
+
+
+def test_every_variable_is_in_its_table():
+    text = (DOCS / "resources.md").read_text()
+    package = os.path.dirname(executorlib.__file__)
+    named = {
+        name
+        for folder, _, files in os.walk(package)
+        for file in files
+        if file.endswith(".py")
+        for name in re.findall(r"EXECUTORLIB_[A-Z_]+", open(os.path.join(folder, file)).read())
+    }
+    assert {name for name in named if f"`{name}`" not in text} <= {"EXECUTORLIB_RANKS", "EXECUTORLIB_ZYGOTE"}
