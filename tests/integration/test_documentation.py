@@ -1,7 +1,7 @@
 """The documentation site builds without a warning, and its Python runs as printed.
 
-The Python blocks of a page are one script. What it prints must be what the comment behind each `print` says. Executors that
-need a scheduler have a stand-in here; tests/slurm runs their pages with themselves.
+The Python blocks of a page are one script. What it prints must be what the comment behind each `print` says. Pages that need
+a Slurm are run by tests/slurm.
 """
 
 import importlib.util
@@ -13,36 +13,17 @@ import sys
 
 import pytest
 import support
+from pages import DOCS, run, script_of
 
 import executorlib.api
 
-DOCS = support.TESTS.parent / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), DOCS.parent / "README.md"])
-BLOCK = re.compile(r"(?<!not run -->\n)^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PRINTED = re.compile(r"^ *print\(.*\) {2,}# (.*)$", re.MULTILINE)
 
-STAND_INS = """\
-import executorlib
-import executorlib.api
-executorlib.SlurmJobExecutor = executorlib.SingleNodeExecutor
-executorlib.SlurmClusterExecutor = executorlib.api.TestClusterExecutor
-"""
-
-
-def script_of(page):
-    return "".join(BLOCK.findall(page.read_text()))
-
-
-def check_output(done, script):
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines() == PRINTED.findall(script)
-
-
-SCRIPTS = [page for page in PAGES if script_of(page)]
+SCRIPTS = [page for page in PAGES if script_of(page) and not page.name.startswith("slurm_")]
 
 
 def test_the_first_example_is_found():
-    assert {"README.md", "index.md", "slurm_cluster.md"} <= {page.name for page in SCRIPTS}
+    assert {"README.md", "index.md", "test_cluster.md"} <= {page.name for page in SCRIPTS}
     assert "second.result()" in script_of(DOCS.parent / "README.md")
 
 
@@ -53,7 +34,7 @@ def test_the_python_of_a_page(page, tmp_path):
         pytest.skip("needs mpi4py")
     if "plot_dependency_graph_filename=" in script and not shutil.which("dot"):
         pytest.skip("needs Graphviz")
-    check_output(support.run_script(tmp_path, STAND_INS + script, timeout=50 * support.TIME_FACTOR), script)
+    run(page, tmp_path)
 
 
 def test_the_site_builds_without_a_warning(tmp_path):
@@ -61,7 +42,18 @@ def test_the_site_builds_without_a_warning(tmp_path):
     pytest.importorskip("myst_parser")
     if not shutil.which("dot"):
         pytest.skip("needs Graphviz")
-    build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", str(DOCS), str(tmp_path / "html")]
+    build = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-W",
+        "--keep-going",
+        "-q",
+        "-b",
+        "html",
+        str(DOCS),
+        str(tmp_path / "html"),
+    ]
     done = subprocess.run(build, capture_output=True, text=True, timeout=55 * support.TIME_FACTOR)
     assert done.returncode == 0, done.stderr
     assert not done.stderr
