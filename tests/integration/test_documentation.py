@@ -1,7 +1,7 @@
 """The documentation site builds without a warning, and its Python runs as printed.
 
-The Python blocks of a page are one script. What it prints must be what the comment behind each `print` says. Pages that need
-a Slurm are run by tests/slurm.
+The Python blocks of a page are one script. What it prints must be what the comment behind each `print` says. Pages that
+need a Slurm are run by tests/slurm.
 """
 
 import importlib.util
@@ -37,6 +37,7 @@ def test_the_python_of_a_page(page, tmp_path):
     run(page, tmp_path)
 
 
+@pytest.mark.timeout(240)
 def test_the_site_builds_without_a_warning(tmp_path):
     pytest.importorskip("furo")
     pytest.importorskip("myst_parser")
@@ -54,7 +55,7 @@ def test_the_site_builds_without_a_warning(tmp_path):
         str(DOCS),
         str(tmp_path / "html"),
     ]
-    done = subprocess.run(build, capture_output=True, text=True, timeout=55 * support.TIME_FACTOR)
+    done = subprocess.run(build, capture_output=True, text=True, timeout=200 * support.TIME_FACTOR)
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     reference = (tmp_path / "html" / "reference.html").read_text()
