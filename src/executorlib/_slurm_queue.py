@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import subprocess
 from contextlib import suppress
 
 from executorlib import _sbatch
+from executorlib._refusal import CommandError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -278,14 +278,6 @@ def _accounted(queue_id: str) -> Ending:
 def _for_pysqa(commands: Any, working_directory: str | None = None, split_output: bool = True, **_: Any) -> Any:
     text = _run(commands if isinstance(commands, list) else ["sh", "-c", commands], working_directory)
     return text.split("\n") if split_output else text
-
-
-class CommandError(subprocess.CalledProcessError):
-    """A command of the scheduler refused; the message has what it wrote."""
-
-    def __str__(self) -> str:
-        words = (self.output or "").strip() or "it did not say why"
-        return f"{self.cmd[0]} ended with status {self.returncode}: {words}\n(the command was {shlex.join(self.cmd)})"
 
 
 def _run(command: list[str], directory: str | None = None, text: str = "") -> str:

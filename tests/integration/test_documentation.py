@@ -94,3 +94,9 @@ def test_every_variable_is_in_its_table():
         for name in re.findall(r"EXECUTORLIB_[A-Z_]+", open(os.path.join(folder, file)).read())
     }
     assert {name for name in named if f"`{name}`" not in text} <= {"EXECUTORLIB_RANKS", "EXECUTORLIB_ZYGOTE"}
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md"])
+def test_links_between_files_lead_somewhere(name):
+    links = re.findall(r"\]\(([^)#:]+)", (DOCS.parent / name).read_text())
+    assert [link for link in links if not (DOCS.parent / link).exists()] == []
