@@ -52,16 +52,6 @@ def check_open(resource_dict: Mapping[str, Any] | None) -> dict[str, Any]:
     return check({key: value for key, value in resource_dict.items() if key not in unknown}) | unknown
 
 
-@cache
-def _meant(key: Any) -> str:
-    """What a misspelt key may stand for, as words for a message; nothing if there is none like it."""
-    from difflib import get_close_matches
-
-    return "".join(
-        f" (did you mean {known!r}?)" for known in get_close_matches(str(key), _CONVERTERS, n=1, cutoff=0.75)
-    )
-
-
 def check_one_node(resources: dict[str, Any]) -> None:
     """Refuse what one node without a scheduler cannot give, now or ever."""
     if resources.get("slurm_cmd_args"):
@@ -179,6 +169,16 @@ class CacheRequest:
         self.key_version = resources.get("cache_key_version", 1)
         self.resources = {key: value for key, value in resources.items() if key not in _OF_CACHE}
         self.options = options
+
+
+@cache
+def _meant(key: Any) -> str:
+    """What a misspelt key may stand for, as words for a message; nothing if there is none like it."""
+    from difflib import get_close_matches
+
+    return "".join(
+        f" (did you mean {known!r}?)" for known in get_close_matches(str(key), _CONVERTERS, n=1, cutoff=0.75)
+    )
 
 
 def _milliseconds(key: str, seconds: float) -> int:
