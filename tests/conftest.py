@@ -11,6 +11,8 @@ import time
 import pytest
 import support
 
+pytest_plugins = ["last_words"]
+
 #: Folders whose tests run executors, and so must leave nothing behind.
 LEAK_CHECKED = {"behaviour", "faults", "cpython", "integration"}
 PR_SET_CHILD_SUBREAPER = 36
