@@ -166,8 +166,8 @@ def no_leaks(request):
         support.kill_quietly(started)
         return
     gc.collect()
-    deadline = time.monotonic() + 2
-    left = support.alive_after(started, 2)
+    deadline = time.monotonic() + support.AT_ONCE
+    left = support.alive_after(started, support.AT_ONCE)
     if request.node.get_closest_marker("orphans"):
         reap_orphans()
     gained = Holdings.now().gained_since(before)

@@ -95,7 +95,7 @@ class Implementation:
 def _vendor_in(environ):
     """Of the library that mpi4py loads; else what it says instead."""
     probe = "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; print(MPI.get_vendor()[0])"
-    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, env=environ)
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=200, env=environ)
     return done.stdout.strip() or (done.stderr.strip().splitlines() or ["nothing"])[-1]
 
 

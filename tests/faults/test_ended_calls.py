@@ -6,7 +6,7 @@ import time
 
 import functions
 import pytest
-from support import AT_ONCE, SOON, TIME_FACTOR, Driver, alive_after, children, kill_quietly
+from support import AT_ONCE, SOON, TIME_FACTOR, Driver, alive_after, children, kill_quietly, least
 
 from executorlib.api import CallTerminatedError, ExecutorlibSocketError, RunTimeExceededError
 
@@ -14,13 +14,18 @@ from executorlib.api import CallTerminatedError, ExecutorlibSocketError, RunTime
 @pytest.mark.timing
 def test_a_family_that_ignores_the_signal_ends_in_time(exe, gate):
     """A limit of one second, 0.3 s of grace: all of it is over within 1.5 s."""
-    started = time.monotonic()
-    future = exe.submit(functions.resist, gate.folder, 5, resource_dict={"run_time_max": 1})
-    family = gate.arrival()
-    error = future.exception(timeout=SOON)
-    assert time.monotonic() - started < 1.5
-    assert isinstance(error, RunTimeExceededError)
-    assert len(family) == 6 and not alive_after(family, 0)
+
+    def seconds():
+        started = time.monotonic()
+        future = exe.submit(functions.resist, gate.folder, 5, resource_dict={"run_time_max": 1})
+        family = gate.arrival()
+        error = future.exception(timeout=SOON)
+        took = time.monotonic() - started
+        assert isinstance(error, RunTimeExceededError)
+        assert len(family) == 6 and not alive_after(family, 0)
+        return took
+
+    assert 1.3 <= least(seconds, 1.5) < 1.5
 
 
 @pytest.mark.parametrize("grace", [0, 0.05])
