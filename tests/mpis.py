@@ -122,11 +122,12 @@ def files():
 def no_files_left():
     before = files()
     yield
+    left = files() - before
     deadline = time.monotonic() + support.SOON
     # Other programs on this machine have files of MPI as well, which go when those are done with them.
-    while (left := files() - before) and time.monotonic() < deadline:
+    while left and time.monotonic() < deadline:
         time.sleep(0.05)
-        before |= files() - left
+        left &= files()
     assert not left, f"files left behind: {sorted(left)}"
 
 
