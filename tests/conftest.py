@@ -116,6 +116,13 @@ def engine():
         assert executor.submit(abs, -1).result(timeout=support.SOON) == 1
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_objects_to_look_at():
+    """What has been imported so far is no garbage: each collection after a test is then quick."""
+    gc.collect()
+    gc.freeze()
+
+
 @dataclasses.dataclass
 class Holdings:
     """Descriptors, child processes and memory files of this process."""
