@@ -1,22 +1,26 @@
 """A plugin of pytest that repeats, as the last thing it prints, which tests failed and why.
 
-Whoever sees only the end of a log needs no more.
+Whoever sees only the end of a log needs no more. EXECUTORLIB_TEST_LAST_WORDS names a file to write it to instead.
 """
 
+import contextlib
 import os
+import sys
 
 #: Lines to spend on all reasons together, and on one at most.
 LINES, LINES_EACH = 14, 6
 
 
 class LastWords:
-    def __init__(self, config):
-        self._config = config
+    def __init__(self, path):
+        self._path = path
         self._failed = []
         self._running = {}
 
     def pytest_runtest_logstart(self, nodeid, location):
         self._running[nodeid] = True
+        if self._path:
+            self.write()  # for the case that this is where the interpreter crashes
 
     def pytest_runtest_logfinish(self, nodeid, location):
         self._running.pop(nodeid, None)
@@ -37,13 +41,12 @@ class LastWords:
         for nodeid in self._running:
             yield f"UNFINISHED {nodeid}"
 
+    def write(self):
+        with open(self._path, "w") if self._path else contextlib.nullcontext(sys.stdout) as file:
+            file.writelines(f"{line}\n" for line in self.lines())
+
     def pytest_unconfigure(self):
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        lines = list(self.lines())
-        if reporter and lines:
-            reporter.write_sep("=", "last words")
-            for line in lines:
-                reporter.write_line(line)
+        self.write()
 
 
 def reason(report, count):
@@ -63,4 +66,5 @@ def way(longrepr):
 
 def pytest_configure(config):
     if not hasattr(config, "workerinput"):  # a worker of pytest-xdist reports to its controller
-        config.pluginmanager.register(LastWords(config), "last words")
+        path = os.environ.get("EXECUTORLIB_TEST_LAST_WORDS")
+        config.pluginmanager.register(LastWords(path), "last words")
