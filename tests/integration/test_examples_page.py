@@ -77,7 +77,7 @@ print(json.dumps({
 
 
 def run_page(tmp_path, text):
-    done = support.run_script(tmp_path, text, timeout=50 * TIME_FACTOR)
+    done = support.run_script(tmp_path, text, timeout=200 * TIME_FACTOR)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done

@@ -53,7 +53,7 @@ print("as asked for")
 
 
 def run(folder, text):
-    done = support.run_script(folder, text, timeout=50 * TIME_FACTOR)
+    done = support.run_script(folder, text, timeout=200 * TIME_FACTOR)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout

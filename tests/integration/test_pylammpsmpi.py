@@ -162,7 +162,7 @@ def run(folder, text, before=POTENTIAL + DYNAMICS, **variables):
     done = support.run_script(
         folder,
         before + text,
-        timeout=90 * TIME_FACTOR,
+        timeout=200 * TIME_FACTOR,
         env=support.script_environment(PYTHONWARNINGS="ignore", **variables),
     )
     assert done.returncode == 0, done.stdout + done.stderr

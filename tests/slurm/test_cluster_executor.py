@@ -1,6 +1,7 @@
 """SlurmClusterExecutor on a real Slurm: calls as batch jobs, their drivers, and all ways in which jobs end."""
 
 import concurrent.futures
+import itertools
 import os
 import signal
 import subprocess
@@ -137,7 +138,14 @@ def test_calls_of_all_kinds(exe, cache):
     assert not [name for name in names(cache) if name.endswith((".job", ".ended", "_i.h5"))]
 
 
-def test_equal_calls_are_one_array_and_equal_keys_one_call(exe, slurm, cache):
+@pytest.fixture
+def patient(monkeypatch):
+    """Calls are collected until none has come for a second, so that a busy machine does not come between them."""
+    monkeypatch.setattr(_queued_jobs, "_COLLECT_S", 1.0)
+    monkeypatch.setattr(_queued_jobs, "_COLLECT_LONGEST_S", SOON)
+
+
+def test_equal_calls_are_one_array_and_equal_keys_one_call(patient, exe, slurm, cache):
     futures = [exe.submit(time.sleep, 60 + i, resource_dict={"cache_key": f"k{i}"}) for i in (0, 1, 2, 2)]
     numbers = [submitted(future, cache) for future in futures]
     assert len({number.split("_")[0] for number in numbers}) == 1
@@ -149,7 +157,7 @@ def test_equal_calls_are_one_array_and_equal_keys_one_call(exe, slurm, cache):
     assert not futures[3].done()
 
 
-def test_arrays_are_no_larger_than_slurm_allows(exe, cache):
+def test_arrays_are_no_larger_than_slurm_allows(patient, exe, cache):
     exe._task_scheduler._jobs._queue._array_limit = 2
     futures = [
         exe.submit(abs, -i, resource_dict={"cache_key": f"k{i}", "slurm_cmd_args": ["--hold"]}) for i in range(3)
@@ -369,6 +377,12 @@ def test_terminate_tasks_in_cache(make, slurm, cache):
 
 @pytest.mark.timing
 def test_a_result_is_noticed_at_once(exe, cache):
-    future = exe.submit(abs, -1, resource_dict={"cache_key": "k"})
-    concurrent.futures.wait([future], SOON)
-    assert time.time() - os.stat(cache / "k_o.h5").st_mtime < support.AT_ONCE
+    numbers = itertools.count()
+
+    def seconds():
+        key = f"k{next(numbers)}"
+        future = exe.submit(abs, -1, resource_dict={"cache_key": key})
+        concurrent.futures.wait([future], SOON)
+        return time.time() - os.stat(cache / f"{key}_o.h5").st_mtime
+
+    assert support.least(seconds, 1.0) < 1.0

@@ -15,8 +15,6 @@ from executorlib import SingleNodeExecutor, SlurmJobExecutor
 from executorlib._errors import ResourceError
 from slurm.nodes import NAMES, node_of
 
-pytestmark = pytest.mark.timeout(60)
-
 
 def results_of(executor):
     """What calls of many kinds come to, without what differs from process to process."""
