@@ -8,7 +8,7 @@ import pytest
 import support
 from support import SOON
 
-from executorlib import SingleNodeExecutor
+from executorlib import get_cache_data
 
 pytestmark = pytest.mark.timeout(120)
 LONG = 3 * SOON
@@ -25,9 +25,11 @@ def test_cancelled_calls_do_not_run(make, kind, gate):
     exe = make(workers=1)
     running = gate.submit(exe, "ran")
     gate.arrival(LONG)
+    # A node is given some calls before it can begin them; these run.
+    given = [] if kind.by_files else [exe.submit(functions.identity, i) for i in range(40)]
     waiting = exe.submit(functions.identity, "never")
     dependent = exe.submit(functions.add, waiting, 1)
-    assert len(exe) == 3 and not running.done()
+    assert len(exe) == 3 + len(given) and not running.done()
     with pytest.raises(concurrent.futures.TimeoutError):
         running.result(timeout=0)
     assert waiting.cancel() and waiting.cancelled() and waiting.done()
@@ -37,6 +39,7 @@ def test_cancelled_calls_do_not_run(make, kind, gate):
     gate.open()
     if not kind.by_files:
         assert running.result(timeout=LONG) == "ran"
+        assert [future.result(timeout=LONG) for future in given] == list(range(40))
 
 
 def test_leaving_completes_the_calls(make, gate):
@@ -103,10 +106,7 @@ def test_results_are_kept(make, tmp_path):
             futures = [exe.submit(note_and_square, str(ledger), number) for number in (2, 3, 3)]
         assert [future.result(timeout=0) for future in futures] == [4, 9, 9]
     assert sorted(ledger.read_text().split()) == ["2", "3"]
-    # Nor does another executor compute them again.
-    with SingleNodeExecutor(max_workers=1, cache_directory=cache) as exe:
-        assert exe.submit(note_and_square, str(ledger), 3).result(timeout=SOON) == 9
-    assert len(ledger.read_text().split()) == 2
+    assert [entry["output"] for entry in get_cache_data(str(cache))].count(9) == 1
 
 
 def test_calls_shown_instead_of_run(make, tmp_path):
