@@ -11,6 +11,7 @@ from concurrent.futures import ALL_COMPLETED, FIRST_EXCEPTION, Future
 
 import functions
 import pytest
+from beds.waiting import until
 from support import SOON
 
 from executorlib import BaseExecutor, get_item_from_future, split_future
@@ -92,6 +93,7 @@ def test_items_of_futures(exe):
     total = exe.submit(functions.total, [quotient, remainder, first, second])
     missing = get_item_from_future(both, "nothing")
     assert value_of(total) == 3 + 2 + 5 + 2
+    assert set(concurrent.futures.as_completed([quotient, remainder], timeout=LONG)) == {quotient, remainder}
     assert values_of([quotient, remainder, first, second]) == [3, 2, 5, 2]
     with pytest.raises(KeyError):
         missing.result(timeout=LONG)
@@ -231,6 +233,16 @@ def test_forms_of_resources(exe, kind):
     else:
         with pytest.raises(ResourceError, match="bogus"):
             exe.submit(functions.identity, 1, resource_dict={"bogus": 1})
+
+
+def test_a_call_ends_as_an_interpreter_does(exe, kind, tmp_path):
+    if kind.block:
+        return  # its worker stays
+    exit_handler = exe.submit(functions.write_at_exit, str(tmp_path / "handler"), "ran")
+    open_file = exe.submit(functions.write_without_closing, str(tmp_path / "file"), "flushed")
+    values_of([exit_handler, open_file])
+    until(lambda: (tmp_path / "handler").exists() and (tmp_path / "handler").read_text() == "ran", LONG, "the handler")
+    until(lambda: (tmp_path / "file").read_text() == "flushed", LONG, "the end of the other call")
 
 
 def test_calls_share_no_random_numbers(exe):

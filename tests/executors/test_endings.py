@@ -5,10 +5,13 @@ import signal
 
 import functions
 import pytest
+import session_library
 import support
+from session_library import Client
 from support import SOON
 
 from executorlib import get_cache_data
+from executorlib.api import ExecutorlibSocketError
 
 pytestmark = pytest.mark.timeout(120)
 LONG = 3 * SOON
@@ -86,12 +89,25 @@ def test_presets(make, kind):
     assert exe.submit(lambda worker: worker).result(timeout=LONG) in (0, 1)
 
 
+def test_a_library_that_talks_to_one_object(make, kind, tmp_path):
+    folder = {"cache_directory": tmp_path / "cache"} if kind.by_files else {}
+    with make(workers=2, **folder) as exe:
+        client = Client(exe)
+        assert client.remember(1).result(timeout=LONG) == [1]
+        assert client.remember(2).result(timeout=LONG) == [1, 2]
+        assert exe.submit(functions.add, 1, 2).result(timeout=LONG) == 3
+        assert len(exe) == 0
+        with pytest.raises(ExecutorlibSocketError, match="SIGKILL"):
+            client.call(session_library.die).result(timeout=LONG)
+    assert list(tmp_path.glob("cache/*.h5")) == list(tmp_path.glob("cache/add*"))  # nothing of the session
+
+
 def test_no_futures_as_arguments(make):
     exe = make(disable_dependencies=True)
     future = exe.submit(functions.identity, 1)
     with pytest.raises(ValueError, match="disable_dependencies"):
         exe.submit(functions.identity, future)
-    assert future.result(timeout=LONG) == 1
+    assert [batch.result(timeout=LONG) for batch in exe.batched([future], n=2)] == [[1]]
 
 
 def note_and_square(ledger, number):

@@ -278,7 +278,6 @@ def test_each_node_has_its_gpus(job, gate, monkeypatch, block):
 @pytest.mark.parametrize(
     "arguments, error, match",
     [
-        ({"block_allocation": True}, ValueError, "max_workers or max_cores"),
         ({"block_allocation": True, "max_workers": 13}, ValueError, "13 workers"),
         ({"block_allocation": True, "max_workers": 7, "resource_dict": {"cores": 2}}, ValueError, "7 workers of 2"),
         ({"block_allocation": True, "max_cores": 1, "resource_dict": {"cores": 2}}, ValueError, "max_cores is 1"),
@@ -299,6 +298,19 @@ def test_wrong_arguments(monkeypatch, arguments, error, match):
     monkeypatch.setattr("executorlib._slurm.shutil.which", lambda name: f"/nowhere/{name}")
     with pytest.raises(error, match=match):
         SlurmJobExecutor(**arguments)
+
+
+def test_a_block_allocation_without_a_size_fills_the_allocation(job):
+    with pytest.warns(UserWarning, match="max_workers=6"):
+        executor = SlurmJobExecutor(block_allocation=True, resource_dict={"threads_per_core": 2})
+    with executor:
+        assert executor.max_workers == 6
+        assert executor.submit(functions.add, 1, 2).result(timeout=support.SOON) == 3
+
+
+def test_without_an_allocation_a_size_is_needed():
+    with pytest.raises(ValueError, match="max_workers or max_cores"):
+        SlurmJobExecutor(block_allocation=True)
 
 
 def test_without_srun(monkeypatch):
