@@ -1,7 +1,7 @@
 """The Slurm cells of the reference's notebooks on HPC clusters and HPC jobs run unchanged.
 
-EXECUTORLIB_REFERENCE_NOTEBOOKS names a folder with copies of them, from github.com/pyiron/executorlib. What a site would
-have is put around them: the partitions they name, none of which is the default, and an accounting.
+EXECUTORLIB_REFERENCE_NOTEBOOKS names a folder with copies of them, from github.com/pyiron/executorlib. What a site
+would have is put around them: the partitions they name, none of which is the default, and an accounting.
 """
 
 import json

@@ -1,4 +1,7 @@
-"""One script, all executors: what becomes of calls. Each test submits everything first, since a batch job takes a while."""
+"""One script, all executors: what becomes of calls.
+
+Each test submits everything before it waits, since a batch job takes a while to start.
+"""
 
 import asyncio
 import concurrent.futures

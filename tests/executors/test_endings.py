@@ -99,7 +99,7 @@ def test_a_library_that_talks_to_one_object(make, kind, tmp_path):
         assert len(exe) == 0
         with pytest.raises(ExecutorlibSocketError, match="SIGKILL"):
             client.call(session_library.die).result(timeout=LONG)
-    assert list(tmp_path.glob("cache/*.h5")) == list(tmp_path.glob("cache/add*"))  # nothing of the session
+    assert not [path for path in tmp_path.glob("cache/*.h5") if "session" in path.name]
 
 
 def test_no_futures_as_arguments(make):

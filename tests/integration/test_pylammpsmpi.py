@@ -179,7 +179,8 @@ def conda_prefix(folder):
 
 def test_page(tmp_path):
     np = pytest.importorskip("numpy")
-    found, expected = run(tmp_path, PYLAMMPSMPI + PAGE_CHECK, before="", CONDA_PREFIX=str(conda_prefix(tmp_path / "conda")))
+    folder = conda_prefix(tmp_path / "conda")
+    found, expected = run(tmp_path, PYLAMMPSMPI + PAGE_CHECK, before="", CONDA_PREFIX=str(folder))
     assert [len(values) for values in found] == [10, 10]
     assert found[1][-1] > 0
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
