@@ -200,6 +200,18 @@ def test_executor_that_nobody_keeps_finishes_its_calls(job):
     assert SlurmJobExecutor(max_workers=1).submit(functions.add, 1, 2).result(timeout=support.SOON) == 3
 
 
+@pytest.mark.timing
+def test_the_end_does_not_wait_for_agents_that_came_late(job):
+    took = []
+    for _ in range(3):
+        executor = SlurmJobExecutor(block_allocation=True, max_workers=3)
+        assert executor.submit(functions.add, 1, 2).result(timeout=support.SOON) == 3  # others may be on their way
+        began = time.monotonic()
+        executor.shutdown()
+        took.append(time.monotonic() - began)
+    assert min(took) < 4 * support.TIME_FACTOR  # after 5 s they are killed
+
+
 def test_loopback_only(job):
     with SlurmJobExecutor(max_workers=1, hostname_localhost=True) as executor:
         assert executor.submit(functions.add, 1, 2).result(timeout=support.SOON) == 3
