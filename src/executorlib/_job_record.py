@@ -11,6 +11,7 @@ because a name costs a file system far less than a file: some of them search lon
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from itertools import groupby
 
@@ -33,12 +34,12 @@ def read(base: str) -> str | None:
 
 
 def _read_list(path: str, key: str) -> str | None:
-    with suppress(OSError), open(path) as file:
-        for line in file:
-            _, queue_id, name = line.rstrip("\n").split(" ", 2)
-            if name == key:
-                return queue_id
-    return None
+    try:
+        with open(path) as file:
+            found = re.search(rf"^\S+ (\S+) {re.escape(key)}$", file.read(), re.MULTILINE)
+    except OSError:
+        return None
+    return found and found[1]
 
 
 def make(base: str, kind: str, queue_id: str) -> bool:

@@ -14,19 +14,9 @@ import support
 from beds.waiting import until
 
 from executorlib import SlurmJobExecutor, api
-from slurm.nodes import node_of
+from slurm.nodes import by_node
 
 ONE_WORKER_PER_NODE = {"block_allocation": True, "max_workers": 3}
-
-
-def by_node(executor, gate, count=3):
-    """Submit a call for each node, which waits at the gate; {node: future}."""
-    futures = {}
-    for _ in range(count):
-        future = gate.submit(executor)
-        (pid,) = gate.arrival()
-        futures[node_of(pid)] = future
-    return futures
 
 
 def outcome(future):

@@ -7,17 +7,7 @@ import pytest
 import support
 
 from executorlib import SlurmJobExecutor, _fleet, api
-from slurm.nodes import NAMES, node_of
-
-
-def at_gate(executor, gate, count=3):
-    """{node: future} of calls that wait at the gate."""
-    futures = {}
-    for _ in range(count):
-        future = gate.submit(executor)
-        (pid,) = gate.arrival()
-        futures[node_of(pid)] = future
-    return futures
+from slurm.nodes import NAMES, by_node
 
 
 def test_calls_cross_the_network(networked_job, arguments):
@@ -73,7 +63,7 @@ def test_cut_that_breaks_the_connection_loses_and_repeats_nothing(networked_job,
 def test_node_that_stays_away_loses_its_calls(networked_job, gate, monkeypatch, restart_limit):
     monkeypatch.setattr(_fleet, "_GRACE_MS", 2000)
     with SlurmJobExecutor(block_allocation=True, max_workers=3, restart_limit=restart_limit) as executor:
-        futures = at_gate(executor, gate)
+        futures = by_node(executor, gate)
         processes = networked_job.processes()
         lost_agent = networked_job.agents()["n2"]
         networked_job.bed.cut(2)
