@@ -70,11 +70,12 @@ def spread(request):
 @pytest.mark.parametrize("seconds", [1.0, lasting(60)])
 def test_calls_go_on_without_the_controller(job, spread, gate, ledger, seconds):
     with SlurmJobExecutor(**{**spread, "max_workers": 6}) as executor:
-        running = by_node(executor, gate)
+        running = [gate.submit(executor) for _ in range(3)]
+        gate.arrivals(3)
         job.bed.stop_slurmctld()
         ledger.fill(executor, seconds)
         gate.open()
-        assert [future.result(timeout=support.SOON) for future in running.values()] == [None] * 3
+        assert [future.result(timeout=support.SOON) for future in running] == [None] * 3
         job.bed.start_slurmctld()
         ledger.fill(executor, 0.1)
     ledger.check()

@@ -9,7 +9,7 @@ from executorlib import get_future_from_cache
 from executorlib.api import JobTimeoutError, RunTimeExceededError
 
 
-def test_time_limit(impatient, expiring):
+def test_time_limit(impatient, expiring, expiring_calls):
     fields = impatient.wait_job(expiring, "TIMEOUT", timeout=120)
     assert (fields["Reason"], fields["ExitCode"]) == ("TimeLimit", "0:15")
 
