@@ -27,6 +27,6 @@ def test_a_call_whose_job_reached_its_time_limit(impatient, expiring, tmp_path, 
 
 
 def test_calls_in_an_allocation_that_reached_its_time_limit(impatient, expiring, expiring_calls):
-    said = expiring_calls.expect("ended", timeout=45)
+    said = expiring_calls.expect("ended", timeout=120)
     assert said.startswith("WorkerLostError") and "its agent died" in said
     assert expiring_calls.process.wait(timeout=SOON) == 0
