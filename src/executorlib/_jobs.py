@@ -450,7 +450,7 @@ class Jobs:
 
 
 def _write_call(path: str, fields: dict[str, bytes]) -> None:
-    """Write an input file. A torn one, after a crash of the machine, is written anew when the call is submitted again."""
+    """Write an input file; a torn one, after a crash of the machine, is written anew as the call is submitted again."""
     from executorlib import _store
 
     try:
