@@ -112,7 +112,7 @@ class Wire:
 @pytest.fixture
 def told(monkeypatch):
     """Changes of what agents are told, as a function of it."""
-    write, changes = _fleet._write_privately, []
+    write, changes = _fleet.write_privately, []
 
     def changed(text):
         told = json.loads(text)
@@ -120,7 +120,7 @@ def told(monkeypatch):
             change(told)
         return write(json.dumps(told))
 
-    monkeypatch.setattr(_fleet, "_write_privately", changed)
+    monkeypatch.setattr(_fleet, "write_privately", changed)
     return changes
 
 
