@@ -126,10 +126,11 @@ def test_killed_srun_ends_its_calls(job, gate, number):
         assert isinstance(late.exception(timeout=support.SOON), api.ExecutorlibSocketError)
 
 
-def test_an_agent_killed_with_messages_unread_is_lost_at_once(job):
+def test_an_agent_killed_with_messages_unread_is_lost_at_once(job, gate):
     with SlurmJobExecutor(**ONE_WORKER_PER_NODE) as executor:
-        executor.submit(functions.add, 1, 2).result(timeout=support.SOON)
-        until(lambda: len(job.agents()) == 3, support.SOON, "all agents")
+        ready = by_node(executor, gate)  # so all agents are in
+        gate.open()
+        assert [future.result(timeout=support.SOON) for future in ready.values()] == [None] * 3
         agent = job.agents()["n2"]
         os.kill(agent, signal.SIGSTOP)
         # What a process leaves unread is told to its peer as a reset, which is another error than the end of a stream.
