@@ -100,7 +100,7 @@ static void read_all(exl_peer_t *peer)
     if (rc < 0)
         broken(peer, rc, err.text);
     else
-        exl_peer_flush(peer); /* acknowledgements */
+        exl_peer_flush(peer); /* acknowledgements, and what the socket did not take */
 }
 
 static void poll_cb(uv_poll_t *poll, int status, int events)
@@ -111,10 +111,8 @@ static void poll_cb(uv_poll_t *poll, int status, int events)
         return;
     if (status < 0)
         broken(peer, status, exl_strerror(status));
-    else if (events & UV_READABLE)
-        read_all(peer);
     else
-        exl_peer_flush(peer);
+        read_all(peer); /* also when only writable: what came with the greeting has left the socket already */
 }
 
 int exl_peer_connect(exl_peer_t *peer, exl_connection_t *connection, uint64_t received)
