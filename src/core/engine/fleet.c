@@ -8,14 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/parcel.h"
 #include "engine/pool_private.h"
 #include "node/door.h"
 #include "node/launcher.h"
 #include "node/peer.h"
 #include "sched/places.h"
 #include "wire/record.h"
-
-enum { MAX_FUNCTIONS = 128 };
 
 typedef enum remote_state {
     AWAITED, /* has not come yet */
@@ -122,25 +121,6 @@ static void flush_all(exl_fleet_t *fleet)
         flush(EXL_CONTAINER(fleet->unsent.next, remote_t, unsent_link));
 }
 
-static int send_functions(remote_t *remote, const exl_task_t *task)
-{
-    int rc = 0;
-    if (remote->functions.count + task->nfunctions > MAX_FUNCTIONS) {
-        exl_idmap_fini(&remote->functions);
-        rc = tell(remote, (exl_frame_t){.type = EXL_FRAME_FORGET}, NULL);
-    }
-    for (uint32_t i = 0; rc == 0 && i < task->nfunctions; i++) {
-        exl_shared_t *function = task->functions[i];
-        exl_frame_t frame = {.type = EXL_FRAME_FUNCTION, .id = function->id};
-        bool has_it = exl_idmap_get(&remote->functions, function->id) != NULL;
-        /* Without a payload it is named only: one of those that this call uses. */
-        rc = tell(remote, frame, has_it ? NULL : function->payload);
-        if (rc == 0 && !has_it)
-            rc = exl_idmap_put(&remote->functions, function->id, function);
-    }
-    return rc;
-}
-
 static int send_setup(remote_t *remote, const exl_task_t *task)
 {
     if (!task->setup || task->setup == remote->setup)
@@ -196,22 +176,21 @@ static int send_needs(remote_t *remote, const exl_task_t *task)
     return rc;
 }
 
+static int to_agent(void *remote, exl_frame_t frame, exl_payload_t *payload)
+{
+    return tell(remote, frame, payload);
+}
+
 static int send_call(remote_t *remote, const exl_task_t *task)
 {
-    exl_frame_t call = {.type = EXL_FRAME_CALL, .id = task->number, .arg = task->function_id ? EXL_CALL_FUNCTION : 0};
+    const exl_receiver_t receiver = {
+        .send = to_agent, .owner = remote, .functions = &remote->functions, .wants_names = true};
     int rc = send_setup(remote, task);
     if (rc == 0)
         rc = send_imports(remote, task->pool->imports);
     if (rc == 0)
         rc = send_needs(remote, task);
-    if (rc == 0)
-        rc = send_functions(remote, task);
-    for (uint32_t i = 0; rc == 0 && i < task->ndependencies; i++)
-        rc = tell(remote, (exl_frame_t){.type = EXL_FRAME_DEPENDENCY, .id = task->number, .arg = i},
-                  task->dependencies[i].payload);
-    if (rc == 0 && task->options)
-        rc = tell(remote, (exl_frame_t){.type = EXL_FRAME_OPTIONS, .id = task->number}, task->options);
-    return rc < 0 ? rc : tell(remote, call, task->call);
+    return rc < 0 ? rc : exl__parcel_send(&receiver, task, (exl_frame_t){.type = EXL_FRAME_CALL, .id = task->number});
 }
 
 static void give(remote_t *remote, exl_task_t *task)

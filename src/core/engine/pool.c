@@ -11,12 +11,13 @@
 #include "base/parker.h"
 #include "engine/fleet.h"
 #include "engine/guest.h"
+#include "engine/parcel.h"
 #include "engine/pool_private.h"
 #include "engine/record.h"
 #include "engine/wait.h"
 #include "task/graph.h"
 
-enum { PATIENCE = 64, END_GRACE_MS = 5000, MAX_UNBORN = 3, MAX_FUNCTIONS = 128 };
+enum { PATIENCE = 64, END_GRACE_MS = 5000, MAX_UNBORN = 3 };
 
 bool exl_pool_foreign(const exl_pool_t *pool)
 {
@@ -212,46 +213,18 @@ int exl__pool_begun(exl_task_t *task)
 
 /* ---- handing a call to a worker ---- */
 
-/* Those that the worker does not have. It keeps so many; then it is told to forget them all. */
-static int send_functions(exl_worker_t *worker, const exl_task_t *task)
+static int to_worker(void *worker, exl_frame_t frame, exl_payload_t *payload)
 {
-    int rc = 0;
-    if (worker->functions.count + task->nfunctions > MAX_FUNCTIONS) {
-        exl_idmap_fini(&worker->functions);
-        rc = exl_worker_send(worker, (exl_frame_t){.type = EXL_FRAME_FORGET}, NULL);
-    }
-    for (uint32_t i = 0; rc == 0 && i < task->nfunctions; i++) {
-        exl_shared_t *function = task->functions[i];
-        if (exl_idmap_get(&worker->functions, function->id))
-            continue;
-        rc = exl_worker_send(worker, (exl_frame_t){.type = EXL_FRAME_FUNCTION, .id = function->id}, function->payload);
-        if (rc == 0)
-            rc = exl_idmap_put(&worker->functions, function->id, function);
-    }
-    return rc;
-}
-
-static int send_all(exl_worker_t *worker, exl_task_t *task, uint64_t number, bool report_imports)
-{
-    exl_frame_t call = {.type = EXL_FRAME_CALL, .id = number, .epoch = worker->epoch};
-    int rc = task->nfunctions ? send_functions(worker, task) : 0;
-    if (rc == 0 && task->function_id) {
-        rc = exl_worker_send(worker, (exl_frame_t){.type = EXL_FRAME_FUNCTION, .id = task->function_id}, NULL);
-        call.arg |= EXL_CALL_FUNCTION;
-    }
-    for (uint32_t i = 0; rc == 0 && i < task->ndependencies; i++)
-        rc = exl_worker_send(worker, (exl_frame_t){.type = EXL_FRAME_DEPENDENCY, .id = number, .arg = i},
-                             task->dependencies[i].payload);
-    if (rc == 0 && task->options)
-        rc = exl_worker_send(worker, (exl_frame_t){.type = EXL_FRAME_OPTIONS, .id = number}, task->options);
-    if (report_imports)
-        call.arg |= EXL_CALL_REPORT_IMPORTS;
-    return rc < 0 ? rc : exl_worker_send(worker, call, task->call);
+    return exl_worker_send(worker, frame, payload);
 }
 
 int exl__pool_send(exl_worker_t *worker, exl_task_t *task, uint64_t number, bool report_imports)
 {
-    int rc = send_all(worker, task, number, report_imports);
+    const exl_receiver_t receiver = {.send = to_worker, .owner = worker, .functions = &worker->functions};
+    exl_frame_t call = {.type = EXL_FRAME_CALL, .id = number, .epoch = worker->epoch};
+    if (report_imports)
+        call.arg |= EXL_CALL_REPORT_IMPORTS;
+    int rc = exl__parcel_send(&receiver, task, call);
     task->worker = worker;
     task->number = number;
     return rc;
