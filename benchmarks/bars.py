@@ -93,7 +93,7 @@ BARS = (
     Bar("memory per pending call [B]", _value("pending", "bytes_per_call"), "≤", 1024, "400"),
     Bar("submit rate, last / first 10 % of pending", _value("pending", "rate_ratio"), "≥", 0.8, "1"),
     Bar("1,000 nodes of 128 cores, in the engine [calls/s]", _value("scheduler", "engine_per_s"), "≥", 100_000),
-    Bar("cost of a call, 1,000 nodes / 10 nodes", _value("scheduler", "engine_flat"), "≤", 2, "1"),
+    Bar("cost of a call, 1,000 nodes / 10 with as many cores", _value("scheduler", "engine_flat"), "≤", 2, "1"),
     Bar("1,000 nodes, submitted from Python [calls/s]", _value("scheduler", "submit_1000_per_s"), "≥", 30_000),
     Bar("idle: wake-ups", _value("idle", "wakeups"), "≤", 0),
     Bar("1,000 no-ops beside a 10 s call, behind it [s]", _value("long_call", "first_s"), "≤", 1),

@@ -2,10 +2,11 @@
  *
  *   driver ==== TLS ==== peer -- answers each call at once, with None
  *
- * To the driver they are like any others, so that this measures all of an executor but its nodes. Ends when all have ended. */
+ * To the driver they are like any others, so that this measures all of an executor but its nodes. Prints the time when all have come,
+ * ends when all have ended. */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "node/handshake.h"
 #include "node/peer.h"
 #include "wire/record.h"
@@ -80,9 +82,11 @@ static const exl_peer_events_t events = {message_cb, broken_cb};
 
 static void come(agent_t *agent);
 
-/* At one time, so that what is measured does not begin with some of them. */
+/* At one time, so that what is measured does not begin with some of them. Prints when, on the clock of the system. */
 static void introduce_all(void)
 {
+    (void)printf("%" PRId64 "\n", exl_clock_ns());
+    (void)fflush(stdout);
     for (uint32_t i = 0; i < all.nagents; i++) {
         say(&all.agents[i], (exl_frame_t){.type = EXL_FRAME_NODE}, all.record);
         exl_peer_flush(&all.agents[i].peer);
