@@ -13,7 +13,7 @@
 #include "engine/guest.h"
 #include "engine/parcel.h"
 #include "engine/pool_private.h"
-#include "engine/record.h"
+#include "engine/timeline.h"
 #include "engine/wait.h"
 #include "task/graph.h"
 
@@ -44,7 +44,7 @@ static void end_task(exl_task_t *task, exl_outcome_t outcome, exl_payload_t *pay
     task->result = payload ? exl_payload_ref(payload) : NULL;
     task->failure = exl_failure_ref(failure);
     if (pool && pool->journal)
-        exl__record_ended(task);
+        exl__timeline_ended(task);
     drop_deadline(task);
     task->worker = NULL;
     task->pool = NULL;
@@ -89,7 +89,7 @@ static void settle(exl_task_t *producer, const exl_edge_t *edge)
     } else if (consumer->npending == 0) {
         exl_list_remove(&consumer->item.link);
         if (consumer->pool->journal)
-            exl__record_ready(consumer);
+            exl__timeline_ready(consumer);
         make_ready(consumer);
     }
 }
@@ -142,7 +142,7 @@ void exl__pool_return(exl_task_t *task)
 {
     drop_deadline(task);
     if (task->pool->journal)
-        exl__record_returned(task);
+        exl__timeline_returned(task);
     task->worker = NULL;
     (void)exl_task_update(task, EXL_TASK_RETURN);
     if (exl_queue_push(&task->pool->queue, &task->item) < 0)
@@ -307,7 +307,7 @@ static void close_pool(exl_pool_t *pool)
     assert(exl_list_empty(&pool->waiting) && pool->queue.count == 0);
     pool->closed = true;
     if (pool->journal)
-        exl__record_closed(pool);
+        exl__timeline_closed(pool);
     exl_journal_unref(pool->journal);
     pool->journal = NULL;
     exl__guest_leave(pool);
@@ -449,7 +449,7 @@ int exl_pool_create(const exl_pool_config_t *config, exl_pool_t **ret_pool, exl_
             exl_engine_release(pool->engine);
     }
     if (rc == 0 && pool->journal)
-        exl__record_opened(pool, config->host);
+        exl__timeline_opened(pool, config->host);
     if (rc == 0 && config->host)
         exl__guest_arrive(pool, config->host, config->host->persistent ? pool->each : config->each);
     exl_engine_unlock();
@@ -527,7 +527,7 @@ static int submit(exl_pool_t *pool, const exl_call_t *call, exl_task_t *task)
     if (rc == 0 && call->imports && pool->persistent && !pool->imports && !pool->nworkers)
         pool->imports = exl_payload_ref(call->imports);
     if (rc == 0 && pool->journal)
-        exl__record_submitted(pool, task, call);
+        exl__timeline_submitted(pool, task, call);
     if (rc == 0)
         begin(pool, task);
     return rc;
@@ -630,7 +630,7 @@ int exl__pool_resize(exl_pool_t *pool, uint32_t max_workers)
     pool->max_workers = max_workers;
     pool->failed_order = 0; /* worth another try */
     if (pool->journal)
-        exl__record_resized(pool);
+        exl__timeline_resized(pool);
     exl__pool_due(pool);
     return 0;
 }
