@@ -33,7 +33,7 @@ METRICS = {
     **{f"stream_{nodes}_per_s": f"submitted to {nodes:,} idle nodes and done [calls/s]" for nodes in NODES},
     "calls": "pending calls [count]",
 }
-ROUNDS = (1, 3)
+ROUNDS = (1, 1)
 TIMEOUT_S = 300
 ALONE = True
 COUNT, COUNT_QUICK = 1_000_000, 100_000
