@@ -10,6 +10,7 @@ from executorlib._steps import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     Hosts = tuple[str, list[str], list[int]]
@@ -34,9 +35,11 @@ class Places:
         limit (int | None): cores that all calls may occupy together, where the user does not say.
     """
 
-    def __init__(self, cpus: list[int], arguments: list[str], pmi_mode: str | None, here: bool) -> None:
+    def __init__(
+        self, cpus: list[int], arguments: Sequence[str] = (), pmi_mode: str | None = None, here: bool = False
+    ) -> None:
         self._cpus = cpus
-        self._arguments = arguments
+        self._arguments = list(arguments)
         self._pmi_mode = pmi_mode
         self._here = here
         self.all_steps = False
@@ -147,13 +150,17 @@ class Places:
             calls += 1
         return calls
 
+    def workers(self, resources: dict[str, Any]) -> int:
+        """How many persistent groups there is room for."""
+        ranks, threads = resources.get("cores", 1), resources.get("threads_per_core", 1)
+        return self._room(ranks, threads, self._nodes(ranks, threads, resources.get("num_nodes")))
+
     def check_workers(self, resources: dict[str, Any], workers: int) -> None:
         """Refuse more persistent groups than there is room for."""
         if not self._cpus:
             return
-        ranks, threads = resources.get("cores", 1), resources.get("threads_per_core", 1)
-        room = self._room(ranks, threads, self._nodes(ranks, threads, resources.get("num_nodes")))
-        if workers > room:
+        if workers > self.workers(resources):
+            ranks, threads = resources.get("cores", 1), resources.get("threads_per_core", 1)
             raise ResourceError(
                 f"{workers} workers of {ranks * threads} cores each need more than the allocation has: "
                 f"{', '.join(map(str, self._cpus))} cores on its nodes"

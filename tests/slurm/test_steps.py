@@ -137,6 +137,8 @@ def test_workers_stay_and_are_counted(job):
         found = [future.result(timeout=support.SOON) for future in [executor.submit(where, i) for i in range(12)]]
         assert [[rank[3] for rank in ranks] for ranks in found] == [[i] * 4 for i in range(12)]
     assert len(job.steps()) == 3
+    with pytest.warns(UserWarning, match="max_workers=3"):
+        SlurmJobExecutor(resource_dict=TWO_NODES, block_allocation=True).shutdown()
     with pytest.raises(ResourceError, match="4 workers of 4 cores each"):
         SlurmJobExecutor(resource_dict=TWO_NODES, block_allocation=True, max_workers=4)
 

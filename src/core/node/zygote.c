@@ -8,12 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/random.h"
 #include "launch/spawn.h"
 #include "node/descendants.h"
 #include "node/worker.h"
@@ -105,7 +105,7 @@ static exl_zygote_t *zygote_new(exl_node_t *node)
 static void make_marker(exl_zygote_t *zygote)
 {
     unsigned char bytes[MARKER_BYTES];
-    if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes)
+    if (exl_random(bytes, sizeof bytes) < 0)
         memcpy(bytes, &zygote, sizeof zygote);
     int length = snprintf(zygote->marker, sizeof zygote->marker, "EXECUTORLIB_ZYGOTE=");
     for (size_t i = 0; i < sizeof bytes; i++)
@@ -167,10 +167,25 @@ static void close_handles(exl_zygote_t *zygote)
     zygote->node->changed(zygote->node->owner);
 }
 
+static void dispatch(exl_zygote_t *zygote, const exl_message_t *message);
+
+/* What it said before its end, such as which workers it has forked, may not have been read yet. */
+static void hear_out(exl_zygote_t *zygote)
+{
+    exl_message_t message;
+    do
+        while (exl_channel_next(&zygote->control, &message) > 0) {
+            dispatch(zygote, &message);
+            exl_message_fini(&message);
+        }
+    while (exl_channel_fill(&zygote->control) > 0);
+}
+
 /* The process has been waited for, or will be by its parent. */
 static void process_ended(exl_zygote_t *zygote, const int *wait_status)
 {
     bool expected = zygote->state == EXL_ZYGOTE_ENDING;
+    hear_out(zygote);
     /* A template that gave up says nothing about its zygote: another is asked for the workers. */
     bool online = zygote->parent || zygote->state != EXL_ZYGOTE_STARTING;
     zygote->state = EXL_ZYGOTE_ENDING;
