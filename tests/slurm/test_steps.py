@@ -250,5 +250,5 @@ def test_without_an_allocation_each_call_asks_for_one(slurm, monkeypatch, tmp_pa
         assert is_over_two_nodes(executor.submit(where).result(timeout=support.SOON))
     with pytest.raises(ValueError, match="needs max_cores or max_workers"):
         SlurmJobExecutor(resource_dict=TWO_NODES)
-    with SlurmJobExecutor(max_cores=1) as executor, pytest.raises(ResourceError, match="without an allocation"):
+    with SlurmJobExecutor(max_cores=4) as executor, pytest.raises(ResourceError, match="without an allocation"):
         executor.submit(where, resource_dict=TWO_NODES)
