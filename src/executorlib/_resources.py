@@ -134,7 +134,7 @@ class Request:
         # Each rank has the same: whole GPUs, or one share.
         self.gpus, self.gpu_share = (self.ranks, _share(gpus)) if isinstance(gpus, float) else (self.ranks * gpus, 0)
         self.pin = resources.get("pin", False)
-        self.needs = (
+        self.needs: tuple[int, ...] = (
             _ALL_CORES if resources.get("exclusive") else self.cores,
             self.ranks,
             self.gpus,
