@@ -9,7 +9,10 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import sys
+import threading
+import time
 from array import array
 from typing import Any, NoReturn
 
@@ -29,10 +32,13 @@ _OF_THE_STEP = frozenset(
 
 def main(arguments: list[str]) -> NoReturn:
     """Serve until the driver has no more use for this agent; ends the process."""
-    with open(arguments[0], encoding="utf-8") as file:
-        told = json.load(file)
+    try:
+        with open(arguments[0], encoding="utf-8") as file:
+            told = json.load(file)
+    except FileNotFoundError:
+        raise SystemExit("the program that this executorlib agent was started for has ended") from None
     index = _index(arguments[1:])
-    _forget_step(told["environ"])
+    _forget_step(told["environ"], in_step=not told["pilot"])
     why = _serve(told, index)
     if why:
         print(f"executorlib agent {index} on {os.uname().nodename}: {why}", file=sys.stderr, flush=True)
@@ -47,10 +53,10 @@ def _index(arguments: list[str]) -> int:
     raise SystemExit("an agent is started by srun or flux run, which tells it its number; there is none here")
 
 
-def _forget_step(environ: dict[str, str]) -> None:
+def _forget_step(environ: dict[str, str], in_step: bool) -> None:
     """Make this environment that of the driver, whose variables of Slurm and Flux are given, on this node."""
     for name in list(os.environ):
-        if name.startswith(_OF_A_TASK) or name in _OF_THE_STEP:
+        if name.startswith(_OF_A_TASK) or (in_step and name in _OF_THE_STEP):
             del os.environ[name]
     for name, value in environ.items():
         if not name.startswith(_OF_A_TASK):
@@ -63,7 +69,7 @@ def _serve(told: dict[str, Any], index: int) -> str:
     from executorlib._gpus import inventory
 
     _core.provide_tls(_tls.api)
-    cores, calls = told["shares"][index]
+    cores, calls = told["shares"][0 if told["pilot"] else index]
     settings = told["settings"]
     settings["needs"] = tuple(settings["needs"])
     if settings["persistent"]:
@@ -76,10 +82,17 @@ def _serve(told: dict[str, Any], index: int) -> str:
         **settings,
     )
     if settings["persistent"]:
-        pool.number_workers(array("I", told["workers"][index]).tobytes())
+        pool.number_workers(array("I", [index] if told["pilot"] else told["workers"][index]).tobytes())
     gpus = inventory()
     if gpus.names:
         pool.set_gpus(gpus.variable, gpus.names)
+    if told["pilot"]:
+        # Its job is about to end: what has begun goes on as long as it can, and nothing else begins.
+        signal.signal(signal.SIGTERM, lambda *_: pool.set_end(0))
+    if told["ends"] is not None:
+        pool.set_end(told["ends"] - time.time())
+    elif told["asks"]:
+        threading.Thread(target=_ask_for_end, args=(pool,), daemon=True).start()
     why = _core.serve(
         pool,
         told["addresses"],
@@ -95,3 +108,12 @@ def _serve(told: dict[str, Any], index: int) -> str:
     if not why:
         pool.shutdown(wait=True)
     return why
+
+
+def _ask_for_end(pool: Any) -> None:
+    """Find out when the job around this agent ends. In a thread, since Slurm may take its time."""
+    from executorlib._slurm import time_left
+
+    left = time_left(os.environ.get("SLURM_JOB_ID"))
+    if left is not None:
+        pool.set_end(left)

@@ -216,7 +216,8 @@ class RemoteTraceback(Exception):
 
 def set_remote_cause(exception: BaseException, traceback: str) -> None:
     """Make the worker's traceback the cause of `exception`, as it arrived in this process."""
-    exception.__cause__ = RemoteTraceback(traceback)
+    if traceback:
+        exception.__cause__ = RemoteTraceback(traceback)
 
 
 def error_for(kind: str, info: dict[str, Any]) -> BaseException:

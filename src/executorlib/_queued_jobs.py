@@ -530,7 +530,7 @@ def _lost(job: Job, queue_id: str, ending: Ending) -> BaseException:
         "reason": ending.state,
         "host": ending.nodes or None,
         "where": (_NOT_STARTED if ending.reason == _NEVER else "") + f"before it had written {job.output}",
-        "stderr": _end_of(log),
+        "stderr": end_of_log(log),
         "seconds": job.resources.get("run_time_max"),
     }
     info |= {"log": log} if os.path.exists(log) else {}
@@ -538,7 +538,8 @@ def _lost(job: Job, queue_id: str, ending: Ending) -> BaseException:
     return error_for("job_lost", info)
 
 
-def _end_of(path: str) -> str:
+def end_of_log(path: str) -> str:
+    """The end of a log, "" if there is none."""
     try:
         with open(path, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))

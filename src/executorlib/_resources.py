@@ -51,6 +51,11 @@ def check_open(resource_dict: Mapping[str, Any] | None) -> dict[str, Any]:
     return check({key: value for key, value in resource_dict.items() if key not in unknown}) | unknown
 
 
+def is_known(key: str) -> bool:
+    """Whether this key of a resource dictionary means something here, and not to a submission template only."""
+    return key in _CONVERTERS
+
+
 def check_one_node(resources: dict[str, Any]) -> None:
     """Refuse what one node without a scheduler cannot give, now or ever."""
     if resources.get("slurm_cmd_args"):

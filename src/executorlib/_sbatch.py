@@ -85,6 +85,16 @@ def script(folders: Sequence[str]) -> str:
     return _SCRIPT.format(choose=choose, command=shlex.join(start), input=INPUT, ended=ENDED, logs=logs)
 
 
+def agent_script(command: Sequence[str], first: int) -> str:
+    """The script of a job, or of an array, that runs `command` with a number, from `first` on, as last argument."""
+    return f"#!/bin/sh\nexec {shlex.join(command)} $(({first} + ${{SLURM_ARRAY_TASK_ID:-0}}))\n"
+
+
+def agent_variables(command: Sequence[str], directory: str, resources: dict[str, Any]) -> dict[str, Any]:
+    """What a submission template may refer to where it is to start `command`, as `variables` says."""
+    return variables(directory, directory, resources, ()) | {"command": shlex.join(command)}
+
+
 def folders_of(text: str) -> list[str]:
     """The calls of a job with this script, as far as they can be told."""
     _, several, rest = text.partition("<<'END_OF_FOLDERS'\n")

@@ -187,3 +187,32 @@ def cores_per_node(arguments: Sequence[str]) -> int | None:
         return min(int(count) for count, name in counts if partition or name.endswith("*"))
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
+
+
+def time_left(job: str | None) -> float | None:
+    """Seconds until a job reaches its time limit; None if it has none, or nobody knows."""
+    program = shutil.which("squeue")
+    if program is None or not job:
+        return None
+    try:
+        said = subprocess.run(
+            [program, "--noheader", "--format=%L", f"--jobs={job}"],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_LIMIT, check=True,
+        ).stdout  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return seconds(said.strip())
+
+
+def seconds(text: str) -> float | None:
+    """A duration in Slurm's notation; None for "UNLIMITED" and the like.
+
+    Example:
+        >>> seconds("1-02:03:04")
+        93784.0
+    """
+    match = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)", text)
+    if match is None:
+        return None
+    days, hours, minutes, rest = (int(part or 0) for part in match.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + rest)
