@@ -509,14 +509,18 @@ static void announce(exl_fleet_t *fleet)
     exl_engine_wake(&fleet->pool->agents_word);
 }
 
+/* It goes when it has nothing to do and we have all that it said. */
+static void send_end(remote_t *remote)
+{
+    exl_link_acknowledge(remote->peer.link);
+    (void)exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_END}, NULL);
+}
+
 /* No more calls for it; it goes when it has ended those that have begun there. */
 static void dismiss(remote_t *remote)
 {
     remote->dismissed = true;
-    ask_back(remote, UINT32_MAX);
-    exl_link_acknowledge(remote->peer.link); /* it waits until we have all that it said */
-    (void)exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_END}, NULL);
-    exl_peer_flush(&remote->peer);
+    ask_back(remote, UINT32_MAX); /* the answer tells that it has nothing else */
 }
 
 /* Calls wait for agents: one that has nothing to do and no time for them makes room for another. */
@@ -722,6 +726,8 @@ static void message_cb(exl_peer_t *peer, exl_message_t *message)
     default:
         break; /* of a later version */
     }
+    if (remote->dismissed && remote->state == THERE && !remote->asked_back && !remote->ncalls)
+        send_end(remote);
 }
 
 /* ---- coming and going ---- */
@@ -973,8 +979,7 @@ void exl__fleet_end(exl_pool_t *pool)
     for (uint32_t i = 0; i < fleet->config.agents; i++) {
         remote_t *remote = fleet->remotes[i];
         if (remote->state == THERE) {
-            exl_link_acknowledge(remote->peer.link); /* it waits until we have all that it said */
-            (void)exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_END}, NULL);
+            send_end(remote);
         } else if (remote->state == AWAITED && !fleet->launcher) {
             gone(remote, "the executor was shut down", false);
         }
@@ -1092,6 +1097,8 @@ int exl_fleet_expect(exl_pool_t *pool, uint32_t index)
         rc = EXL_ECLOSED;
     else if (rc == 0)
         rc = remote->state == VACANT ? await(remote) : EXL_EILLEGAL;
+    if (rc == 0)
+        announce(remote->fleet);
     exl_engine_unlock();
     return rc;
 }
@@ -1108,6 +1115,7 @@ static void bury(remote_t *remote, exl_payload_t *exception)
             exl__pool_fail(task, EXL_BLAME_NODE, "its agent has gone");
     }
     remote->state = VACANT;
+    announce(remote->fleet);
     exl__pool_due(remote->fleet->pool);
 }
 

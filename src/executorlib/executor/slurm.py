@@ -378,7 +378,7 @@ def _pilots(
         persistent=True,
         max_workers=workers,
         max_cores=max_cores,
-        fleet=PilotFleet(queue, workers, resources, directory, here),
+        fleet=PilotFleet(queue, workers, {**FILE_DEFAULTS, **resources}, directory, here),
         info={
             **FILE_DEFAULTS,
             **resources,
