@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from typing import NamedTuple
 
 from executorlib._errors import ResourceError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _LIMIT = 60  # seconds for a question to Slurm
+_SOON = 3  # … for one without whose answer an executor is of use
 
 # Variables of this process in which srun finds options: ours are said in the command line, and these would come on top
 # (a number of processors per task makes a step exclusive, for one).
@@ -189,15 +191,29 @@ def cores_per_node(arguments: Sequence[str]) -> int | None:
         return None
 
 
-def time_left(job: str | None) -> float | None:
-    """Seconds until a job reaches its time limit; None if it has none, or nobody knows."""
+def end_of(job: Allocation) -> float | None:
+    """When an allocation around this process ends, in seconds since the epoch; None if nobody knows."""
+    told = os.environ.get("SLURM_JOB_END_TIME", "")  # of later releases
+    if told.isdecimal():
+        return float(told)
+    left = time_left(job.job, _SOON)
+    return None if left is None else time.time() + left
+
+
+def time_left(job: str | None, limit: float = _LIMIT) -> float | None:
+    """Seconds until a job reaches its time limit; None if it has none, or nobody knows.
+
+    Parameters:
+        job: its id.
+        limit: for the question, in seconds.
+    """
     program = shutil.which("squeue")
     if program is None or not job:
         return None
     try:
         said = subprocess.run(
             [program, "--noheader", "--format=%L", f"--jobs={job}"],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_LIMIT, check=True,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit, check=True,
         ).stdout  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None

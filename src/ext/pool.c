@@ -850,8 +850,7 @@ static PyObject *pool_watch_agents(PyObject *object, PyObject *args)
     if (!(states = PyMem_Malloc(MOST_AGENTS)))
         return PyErr_NoMemory();
     int64_t deadline_ns = seconds < 0 ? -1 : exl_clock_ns() + (int64_t)(seconds * 1e9);
-    Py_BEGIN_ALLOW_THREADS rc =
-        exl_fleet_watch(self->pool, &seen, deadline_ns, states, MOST_AGENTS, &agents, &wanted);
+    Py_BEGIN_ALLOW_THREADS rc = exl_fleet_watch(self->pool, &seen, deadline_ns, states, MOST_AGENTS, &agents, &wanted);
     Py_END_ALLOW_THREADS PyObject *found = NULL;
     if (rc == 0)
         found = Py_BuildValue("Iy#N", seen, states, (Py_ssize_t)(agents < MOST_AGENTS ? agents : MOST_AGENTS),
@@ -977,7 +976,8 @@ static PyMethodDef pool_methods[] = {
     {"watch_agents", pool_watch_agents, METH_VARARGS,
      "watch_agents($self, seen, timeout)\n--\n\n"
      "Waits until something has changed since `seen`, 0 at first, or so many seconds, for ever if negative. Returns\n"
-     "what is seen now, a letter for each place (vacant, awaited, there, gone), and whether calls wait; None at the end."},
+     "what is seen now, a letter for each place (vacant, awaited, there, gone), and whether calls wait; None at the "
+     "end."},
     {"set_end", pool_set_end, METH_VARARGS,
      "set_end($self, seconds)\n--\n\nNo call starts that may last longer than so many seconds from now."},
     {"pids", pool_pids, METH_NOARGS, "Process ids of the live workers."},

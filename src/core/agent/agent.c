@@ -56,7 +56,7 @@ struct exl_agent {
     char name[EXL_TLS_NAME_MAX + 1];
     uint32_t index, instance, grace_ms;
     exl_node_record_t record;
-    int64_t told_end_ns; /* the pool's end that the driver knows of */
+    int64_t told_end_ns;   /* the pool's end that the driver knows of */
     exl_idmap_t functions; /* the driver's id -> exl_shared_t, owned */
     exl_list_t errands;
     draft_t draft;
@@ -75,6 +75,7 @@ static void over(exl_agent_t *agent, int code, const char *why)
     if (atomic_load(&agent->over_word))
         return;
     agent->code = exl_error_set(&agent->why, code, "%s", why);
+    agent->pool->end_follower = NULL;
     exl_deadline_stop(agent->retry);
     exl_deadline_stop(agent->silence);
     agent->retry = agent->silence = NULL;
@@ -571,7 +572,6 @@ void exl_agent_destroy(exl_agent_t *agent)
 {
     exl_engine_lock();
     assert(is_over(agent) && exl_list_empty(&agent->errands));
-    agent->pool->end_follower = NULL;
     exl_list_remove(&agent->due.link);
     forget_functions(agent);
     clear(&agent->draft);

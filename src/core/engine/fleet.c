@@ -57,7 +57,7 @@ struct exl_fleet {
     exl_launcher_t *launcher; /* its own; NULL when there is none */
     remote_t **remotes;       /* owned, and so is each */
     uint32_t nawaited, nthere;
-    exl_list_t parked;  /* calls for which no agent has the time that they may take */
+    exl_list_t parked;   /* calls for which no agent has the time that they may take */
     uint64_t longest_ms; /* the most that an agent had when it came */
     bool asked;          /* calls wait, and whoever renews agents has been told */
     exl_list_t
@@ -1031,7 +1031,7 @@ int exl_fleet_launch(exl_pool_t *pool, const char *const *argv, const char *cons
     if (rc < 0)
         (void)exl_error_set(err, rc, "%s", exl_strerror(rc));
     else
-        rc = exl_launcher_start(node_of(fleet), argv, envp, launcher_ended_cb, fleet, &fleet->launcher, err);
+        rc = exl_launcher_start(node_of(fleet), argv, envp, handover, launcher_ended_cb, fleet, &fleet->launcher, err);
     if (rc == 0) {
         fleet->handover = copy;
         copy = NULL;
@@ -1078,11 +1078,11 @@ int exl_fleet_resize(exl_pool_t *pool, const uint32_t *const *ids, const uint32_
 static int find(exl_pool_t *pool, uint32_t index, remote_t **ret_remote)
 {
     exl_fleet_t *fleet = exl_pool_foreign(pool) ? NULL : pool->fleet;
-    int rc = exl_pool_foreign(pool)                               ? EXL_EFORKED
-             : !fleet                                             ? EXL_ECLOSED
-             : !fleet->config.renewed || index > EXL_AGENTS_MOST  ? -EINVAL
-             : index >= fleet->config.agents                      ? grow(fleet, index)
-                                                                  : 0;
+    int rc = exl_pool_foreign(pool)                              ? EXL_EFORKED
+             : !fleet                                            ? EXL_ECLOSED
+             : !fleet->config.renewed || index > EXL_AGENTS_MOST ? -EINVAL
+             : index >= fleet->config.agents                     ? grow(fleet, index)
+                                                                 : 0;
     if (rc == 0)
         *ret_remote = fleet->remotes[index];
     return rc;

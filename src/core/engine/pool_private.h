@@ -55,8 +55,8 @@ struct exl_pool {
     exl_holding_t holding;        /* GPUs and processors of the room, while no worker has them */
     bool lost;                    /* a guest's only worker is gone */
     exl_failure_t *loss;          /* owned or NULL: how */
-    int64_t end_ns;                /* no call starts that may last longer, see exl_pool_set_end(); 0: none */
-    exl_due_t *end_follower;       /* borrowed or NULL: is due when that changes */
+    int64_t end_ns;               /* no call starts that may last longer, see exl_pool_set_end(); 0: none */
+    exl_due_t *end_follower;      /* borrowed or NULL: is due when that changes */
     _Atomic uint32_t closed_word; /* futex */
     _Atomic uint32_t agents_word; /* futex; with a fleet: changes as agents come and go */
 };
