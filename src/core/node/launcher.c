@@ -18,7 +18,7 @@
 static const char guard[] = "file=$1; shift\n"
                             "\"$@\" 3<&- &\n"
                             "program=$!\n"
-                            "trap 'kill -TERM $program' TERM\n"
+                            "trap : TERM\n" /* signals are for the group */
                             "exec 2> /dev/null\n"
                             "(\n"
                             "    trap - TERM\n"
@@ -187,6 +187,5 @@ int exl_launcher_start(exl_node_t *node, const char *const *argv, const char *co
 
 void exl_launcher_signal(exl_launcher_t *launcher, int signal)
 {
-    /* Not waited for yet, so the pid is still its own. The guard passes on what it can. */
-    (void)kill(signal == SIGKILL ? -launcher->pid : launcher->pid, signal);
+    (void)kill(-launcher->pid, signal); /* not waited for yet, so the pid is still its own */
 }
