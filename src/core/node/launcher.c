@@ -28,9 +28,9 @@ static const char guard[] = "file=$1; shift\n"
                             ") &\n"
                             "watch=$!\n"
                             "exec 3<&-\n"
-                            "status=127\n"
+                            "wait $program; status=$?\n"
                             "while kill -0 $program; do wait $program; status=$?; done\n"
-                            "kill $watch; wait $watch\n"
+                            "kill -KILL $watch; wait $watch\n"
                             "exit $status\n";
 
 struct exl_launcher {
