@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 from array import array
 from typing import Any, NoReturn
@@ -39,7 +38,7 @@ def main(arguments: list[str]) -> NoReturn:
         raise SystemExit("the program that this executorlib agent was started for has ended") from None
     index = _index(arguments[1:])
     _forget_step(told["environ"], in_step=not told["pilot"])
-    why = _serve(told, index)
+    why = _serve(told, index, arguments[0])
     if why:
         print(f"executorlib agent {index} on {os.uname().nodename}: {why}", file=sys.stderr, flush=True)
     # Whatever still runs is of no use to anybody, and ends with this process.
@@ -63,10 +62,11 @@ def _forget_step(environ: dict[str, str], in_step: bool) -> None:
             os.environ.setdefault(name, value)
 
 
-def _serve(told: dict[str, Any], index: int) -> str:
+def _serve(told: dict[str, Any], index: int, file: str) -> str:
     from executorlib import _core, _tls
     from executorlib._environment import zygote
     from executorlib._gpus import inventory
+    from executorlib._slurm import end_of
 
     _core.provide_tls(_tls.api)
     cores, calls = told["shares"][0 if told["pilot"] else index]
@@ -87,12 +87,17 @@ def _serve(told: dict[str, Any], index: int) -> str:
     if gpus.names:
         pool.set_gpus(gpus.variable, gpus.names)
     if told["pilot"]:
-        # Its job is about to end: what has begun goes on as long as it can, and nothing else begins.
-        signal.signal(signal.SIGTERM, lambda *_: pool.set_end(0))
-    if told["ends"] is not None:
-        pool.set_end(told["ends"] - time.time())
-    elif told["asks"]:
-        threading.Thread(target=_ask_for_end, args=(pool,), daemon=True).start()
+
+        def prepare_for_end(*_: Any) -> None:
+            """What has begun goes on as long as it can, and nothing else begins."""
+            if not os.path.exists(file):  # the executor has ended
+                os._exit(0)
+            pool.set_end(0)
+
+        signal.signal(signal.SIGTERM, prepare_for_end)
+    ends = end_of(os.environ.get("SLURM_JOB_ID")) if told["asks"] else told["ends"]
+    if ends is not None:
+        pool.set_end(ends - time.time())
     why = _core.serve(
         pool,
         told["addresses"],
@@ -108,12 +113,3 @@ def _serve(told: dict[str, Any], index: int) -> str:
     if not why:
         pool.shutdown(wait=True)
     return why
-
-
-def _ask_for_end(pool: Any) -> None:
-    """Find out when the job around this agent ends. In a thread, since Slurm may take its time."""
-    from executorlib._slurm import time_left
-
-    left = time_left(os.environ.get("SLURM_JOB_ID"))
-    if left is not None:
-        pool.set_end(left)

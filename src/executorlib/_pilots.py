@@ -166,6 +166,7 @@ class Pilots:
         self._count = 0
         self._fresh: set[int] = set()
         self._places: list[Place] = []
+        self._states = ""  # as last seen
         self._leaving: set[str] = set()  # jobs that are to end
         self._failures = 0
         self._failure: bytes | None = None
@@ -237,6 +238,7 @@ class Pilots:
             states: of the places, a letter for each: vacant, awaited, there, gone.
             wanted: whether calls wait.
         """
+        self._states = states
         while len(self._places) < max(len(states), self._count):
             self._places.append(Place())
         if "t" in states and any(
@@ -377,27 +379,27 @@ class Pilots:
 
     def end(self) -> None:
         """No agents are needed any more: see that their jobs end, and tidy up."""
+        with suppress(OSError):
+            os.unlink(self._file)  # an agent that starts now ends at once
+        came = {place.job for place, state in zip(self._places, self._states, strict=False) if state in "tg"}
         left = {place.job for place in self._places if place.job}
-        deadline, cancelled = monotonic() + _LEAVE_S, False
-        while left and monotonic() < deadline + (_LEAVE_S if cancelled else 0.0):
-            try:
-                told = self._queue.states(left)
+        began, cancelled = monotonic(), False
+        try:
+            self._queue.cancel(job for job in left - came if job)
+            while left and monotonic() - began < 2 * _LEAVE_S:
+                if not cancelled and monotonic() - began > _LEAVE_S:
+                    cancelled = True
+                    self._queue.cancel(job for job in left if job)
+                told = self._queue.states(job for job in left if job)
                 left = {job for job in left if job in told and not self._queue.has_ended(told[job])}
-                waiting = [job for job in left if told[job] == "PENDING"]
-                if monotonic() > deadline and not cancelled:
-                    waiting, cancelled = list(left), True
-                if waiting:
-                    self._queue.cancel(waiting)
-            except (Outage, OSError, subprocess.CalledProcessError):
-                break
-            if left:
-                sleep(_SOON_S / 2)
+                if left:
+                    sleep(_SOON_S / 2)
+        except (Outage, OSError, subprocess.CalledProcessError):
+            pass
         if left:
             self._cleanup.leave()  # which goes on trying
             return
         self._cleanup.done()
-        with suppress(OSError):
-            os.unlink(self._file)
         for name in os.listdir(self._directory):
             path = os.path.join(self._directory, name)
             with suppress(OSError):

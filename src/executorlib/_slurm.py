@@ -191,33 +191,23 @@ def cores_per_node(arguments: Sequence[str]) -> int | None:
         return None
 
 
-def end_of(job: Allocation) -> float | None:
-    """When an allocation around this process ends, in seconds since the epoch; None if nobody knows."""
+def end_of(job: str | None) -> float | None:
+    """When the job around this process reaches its time limit, in seconds since the epoch; None if nobody knows."""
     told = os.environ.get("SLURM_JOB_END_TIME", "")  # of later releases
     if told.isdecimal():
         return float(told)
-    left = time_left(job.job, _SOON)
-    return None if left is None else time.time() + left
-
-
-def time_left(job: str | None, limit: float = _LIMIT) -> float | None:
-    """Seconds until a job reaches its time limit; None if it has none, or nobody knows.
-
-    Parameters:
-        job: its id.
-        limit: for the question, in seconds.
-    """
     program = shutil.which("squeue")
     if program is None or not job:
         return None
     try:
         said = subprocess.run(
             [program, "--noheader", "--format=%L", f"--jobs={job}"],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit, check=True,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_SOON, check=True,
         ).stdout  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None
-    return seconds(said.strip())
+    left = seconds(said.strip())
+    return None if left is None else time.time() + left
 
 
 def seconds(text: str) -> float | None:

@@ -447,7 +447,7 @@ def _fleet(
         room=room if persistent else (),
         environ=_slurm.launcher_environ(os.environ),
         here=bool(localhost) or (job is not None and len(job.cpus) == 1 and "SLURMD_NODENAME" in os.environ),
-        ends=None if job is None else _slurm.end_of(job),
+        ends=None if job is None else _slurm.end_of(job.job),
         asks=job is None,
     )
 
