@@ -58,9 +58,10 @@ PARAMETERS = {
     executorlib.FluxJobExecutor: after(
         SINGLE_NODE, "resource_dict", "pmi_mode", "flux_executor", "flux_executor_nesting", "flux_log_files"
     ),
-    executorlib.SlurmClusterExecutor: after(
-        without("restart_limit"), "resource_dict", "pysqa_config_directory", "pmi_mode"
-    ),
+    executorlib.SlurmClusterExecutor: [
+        *after(without("restart_limit"), "resource_dict", "pysqa_config_directory", "pmi_mode"),
+        "restart_limit",  # ours
+    ],
     executorlib.FluxClusterExecutor: after(
         without("restart_limit"), "resource_dict", "pysqa_config_directory", "pmi_mode"
     ),

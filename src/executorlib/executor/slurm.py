@@ -55,6 +55,8 @@ class SlurmJobExecutor(PoolExecutor):
             - gpus_per_core (int or float): which GPUs a node has, its agent finds out as `SingleNodeExecutor` does.
             - exclusive (bool): whether a call has a node for itself, as far as this executor goes.
             - slurm_cmd_args (list[str]): further options for the srun that starts the agents; not per call.
+            - run_time_max (int or float): a call that could not have so many seconds before the allocation ends fails
+              at once, with a `StartError`.
             - num_nodes (int): 1; calls over several nodes are not available in this release.
         pmi_mode (str | None): what srun is to tell MPI ranks by, its option `--mpi`. Has no effect on calls on one
             node, whose ranks are started by mpiexec.
