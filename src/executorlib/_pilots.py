@@ -210,15 +210,17 @@ class Pilots:
 
     def _run(self) -> None:
         seen = 0
-        while (told := self._pool.watch_agents(seen, self._timeout())) is not None:
-            seen, states, wanted = told
-            try:
-                self._see(states.decode("ascii"), wanted)
-            except Outage as outage:
-                self._wait_for_slurm(outage)
-            except Exception as error:
-                self._fail_waiting(_dumped(error))
-        self.end()
+        try:
+            while (told := self._pool.watch_agents(seen, self._timeout())) is not None:
+                seen, states, wanted = told
+                try:
+                    self._see(states.decode("ascii"), wanted)
+                except Outage as outage:
+                    self._wait_for_slurm(outage)
+                except Exception as error:
+                    self._fail_waiting(_dumped(error))
+        finally:
+            self.end()
 
     def _timeout(self) -> float:
         now = monotonic()
@@ -306,7 +308,8 @@ class Pilots:
             self._queue.cancel([job])
         error = self._error(job or "", ending, "before its worker had come" if state == "a" else "")
         place.job, place.since, place.unseen = None, 0.0, 0
-        self._pool.bury_agent(number, _dumped(error))
+        with suppress(RuntimeError):  # all calls have ended meanwhile
+            self._pool.bury_agent(number, _dumped(error))
         if state == "a" and place.failures == self._failures:
             self._failures += 1
             self._failure = _dumped(error)
@@ -373,7 +376,8 @@ class Pilots:
     def _fail_waiting(self, failure: bytes) -> None:
         """No job comes to anything. Calls that are submitted later are worth another try, with one job."""
         self._failures, self._failure = 1, failure
-        self._pool.fail_waiting(failure)
+        with suppress(RuntimeError):  # all calls have ended meanwhile
+            self._pool.fail_waiting(failure)
 
     # ---- the end ----
 

@@ -1,5 +1,6 @@
 """SlurmClusterExecutor(block_allocation=True): workers in batch jobs, and what becomes of calls when these end."""
 
+import contextlib
 import os
 import re
 import signal
@@ -118,19 +119,14 @@ def add_offset(number, offset):
     return number + offset
 
 
-def test_init_function(make):
-    exe = make(1, init_function=preset)
+def test_resources_presets_and_results_that_are_kept(make, tmp_path):
+    resources = {"threads_per_core": 3, "slurm_cmd_args": ["--nodelist=n2"], "run_time_max": 600}
+    with pytest.warns(UserWarning, match="init_function"):
+        exe = make(1, resource_dict=resources, init_function=preset, cache_directory=str(tmp_path / "results"))
+    names = ["SLURM_NTASKS", "SLURM_CPUS_PER_TASK", "SLURMD_NODENAME"]
+    assert exe.submit(functions.environment, *names).result(SOON) == {names[0]: "1", names[1]: "3", names[2]: "n2"}
     assert [exe.submit(add_offset, i).result(SOON) for i in range(3)] == [0, 1, 2]
-
-
-def cores_of_job():
-    return os.environ["SLURM_NTASKS"], os.environ["SLURM_CPUS_PER_TASK"]
-
-
-def test_jobs_have_the_resources_of_a_worker(make):
-    exe = make(1, resource_dict={"threads_per_core": 3, "slurm_cmd_args": ["--nodelist=n2"], "run_time_max": 600})
-    assert exe.submit(cores_of_job).result(SOON) == ("1", "3")
-    assert exe.submit(os.getenv, "SLURMD_NODENAME").result(SOON) == "n2"
+    assert len([name for name in os.listdir(tmp_path / "results") if name.endswith("_o.h5")]) == 4
 
 
 @needs_mpi
@@ -157,13 +153,6 @@ def test_submission_templates(make, tmp_path, recwarn, by):
         arguments["resource_dict"]["submission_template"] = TEMPLATE
     exe = make(2, **arguments)
     assert exe.submit(os.getenv, "GREETING").result(SOON) == "hello 90"
-
-
-def test_results_are_kept_where_asked_for(make, tmp_path):
-    results = tmp_path / "results"
-    exe = make(1, cache_directory=str(results))
-    assert exe.submit(functions.add, 1, 2).result(SOON) == 3
-    assert [name for name in os.listdir(results) if name.endswith("_o.h5")]
 
 
 # ---- ends of jobs ----
@@ -195,14 +184,12 @@ def test_a_call_that_runs_may_end_before_its_job_is_killed(make, gate, slurm):
     assert running.result(SOON) != waiting.result(SOON)
 
 
-@pytest.mark.parametrize("how", ["agent", "node"])
-def test_a_lost_job_with_restart(make, gate, slurm, how):
+def test_a_lost_node_with_restart(make, gate, slurm):
     exe = make(1, restart_limit=1)
     future = exe.submit(job_at_gate, gate.folder)
     (pid,) = gate.arrival()
     (job,) = queue(slurm)
-    if how == "node":
-        slurm.fail_node(1)
+    slurm.fail_node(1)
     os.kill(agent_of(pid), signal.SIGKILL)
     gate.arrival()
     gate.open()
@@ -215,24 +202,19 @@ def agent_of(worker):
     return int(support.status(zygote)["PPid"])
 
 
-def test_a_killed_agent_fails_its_call(make, gate, slurm):
-    exe = make(1)
-    future = gate.submit(exe)
-    (pid,) = gate.arrival()
-    os.kill(agent_of(pid), signal.SIGKILL)
-    with pytest.raises(JobLostError, match="ended as FAILED"):
-        future.result(SOON)
-    gate.open()
-    assert exe.submit(functions.add, 1, 2).result(SOON) == 3
-
-
-def test_a_killed_worker_fails_its_call_only(make, slurm):
+def test_what_is_killed_fails_its_call(make, gate):
     exe = make(1)
     job = exe.submit(own_job).result(SOON)
     with pytest.raises(WorkerLostError, match="last words") as caught:
         exe.submit(functions.crash_with_text, "SIGKILL", "last words").result(SOON)
     assert caught.value.signal == signal.SIGKILL
-    assert exe.submit(own_job).result(SOON) == job
+    assert exe.submit(own_job).result(SOON) == job  # which has another worker
+    future = gate.submit(exe)
+    (pid,) = gate.arrival()
+    os.kill(agent_of(pid), signal.SIGKILL)
+    with pytest.raises(JobLostError, match=f"job {job} on n1 ended as FAILED"):
+        future.result(SOON)
+    assert exe.submit(own_job).result(SOON) != job
 
 
 def submitted_jobs(bed):
@@ -297,7 +279,6 @@ try:
     futures[0].result()
 except KeyboardInterrupt:
     print("interrupted", flush=True)
-    executor.shutdown(wait=True, cancel_futures=True) if sys.argv[2] == "shutdown" else sys.exit(3)
 """
 
 
@@ -305,16 +286,30 @@ except KeyboardInterrupt:
 def driver(slurm, gate, tmp_path):
     """A program three of whose four workers are at calls, while the fourth one's job waits for room."""
     environment = support.script_environment(PYTHONDONTWRITEBYTECODE="1")
-    with support.Driver(tmp_path, DRIVER, gate.folder, "exit", env=environment) as driver:
+    with support.Driver(tmp_path, DRIVER, gate.folder, env=environment) as driver:
         driver.family = [pid for _ in range(3) for pid in gate.arrival()]
         assert sorted(queue(slurm).values()) == ["PENDING", "RUNNING", "RUNNING", "RUNNING"]
         yield driver
 
 
-def test_a_killed_driver_leaves_nothing(driver, slurm, tmp_path, monkeypatch):
+def interrupt_until_it_ends(driver):
+    """Ctrl-C ends the wait for a result, and another one that of the interpreter for all calls."""
+    driver.process.send_signal(signal.SIGINT)
+    driver.expect("interrupted")
+
+    def ends():
+        driver.process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return driver.process.wait(0.2) is not None
+
+    until(ends, SOON, "the end of the program")
+
+
+@pytest.mark.parametrize("end", [support.Driver.kill, interrupt_until_it_ends], ids=["killed", "interrupted"])
+def test_a_driver_that_goes_leaves_nothing(driver, slurm, tmp_path, monkeypatch, end):
     monkeypatch.chdir(tmp_path)
     assert len(hand_over_files()) == 1
-    driver.kill()
+    end(driver)
     assert support.alive_after(driver.family, SOON) == []
     until(lambda: queue(slurm) == {} and hand_over_files() == [], SOON, "the end of all jobs")
 
