@@ -108,7 +108,7 @@ class Fleet:
         self._name = f"executorlib-{os.getpid()}-{os.urandom(4).hex()}"
         self._grace_ms = _GRACE_MS if grace is None else int(grace * 1000)
         self._environ = environ
-        self._here = here
+        self.here = here
         self._ends = ends
         self._asks = asks
         self._workers: list[list[int]] = [[] for _ in shares]
@@ -119,13 +119,13 @@ class Fleet:
     def config(self) -> tuple[str, str, bytes, int, int, int, bool]:
         """What the engine is told: address, name, key, agents, depth, grace time in milliseconds, whether agents are
         renewed."""
-        address = "127.0.0.1" if self._here else "0.0.0.0"
+        address = "127.0.0.1" if self.here else "0.0.0.0"
         return address, self._name, self._key, len(self.shares), _DEPTH[bool(self.room)], self._grace_ms, False
 
     def launch(self, pool: _core.Pool, setup: bytes, **settings: Any) -> None:
         """Start the agents of `pool`: `settings` are arguments of theirs."""
         environ = os.environ if self._environ is None else self._environ
-        file = write_privately(self._told(pool, setup, settings))
+        file = write_privately(self.hand_over(pool, setup, settings))
         command = [*self._launcher, *agent_command(file)]
         try:
             pool.launch(command, [f"{name}={value}" for name, value in environ.items()], file)
@@ -137,10 +137,10 @@ class Fleet:
         """What the executor uses as its pool, once `launch` has been called."""
         return pool
 
-    def _told(self, pool: _core.Pool, setup: bytes, settings: dict[str, Any]) -> dict[str, Any]:
-        """What agents are told."""
-        return {
-            "addresses": ["127.0.0.1"] if self._here else _addresses(),
+    def hand_over(self, pool: _core.Pool, setup: bytes, settings: dict[str, Any], **changes: Any) -> str:
+        """The text of the hand-over file."""
+        told = {
+            "addresses": ["127.0.0.1"] if self.here else _addresses(),
             "port": pool.port,
             "name": self._name,
             "key": self._key.hex(),
@@ -154,6 +154,7 @@ class Fleet:
             "asks": self._asks,
             "ends": self._ends,
         }
+        return json.dumps(told | changes)
 
     def _number_workers(self, counts: Sequence[int]) -> list[list[int]]:
         """The ids of the persistent workers of each node, now that there are to be so many.
@@ -207,20 +208,20 @@ def spread(room: Sequence[int], count: int) -> list[int]:
 
 
 def agent_command(file: str) -> list[str]:
-    """The command that starts an agent which reads this hand-over file."""
+    """What starts an agent that reads this hand-over file."""
     from executorlib._environment import interpreter
 
     place = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     return [*interpreter(), "-c", _BOOT.format(place=place), file]
 
 
-def write_privately(told: dict[str, Any], directory: str | None = None) -> str:
-    """Write a hand-over file, for this user only, into this directory or the usual one; returns its path."""
+def write_privately(text: str, directory: str | None = None) -> str:
+    """Write a hand-over file, into this directory or the usual one; returns its path."""
     home = directory or os.environ.get("EXECUTORLIB_AGENT_DIRECTORY") or os.path.expanduser("~/.executorlib")
     os.makedirs(home, mode=0o700, exist_ok=True)
     descriptor, path = tempfile.mkstemp(prefix="agents-", suffix=".json", dir=home)  # 0600
     with open(descriptor, "w", encoding="utf-8") as file:
-        json.dump(told, file)
+        file.write(text)
     return path
 
 

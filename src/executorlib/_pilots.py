@@ -101,7 +101,7 @@ class PilotFleet(Fleet):
         return *super().config[:4], 2, *super().config[5:-1], True
 
     def launch(self, pool: _core.Pool, setup: bytes, **settings: Any) -> None:
-        told = self._told(pool, setup, settings) | {"environ": {}, "pilot": True, "asks": True}
+        told = self.hand_over(pool, setup, settings, environ={}, pilot=True, asks=True)
         file = write_privately(told, self._directory)
         self._pilots = Pilots(pool, self._queue, agent_command(file), file, self._resources)
         try:

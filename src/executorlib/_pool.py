@@ -9,7 +9,7 @@ Subclasses decide what to accept; this one makes the pool and talks to it.
 from __future__ import annotations
 
 import os
-from _pickle import dumps
+from _pickle import PickleError, dumps
 from concurrent.futures import Executor
 from time import monotonic
 
@@ -17,8 +17,6 @@ from executorlib import _core, _errors, _worker
 from executorlib._callable import check_callable, initializer_of, takes_worker_id
 from executorlib._environment import snapshot, zygote
 from executorlib._errors import ResourceError
-from executorlib._gpus import Inventory, check_enough, inventory
-from executorlib._imports import libraries_named
 from executorlib._lifetime import adopt, forget
 from executorlib._map import Pace, batched_results, chained, chunks, pace_key, resolve, results, timed
 from executorlib._resources import Request, check, check_limit, first_difference
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
 
     from executorlib._cached import CachedCalls, Call
     from executorlib._fleet import Fleet
+    from executorlib._gpus import Inventory
     from executorlib._record import RecordingPool
     from executorlib._session import Sessions
 
@@ -121,7 +120,7 @@ class PoolExecutor(BaseExecutor):
             "ranks": self._default.ranks if persistent else 1,
             "needs": self._default.needs,
         }
-        imports = libraries_named if self._shares_imports(init_function) else None
+        imports = _libraries_named if self._shares_imports(init_function) else None
         self._core_pool: _core.Pool
         if fleet is None:
             self._core_pool = (_core.Pool if recorder is None else recorder.as_pool)(
@@ -263,7 +262,13 @@ class PoolExecutor(BaseExecutor):
 
     def _send(self, call: Call, request: Request, options: bytes | None) -> Future:
         setup = None if self._persistent else snapshot().setup(self._zygote, request)
-        return self._pool.submit(*call, request.needs, setup, options)
+        try:
+            return self._pool.submit(*call, request.needs, setup, options)
+        except (TypeError, AttributeError, PickleError) as error:
+            from executorlib._culprit import name_culprit
+
+            name_culprit(error, *call)
+            raise
 
     def _submit_cached(self, call: Call, request: Request) -> Future:
         if self._pool.closed:
@@ -321,6 +326,36 @@ class PoolExecutor(BaseExecutor):
             self._plain = _UNCHECKED
         return self._sessions.submit(self, fn, init_function, args, kwargs, resource_dict), kwargs
 
+    def _session_executor(self, init_function: Callable, resources: dict[str, Any]) -> PoolExecutor:
+        """An executor with one persistent worker, for which this one sets aside what it needs."""
+        if self._fleet is not None:
+            from executorlib import _room
+
+            request = self._default if self._persistent else Request(_room.resources_of_holder(resources))
+            return _room.session_elsewhere(
+                lambda file: self._send((_room.hold, (file,), {}), request, None),
+                init_function,
+                resources,
+                here=self._fleet.here,
+                allow_futures=self._allow_futures,
+                log_obj_size=self._log_obj_size,
+                timeline=self._timeline,
+            )
+        return PoolExecutor(
+            resources=resources,
+            accepts=self._accepts,
+            persistent=True,
+            max_workers=1,
+            max_cores=None,
+            init_function=init_function,
+            restart_limit=0,
+            allow_futures=self._allow_futures,
+            log_obj_size=self._log_obj_size,
+            info={},
+            host=self,
+            timeline=self._timeline,
+        )
+
     def _request(self, resource_dict: Mapping[str, Any]) -> Request:
         requested = self._check(resource_dict)
         if self._persistent:
@@ -350,6 +385,8 @@ class PoolExecutor(BaseExecutor):
         """
         if self._fleet is not None:
             return  # each node has its own
+        from executorlib._gpus import check_enough, inventory
+
         if self._gpus is None:
             self._gpus = inventory()
             pool = getattr(self, "_pool", None)
@@ -375,6 +412,12 @@ class PoolExecutor(BaseExecutor):
 
             setup["init"] = dumps_by_value(init_function)
         return dumps(setup, 5)
+
+
+def _libraries_named(pickles: list[bytes]) -> bytes:
+    from executorlib._imports import libraries_named
+
+    return libraries_named(pickles)
 
 
 def _cloudpickler() -> type:

@@ -11,6 +11,7 @@ import subprocess
 from contextlib import suppress
 
 from executorlib import _sbatch
+from executorlib._refusal import CommandError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,9 +127,6 @@ class SlurmQueue:
         chosen = []
         if template := resources.get("submission_template"):
             script = _sbatch.render(template, values)
-            os.makedirs(folders[0], exist_ok=True)
-            with open(os.path.join(folders[0], "run_queue.sh"), "w") as file:
-                file.write(script)
             if not _sbatch.sets_output(script):
                 chosen = _sbatch.output_options(folders[0], directory, resources)
         else:
@@ -139,6 +137,10 @@ class SlurmQueue:
             else:
                 chosen += [f"--job-name={values['job_name']}", f"--chdir={directory}"]
                 chosen += _sbatch.output_options(folders[0], directory, resources)
+        if len(folders) == 1:  # to be looked at, and submitted again by hand
+            os.makedirs(folders[0], exist_ok=True)
+            with open(os.path.join(folders[0], "run_queue.sh"), "w") as file:
+                file.write(script)
         number = _number(_run([*fixed, *chosen, *resources.get("slurm_cmd_args", ())], directory, script))
         return [number] if len(folders) == 1 else [f"{number}_{task}" for task in range(len(folders))]
 
@@ -346,4 +348,4 @@ def _run(command: list[str], directory: str | None = None, text: str = "") -> st
         return done.stdout
     if _OUTAGE.search(done.stderr):
         raise Outage(done.stderr)
-    raise subprocess.CalledProcessError(done.returncode, command, done.stdout + done.stderr, done.stderr)
+    raise CommandError(done.returncode, command, done.stdout + done.stderr, done.stderr)

@@ -726,9 +726,9 @@ static void message_cb(exl_peer_t *peer, exl_message_t *message)
     default:
         break; /* of a later version */
     }
-    /* Once more, since it goes when what it said has been acknowledged, and it hears that with a frame. */
-    if ((remote->dismissed || remote->fleet->ending) && remote->state == THERE && !remote->asked_back &&
-        !remote->ncalls)
+    /* One that is to go does so when what it said has been acknowledged, and it hears that with a frame; it may have come late. */
+    bool leaves = remote->dismissed || remote->fleet->ending;
+    if (leaves && remote->state == THERE && !remote->asked_back && !remote->ncalls)
         send_end(remote);
 }
 
