@@ -109,9 +109,11 @@ static void poll_cb(uv_poll_t *poll, int status, int events)
     exl_peer_t *peer = watched->peer;
     if (!peer)
         return;
+    /* libuv calls every error of a socket EBADF and watches it no more. Reading tells which one it is, after all that has come
+     * before it: a process that has died is another matter than a network that is away. */
     if (status < 0)
-        broken(peer, status, exl_strerror(status));
-    else if (events & UV_READABLE)
+        watch(peer, peer->write_wanted);
+    if (status < 0 || (events & UV_READABLE))
         read_all(peer);
     else
         exl_peer_flush(peer);

@@ -123,6 +123,8 @@ static int fill(exl_connection_t *connection, exl_error_t *err)
         return exl_error_set(err, -ECONNRESET, "the connection broke");
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         return 0;
+    if (got < 0 && errno == EPIPE) /* a reset that has come after the end of the stream */
+        errno = ECONNRESET;
     if (got < 0)
         return exl_error_set(err, -errno, "the connection broke: %s", strerror(errno));
     int rc = exl_tls_feed(connection->tls, bytes, (size_t)got, err);
