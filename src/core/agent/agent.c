@@ -402,13 +402,14 @@ static const exl_peer_events_t peer_events = {message_cb, broken_cb};
 static uint64_t left_ms(const exl_agent_t *agent)
 {
     int64_t end_ns = agent->pool->end_ns, now_ns = exl_clock_ns();
-    return !end_ns ? EXL_NO_END : end_ns > now_ns ? (uint64_t)(end_ns - now_ns) / 1000000 : 0;
+    return end_ns > now_ns ? (uint64_t)(end_ns - now_ns) / 1000000 : 0;
 }
 
 static void introduce(exl_agent_t *agent)
 {
     exl_payload_t *payload = NULL;
     agent->told_end_ns = agent->pool->end_ns;
+    agent->record.ends = agent->pool->end_ns != 0;
     agent->record.left_ms = left_ms(agent);
     int rc = exl_node_record_write(&agent->record, &payload);
     if (rc == 0)

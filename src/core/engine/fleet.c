@@ -570,7 +570,7 @@ static void introduce(remote_t *remote, const exl_payload_t *payload)
     remote->known = true;
     if (first && remote->workers)
         tell_workers(remote);
-    set_end(remote, node.left_ms);
+    set_end(remote, node.ends ? node.left_ms : EXL_NO_END);
     unpark(fleet);
     update_place(remote);
     exl__pool_due(fleet->pool);

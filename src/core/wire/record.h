@@ -17,7 +17,8 @@ enum { EXL_HOST_MAX = 255 };
 typedef struct exl_node_record {
     uint32_t cores, calls, gpus;
     uint32_t pid;     /* of the agent */
-    uint64_t left_ms; /* until what it runs in ends; EXL_NO_END: nothing is known of an end */
+    bool ends;        /* what it runs in, as far as is known … */
+    uint64_t left_ms; /* … after so long */
     char host[EXL_HOST_MAX + 1];
 } exl_node_record_t;
 
