@@ -41,6 +41,8 @@ def main(arguments: list[str]) -> NoReturn:
 
 
 def _index(arguments: list[str]) -> int:
+    if arguments and arguments[0].startswith("+"):  # of several jobs of Flux, each counts its tasks from 0
+        return int(arguments[0]) + int(os.environ["FLUX_TASK_RANK"])
     for text in (*arguments, os.environ.get("SLURM_PROCID"), os.environ.get("FLUX_TASK_RANK")):
         if text is not None:
             return int(text)

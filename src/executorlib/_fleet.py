@@ -128,12 +128,16 @@ class Fleet:
             "settings": settings,
         }
         file = _write_privately(json.dumps(told))
-        command = [*self._launcher, *_agent_command(file)]
         try:
+            command = self._command(_agent_command(file))
             pool.launch(command, [f"{name}={value}" for name, value in environ.items()], file)
         except BaseException:
             os.unlink(file)
             raise
+
+    def _command(self, agent: list[str]) -> list[str]:
+        """What the launcher is to run for this command to run on each node."""
+        return [*self._launcher, *agent]
 
     def _number_workers(self, counts: Sequence[int]) -> list[list[int]]:
         """The ids of the persistent workers of each node, now that there are to be so many.

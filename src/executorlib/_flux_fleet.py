@@ -1,0 +1,173 @@
+"""The agents of an executor as tasks of Flux jobs: one job for all nodes of which equally much is used.
+
+    nodes of the instance  -->  shares  -->  jobspecs  -->  jobs  <--  _flux_launcher.py, which stands for them
+
+Where others have what an executor needs, most of all other executors of the same program, its agents run beside them,
+by `flux exec`: as a job it would wait for their end, maybe for ever.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from itertools import groupby
+
+from executorlib import _flux
+from executorlib._environment import interpreter
+from executorlib._fleet import Fleet, Share, spread
+from executorlib._slurm import check_room, shares
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from executorlib import _core
+
+# A task of an agents' job is nobody's MPI rank, and the loss of one agent is no reason to end the others.
+_OPTIONS = {"exit-timeout": "none", "pmi": "off", "mpi": "none"}
+
+
+class FluxFleet(Fleet):
+    """The nodes of a Flux instance on which an executor runs its calls.
+
+    Parameters:
+        nodes: what to reserve on each node.
+        shares: what the executor may use of each, in the same order.
+        room: with persistent workers, how many of them each node has room for.
+        here: whether all nodes are this host.
+        beside: whether to reserve nothing, but to share these nodes with the jobs on them.
+        resources: of the executor: `cwd`, `exclusive`, and `priority`, which is the urgency of its jobs.
+        flux_executor: a `flux.job.FluxExecutor` that submits the jobs; None to do so without.
+        log_files: whether Flux writes what the agents and their workers write into files, flux_0.out and flux_0.err
+            in the working directory, and so on for further jobs.
+
+    Raises:
+        OSError: when the hand-over file cannot be written.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[_flux.Node],
+        shares: Sequence[Share],
+        *,
+        room: Sequence[int],
+        here: bool,
+        beside: bool,
+        resources: dict[str, Any],
+        flux_executor: Any,
+        log_files: bool,
+    ) -> None:
+        super().__init__([], shares, room=room, here=here)
+        self._nodes = nodes
+        self._beside = beside
+        self._resources = resources
+        self._flux_executor = flux_executor
+        self._log_files = log_files
+        self._jobs: list[str] = []
+
+    def launch(self, pool: _core.Pool, setup: bytes, **settings: Any) -> None:
+        try:
+            super().launch(pool, setup, **settings)
+        except BaseException:
+            _flux.cancel(self._jobs)
+            raise
+
+    def _command(self, agent: list[str]) -> list[str]:
+        """Submit the jobs; returns what stands for them."""
+        commands = []
+        if self._beside:
+            for number, node in enumerate(self._nodes):
+                commands.append(["flux", "exec", "--noinput", f"--rank={node.rank}", *agent, str(number)])
+        else:
+            for number, (first, count, node) in enumerate(_alike(self._nodes)):
+                self._jobs.append(self._submit(self._jobspec([*agent, f"+{first}"], number, count, node)))
+        program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_flux_launcher.py")
+        return [interpreter()[0], "-I", "-S", program, json.dumps({"jobs": self._jobs, "commands": commands})]
+
+    def _jobspec(self, command: list[str], number: int, count: int, node: _flux.Node) -> str:
+        output = {}
+        if self._log_files:
+            directory = os.path.abspath(self._resources.get("cwd") or os.getcwd())
+            os.makedirs(directory, exist_ok=True)
+            output = {kind: os.path.join(directory, f"flux_{number}.{kind[3:]}") for kind in ("stdout", "stderr")}
+        return _flux.jobspec(
+            command,
+            cores=node.cores,
+            gpus=node.gpus,
+            nodes=count,
+            tasks=count,
+            exclusive=self._resources.get("exclusive", False),
+            environ=os.environ,
+            cwd=os.getcwd(),
+            name="executorlib",
+            output=output,
+            options=_OPTIONS,
+        )
+
+    def _submit(self, specification: str) -> str:
+        urgency = self._resources.get("priority")
+        if self._flux_executor is None:
+            return _flux.submit(specification, urgency)
+        chosen = {} if urgency is None else {"urgency": urgency}
+        return str(int(self._flux_executor.submit(specification, **chosen).jobid()))
+
+
+def fleet_for(
+    resources: dict[str, Any],
+    max_workers: int | None,
+    max_cores: int | None,
+    persistent: bool,
+    localhost: bool | None,
+    **options: Any,
+) -> FluxFleet:
+    """The nodes of an executor, with an agent to come on each.
+
+    Raises:
+        ModuleNotFoundError: if there is no command `flux`.
+        FileNotFoundError: if there is no instance.
+        ResourceError: for more workers than there is room for.
+    """
+    _flux.check_instance("FluxJobExecutor")
+    free, beside = _flux.free_nodes(), False
+    width = resources.get("cores", 1) * resources.get("threads_per_core", 1)
+    wanted = (max_workers or 1) * width if persistent else min(width, max_cores or width)
+    if not free or sum(_room(free, width, resources)) * width < wanted:
+        free, beside = _flux.all_nodes(), _flux.is_owner()
+    # Jobs are given the nodes with most room first, so this is the order in which the agents come.
+    free.sort(key=lambda node: (-node.cores, -node.gpus, node.rank))
+    cores = [node.cores for node in free]
+    room = _room(free, width, resources)
+    if persistent:
+        check_room(cores, room, max_workers or 1, width)
+        counts = spread(room, max_workers or 1)
+        nodes = [
+            node._replace(cores=node.cores if resources.get("exclusive") else count * width)
+            for node, count in zip(free, counts, strict=True)
+            if count
+        ]
+        given = [Share(node.cores, count) for node, count in zip(free, counts, strict=True) if count]
+        room = [room for room, count in zip(room, counts, strict=True) if count]
+    else:
+        given = shares(cores, max_cores=max_cores, max_calls=max_workers)
+        nodes = [node._replace(cores=share.cores) for node, share in zip(free, given, strict=False) if share.cores]
+        given = [share for share in given if share.cores]
+        room = []
+    here = bool(localhost) or _flux.hosts() == {socket.gethostname()}
+    return FluxFleet(nodes, given, room=room, here=here, beside=beside, resources=resources, **options)
+
+
+def _room(nodes: Sequence[_flux.Node], width: int, resources: dict[str, Any]) -> list[int]:
+    """How many workers of this width each node has room for."""
+    return [min(node.cores // width, 1 if resources.get("exclusive") else node.cores) for node in nodes]
+
+
+def _alike(nodes: Sequence[_flux.Node]) -> list[tuple[int, int, _flux.Node]]:
+    """Runs of nodes of which equally much is used: index of the first, how many, and what is used of each."""
+    found, first = [], 0
+    for node, run in groupby(node._replace(rank=0) for node in nodes):
+        count = len(list(run))
+        found.append((first, count, node))
+        first += count
+    return found
