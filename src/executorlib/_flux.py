@@ -10,8 +10,9 @@ import json
 import os
 import shutil
 import subprocess
-from contextlib import suppress
 from typing import NamedTuple
+
+from executorlib._job import job_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 _LIMIT_S = 60.0  # for one command
-_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 # What a job's environment tells of the job that this process runs in, and of the Slurm step around its instance.
 _OF_ANOTHER_JOB = (
@@ -64,8 +64,8 @@ def program(who: str) -> str:
     return found
 
 
-def check_instance(who: str) -> None:
-    """Refuse a place where no Flux answers.
+def check_instance(who: str) -> bool:
+    """Refuse a place where no Flux answers; returns whether the instance is this user's own, not the system's.
 
     Raises:
         ModuleNotFoundError: if there is no command `flux`.
@@ -73,7 +73,7 @@ def check_instance(who: str) -> None:
     """
     program(who)
     try:
-        run("getattr", "size")
+        return is_owner()
     except subprocess.CalledProcessError as error:
         uri = os.environ.get("FLUX_URI")
         looked = f"FLUX_URI={uri}, of which it says" if uri else "FLUX_URI is not set, and of a system instance it says"
@@ -112,9 +112,7 @@ def all_nodes() -> list[Node]:
 
 def is_owner() -> bool:
     """Whether the instance is this user's own, as in an allocation, and not the system's."""
-    with suppress(subprocess.CalledProcessError, ValueError):
-        return int(run("getattr", "security.owner")) == os.getuid()
-    return False
+    return run("getattr", "security.owner").strip() == str(os.getuid())
 
 
 def _unused() -> str:
@@ -160,22 +158,6 @@ def numbers(text: str) -> Iterator[int]:
     for part in text.split(",") if text else []:
         first, _, last = part.partition("-")
         yield from range(int(first), int(last or first) + 1)
-
-
-def job_number(text: str) -> int:
-    """A job id, in any of Flux's ways to write it, as a number.
-
-    Example:
-        >>> job_number("ƒ2ZSz"), job_number("17")
-        (304267, 17)
-    """
-    text = text.strip()
-    if not text.startswith(("ƒ", "f")):
-        return int(text, 0)
-    number = 0
-    for character in text[1:]:
-        number = 58 * number + _BASE58.index(character)
-    return number
 
 
 # ---- jobs ----
@@ -256,13 +238,20 @@ def jobspec(
     )
 
 
-def submit(specification: str, urgency: int | None = None) -> str:
+def submit(specification: str, urgency: int | None = None, owner: bool = False) -> str:
     """Submit a job; returns its number as text.
+
+    Parameters:
+        specification: made by `jobspec`.
+        urgency: from 0, to hold it, to 31; None is 16.
+        owner: whether the instance is this user's own, which then need not start its validator, a Python program.
 
     Raises:
         subprocess.CalledProcessError: if Flux refuses it.
     """
-    chosen = [] if urgency is None else [f"--urgency={urgency}"]
+    chosen = ["--flags=novalidate"] if owner else []
+    if urgency is not None:
+        chosen.append(f"--urgency={urgency}")
     return str(job_number(run("job", "submit", *chosen, text=specification)))
 
 

@@ -38,6 +38,7 @@ class FluxFleet(Fleet):
         room: with persistent workers, how many of them each node has room for.
         here: whether all nodes are this host.
         beside: whether to reserve nothing, but to share these nodes with the jobs on them.
+        owner: whether the instance is this user's own.
         resources: of the executor: `cwd`, `exclusive`, and `priority`, which is the urgency of its jobs.
         flux_executor: a `flux.job.FluxExecutor` that submits the jobs; None to do so without.
         log_files: whether Flux writes what the agents and their workers write into files, flux_0.out and flux_0.err
@@ -55,6 +56,7 @@ class FluxFleet(Fleet):
         room: Sequence[int],
         here: bool,
         beside: bool,
+        owner: bool,
         resources: dict[str, Any],
         flux_executor: Any,
         log_files: bool,
@@ -62,6 +64,7 @@ class FluxFleet(Fleet):
         super().__init__([], shares, room=room, here=here)
         self._nodes = nodes
         self._beside = beside
+        self._owner = owner
         self._resources = resources
         self._flux_executor = flux_executor
         self._log_files = log_files
@@ -109,7 +112,7 @@ class FluxFleet(Fleet):
     def _submit(self, specification: str) -> str:
         urgency = self._resources.get("priority")
         if self._flux_executor is None:
-            return _flux.submit(specification, urgency)
+            return _flux.submit(specification, urgency, self._owner)
         chosen = {} if urgency is None else {"urgency": urgency}
         return str(int(self._flux_executor.submit(specification, **chosen).jobid()))
 
@@ -129,12 +132,12 @@ def fleet_for(
         FileNotFoundError: if there is no instance.
         ResourceError: for more workers than there is room for.
     """
-    _flux.check_instance("FluxJobExecutor")
+    owner = _flux.check_instance("FluxJobExecutor")
     free, beside = _flux.free_nodes(), False
     width = resources.get("cores", 1) * resources.get("threads_per_core", 1)
     wanted = (max_workers or 1) * width if persistent else min(width, max_cores or width)
     if not free or sum(_room(free, width, resources)) * width < wanted:
-        free, beside = _flux.all_nodes(), _flux.is_owner()
+        free, beside = _flux.all_nodes(), owner
     # Jobs are given the nodes with most room first, so this is the order in which the agents come.
     free.sort(key=lambda node: (-node.cores, -node.gpus, node.rank))
     cores = [node.cores for node in free]
@@ -155,7 +158,9 @@ def fleet_for(
         given = [share for share in given if share.cores]
         room = []
     here = bool(localhost) or _flux.hosts() == {socket.gethostname()}
-    return FluxFleet(nodes, given, room=room, here=here, beside=beside, resources=resources, **options)
+    return FluxFleet(
+        nodes, given, room=room, here=here, beside=beside, owner=owner, resources=resources, **options
+    )
 
 
 def _room(nodes: Sequence[_flux.Node], width: int, resources: dict[str, Any]) -> list[int]:

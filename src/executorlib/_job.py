@@ -37,6 +37,7 @@ _FOR_EXECUTOR = (*_NEED_EXECUTOR, "threads_per_core", "terminate_grace", "openmp
 
 _CALL = ("function", "input_args", "input_kwargs", "resource_dict", "error_log_file", "setup")
 _ITEM = ("executorlib.task_scheduler.file.shared", "FutureItem")
+_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _PATIENCE = 60.0  # seconds for a network file system to show what another machine has written
 
 
@@ -178,9 +179,31 @@ def _compute(base: str, queued: bool) -> None:
     fields = store.read(base + INPUT, list(_CALL))
     outcome = _outcome(base, fields, queued)
     fields.pop("setup", None)
-    queue_id = int(os.environ.get("SLURM_JOB_ID") or os.getpid())
-    times = {"runtime": dumps(time() - began), "queue_id": dumps(queue_id)}
+    times = {"runtime": dumps(time() - began), "queue_id": dumps(_queue_id())}
     store.write(base + OUTPUT, {**fields, **outcome, **times})
+
+
+def _queue_id() -> int:
+    environ = os.environ
+    if "FLUX_JOB_ID" in environ:  # there may be a Slurm job around its instance
+        return job_number(environ["FLUX_JOB_ID"])
+    return int(environ.get("SLURM_JOB_ID") or os.getpid())
+
+
+def job_number(text: str) -> int:
+    """A job id of Flux, in base 58 (RFC 19) or decimal, as a number.
+
+    Example:
+        >>> job_number("ƒ2ZSz"), job_number("17")
+        (304267, 17)
+    """
+    text = text.strip()
+    if not text.startswith(("ƒ", "f")):
+        return int(text)
+    number = 0
+    for character in text[1:]:
+        number = 58 * number + _BASE58.index(character)
+    return number
 
 
 def _outcome(base: str, fields: "dict[str, bytes]", queued: bool) -> "dict[str, bytes]":

@@ -11,35 +11,12 @@ import subprocess
 from contextlib import suppress
 
 from executorlib import _sbatch
+from executorlib._scheduler import Ending, Outage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterable, Sequence
-    from typing import Any, NamedTuple
-
-    class Ending(NamedTuple):
-        """How a job ended.
-
-        Attributes:
-            state: in Slurm's words: COMPLETED, FAILED, TIMEOUT, …; UNKNOWN if it knows nothing of the job any more.
-            reason: why it waited last, of interest if it never ran.
-            status: exit status of its script.
-            signal: that ended its script, or 0.
-            nodes: where it ran.
-            log: the file that its error output went to, if that is known.
-        """
-
-        state: str
-        reason: str
-        status: int
-        signal: int
-        nodes: str
-        log: str
-
-else:
-    from collections import namedtuple
-
-    Ending = namedtuple("Ending", "state reason status signal nodes log")
+    from typing import Any
 
 _ENDED = frozenset(
     {
@@ -63,10 +40,6 @@ _COMMENT = "executorlib"  # of our jobs, by which they are found
 _USUAL_MAX_ARRAY_SIZE = 1001
 
 
-class Outage(Exception):
-    """Slurm does not answer; it may later."""
-
-
 class SlurmQueue:
     """Jobs of Slurm.
 
@@ -76,6 +49,7 @@ class SlurmQueue:
 
     kind = "slurm"
     holds = True
+    longest_pause_s = 30.0
 
     def __init__(self, config_directory: str | None = None) -> None:
         self.config_directory = config_directory
@@ -116,14 +90,16 @@ class SlurmQueue:
         """
         directory = resources.get("cwd") or folders[0]
         os.makedirs(directory, exist_ok=True)
+        values = _sbatch.variables(folders[0], directory, resources, dependencies)
+        template = resources.get("submission_template")
         if self.config_directory is not None:
-            return [self._submit_by_pysqa(folders[0], directory, resources, dependencies)]
+            values |= {"submission_template": template} if template else {}
+            return [_sbatch.submit_by_pysqa("slurm", self.config_directory, values, _for_pysqa)]
         fixed = ["sbatch", "--parsable", "--no-requeue", f"--comment={_COMMENT}"]
         if dependencies:
             fixed += ["--dependency=afterok:" + ":".join(dependencies), "--kill-on-invalid-dep=yes"]
-        values = _sbatch.variables(folders[0], directory, resources, dependencies)
         chosen = []
-        if template := resources.get("submission_template"):
+        if template:
             script = _sbatch.render(template, values)
             os.makedirs(folders[0], exist_ok=True)
             with open(os.path.join(folders[0], "run_queue.sh"), "w") as file:
@@ -141,22 +117,6 @@ class SlurmQueue:
         told = _run([*fixed, *chosen, *resources.get("slurm_cmd_args", ())], directory, script)
         number = told.split()[-1].split(";")[0]
         return [number] if len(folders) == 1 else [f"{number}_{task}" for task in range(len(folders))]
-
-    def _submit_by_pysqa(
-        self, folder: str, directory: str, resources: dict[str, Any], dependencies: Sequence[str]
-    ) -> str:
-        try:
-            from pysqa import QueueAdapter
-        except ModuleNotFoundError as missing:
-            raise ModuleNotFoundError(
-                "pysqa_config_directory needs pysqa; install it with: pip install pysqa", name=missing.name
-            ) from None
-        values = _sbatch.variables(folder, directory, resources, [*dependencies])
-        template = resources.get("submission_template")
-        unused = ("threads_per_core", "gpus_per_core", "openmpi_oversubscribe", "slurm_cmd_args")
-        values = {key: value for key, value in values.items() if key not in unused}
-        adapter = QueueAdapter(directory=self.config_directory, queue_type="slurm", execute_command=_for_pysqa)
-        return str(adapter.submit_job(**values, **({"submission_template": template} if template else {})))
 
     def find(self, folders: Collection[str]) -> dict[str, str]:
         """The queue ids of those of these calls that wait or run, by what is in their scripts.

@@ -182,7 +182,65 @@ class FluxJobExecutor(PoolExecutor):
 
 
 class FluxClusterExecutor(BaseExecutor):
-    """Submits each call to Flux as a job. In this release it shows graphs of calls, and runs none."""
+    """Submits each call to Flux as a job of its own, with an input and an output file.
+
+    Calls outlive the program: it may end once they are submitted, and the same call, submitted again by another
+    program, finds its job, whether that waits or runs, or its result. Jobs are submitted before the calls they depend
+    on have ended; Flux starts them in order.
+
+    The result of a call is in `<cache_directory>/<key>_o.h5`, whether it returned or raised. What it writes to stdout
+    and stderr goes to `<cache_directory>/<key>/out.log` and `err.log`, which are removed if they stay empty. The
+    cache directory must be one that this machine and the compute nodes share.
+
+    A call whose job ends without a result fails with a `JobLostError`, which has Flux's reason (`JobTimeoutError` at
+    the time limit); a call whose job Flux refuses, with `subprocess.CalledProcessError`. Either can be submitted again.
+
+    A call that starts a program with `flux run` does so with the cores of its job: the first use of Flux in a call
+    starts an instance there, which takes about a second.
+
+    Parameters:
+        max_workers (int | None): None; how many jobs run at once is for Flux to decide.
+        cache_directory (str | None): directory of the files, made if missing; "executorlib_cache" by default.
+        max_cores (int | None): None, like `max_workers`.
+        resource_dict (Mapping | None): what every call needs. `cores` (MPI ranks), `threads_per_core`, `gpus_per_core`,
+            `exclusive`, `run_time_max` (in seconds), `priority` (Flux's urgency, from 0, which holds a job, to 31; 16 by
+            default), `cwd` (by default the call's folder in the cache directory), `stdout_file`, `stderr_file`,
+            `error_log_file`, `cache_key`, `cache_directory`. `submission_template` is a script for `flux batch` as a
+            Jinja2 template, with the variables `command`, `cores` (ranks times threads), `run_time_max`,
+            `dependency_list`, `job_name`, `working_directory`; it takes the place of the options that the other keys
+            stand for. Other keys are given to the template, with a warning; without one, `partition`, a queue of Flux,
+            and `job_name` have their meaning.
+        pysqa_config_directory (str | None): configuration of pysqa, which then makes and submits the scripts.
+        pmi_mode (str | None): has no effect: ranks of one node are started by the launcher of their MPI.
+        hostname_localhost (bool | None): None; nothing is reached by a host name.
+        block_allocation (bool): True, for lasting workers in jobs, is not available in this release.
+        init_function (Callable | None): None; there are no lasting workers.
+        disable_dependencies (bool): True to refuse futures as arguments; False by default.
+        refresh_rate (float): seconds; has no effect: files are announced, and Flux is asked twice a second.
+        plot_dependency_graph (bool), plot_dependency_graph_filename (path), export_workflow_filename (path): show how
+            the calls depend on each other, instead of running them, as SingleNodeExecutor does.
+        log_obj_size (bool): False; nothing is sent.
+        wait (bool): True, the default, to wait for all calls at the end. With False, leaving a `with` block and
+            `shutdown()` cancel the futures that are not done, and the jobs go on without the program;
+            `get_future_from_cache()`, or the same call again, gives their results.
+        openmpi_oversubscribe (bool): False; Flux gives no core to two ranks.
+
+    Raises:
+        ResourceError: a ValueError and TypeError, for a resource of the wrong type or out of range.
+        ValueError: for `max_workers`, `max_cores`, `init_function`, `hostname_localhost`, `log_obj_size`,
+            `openmpi_oversubscribe`, and for `block_allocation` without a number of workers.
+        NotImplementedError: for `num_nodes` above 1, and what is not available in this release.
+
+    Warns:
+        UserWarning: for unknown keys of `resource_dict`.
+
+    Example:
+        >>> from executorlib import FluxClusterExecutor
+        >>> with FluxClusterExecutor(cache_directory="results", resource_dict={"run_time_max": 600}) as exe:
+        ...     total = exe.submit(sum, [1, exe.submit(pow, 2, 3)])
+        ...     print(total.result())
+        9
+    """
 
     def __init__(
         self,
@@ -204,24 +262,57 @@ class FluxClusterExecutor(BaseExecutor):
         wait: bool = True,
         openmpi_oversubscribe: bool = False,
     ) -> None:
+        _check_for_jobs(log_obj_size=log_obj_size or None)
         recorder = recorder_for(
             plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
         )
-        if recorder is None:
-            raise unavailable("FluxClusterExecutor")
+        if recorder is not None:
+            super().__init__(
+                RecordingExecutor(
+                    recorder,
+                    template=True,
+                    resource_dict=resource_dict,
+                    max_workers=max_workers,
+                    max_cores=max_cores,
+                    block_allocation=block_allocation,
+                    openmpi_oversubscribe=openmpi_oversubscribe,
+                    cache_directory=cache_directory,
+                    hostname_localhost=hostname_localhost,
+                    log_obj_size=log_obj_size,
+                    pmi_mode=pmi_mode,
+                )
+            )
+            return
+        if block_allocation:
+            if max_workers is None and max_cores is None:
+                raise ValueError("block_allocation=True needs max_workers or max_cores")
+            raise unavailable("FluxClusterExecutor with block_allocation=True")
+        _check_for_jobs(
+            max_workers=max_workers,
+            max_cores=max_cores,
+            init_function=init_function,
+            hostname_localhost=hostname_localhost,
+        )
+        resources = check_open(resource_dict)
+        _check_flux(resources, pmi_mode, openmpi_oversubscribe)
+        from executorlib import _flux_queue
+
         super().__init__(
-            RecordingExecutor(
-                recorder,
-                template=True,
-                resource_dict=resource_dict,
-                max_workers=max_workers,
-                max_cores=max_cores,
-                block_allocation=block_allocation,
-                openmpi_oversubscribe=openmpi_oversubscribe,
+            FileExecutor(
+                queue=_flux_queue.FluxQueue(pysqa_config_directory),
+                resources=resources,
                 cache_directory=cache_directory,
-                hostname_localhost=hostname_localhost,
-                log_obj_size=log_obj_size,
-                pmi_mode=pmi_mode,
+                limit=1,
+                allow_futures=not disable_dependencies,
+                wait=wait,
+                info={
+                    "disable_dependencies": disable_dependencies,
+                    "refresh_rate": refresh_rate,
+                    "pysqa_config_directory": pysqa_config_directory,
+                    "backend": "flux",
+                    "pmi_mode": pmi_mode,
+                },
+                accepts=_flux_queue.check,
             )
         )
 
@@ -252,3 +343,9 @@ def _check_on_one_node(resources: dict[str, Any], widest: int | None) -> None:
             f"a call needs {cores * threads} cores, but this executor has at most {widest} on one node, and calls over "
             "several nodes are not available in this release"
         )
+
+
+def _check_for_jobs(**arguments: Any) -> None:
+    for name, value in arguments.items():
+        if value is not None:
+            raise ValueError(f"{name} has no meaning here: every call is a job of its own, which Flux starts")
