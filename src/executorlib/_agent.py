@@ -33,6 +33,10 @@ def main(arguments: list[str]) -> NoReturn:
         told = json.load(file)
     index = _index(arguments[1:])
     _forget_step(told["environ"])
+    if "FLUX_URI" in os.environ:
+        from executorlib import _flux_nest
+
+        _flux_nest.open_here(told["shares"][index][0])
     why = _serve(told, index)
     if why:
         print(f"executorlib agent {index} on {os.uname().nodename}: {why}", file=sys.stderr, flush=True)

@@ -41,6 +41,7 @@ class FluxFleet(Fleet):
         owner: whether the instance is this user's own.
         resources: of the executor: `cwd`, `exclusive`, and `priority`, which is the urgency of its jobs.
         flux_executor: a `flux.job.FluxExecutor` that submits the jobs; None to do so without.
+        nesting: whether each worker that uses Flux has an instance of its own.
         log_files: whether Flux writes what the agents and their workers write into files, flux_0.out and flux_0.err
             in the working directory, and so on for further jobs.
 
@@ -59,9 +60,11 @@ class FluxFleet(Fleet):
         owner: bool,
         resources: dict[str, Any],
         flux_executor: Any,
+        nesting: bool,
         log_files: bool,
     ) -> None:
-        super().__init__([], shares, room=room, here=here)
+        environ = {**os.environ, "EXECUTORLIB_FLUX_NESTING": "1"} if nesting else dict(os.environ)
+        super().__init__([], shares, room=room, environ=environ, here=here)
         self._nodes = nodes
         self._beside = beside
         self._owner = owner
@@ -102,7 +105,7 @@ class FluxFleet(Fleet):
             nodes=count,
             tasks=count,
             exclusive=self._resources.get("exclusive", False),
-            environ=os.environ,
+            environ=self._environ or os.environ,
             cwd=os.getcwd(),
             name="executorlib",
             output=output,

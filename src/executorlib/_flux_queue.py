@@ -203,8 +203,7 @@ def _state(job: dict[str, Any]) -> str:
     if job["state"] != _INACTIVE:
         return _STATES.get(job["state"], "PENDING")
     if job.get("exception_occurred"):
-        kind = job.get("exception_type", "")
-        return _EXCEPTIONS.get(kind) or (f"FAILED ({kind})" if kind else "FAILED")
+        return _EXCEPTIONS.get(job.get("exception_type", ""), "FAILED")
     return _RESULTS.get(job.get("result", 0), "FAILED")
 
 
@@ -212,9 +211,8 @@ def _ending(job: dict[str, Any]) -> Ending:
     """What Flux says of a job that has ended: its exception, which comes before what that did to the tasks."""
     status = os.waitstatus_to_exitcode(job.get("waitstatus", 0))
     number = -status if status < 0 else status - 128 if 128 < status < 128 + signal.NSIG else 0
-    note = job.get("exception_note", "")
-    if job.get("exception_type") == "dependency":
-        note = NEVER
+    kind = job.get("exception_type", "")
+    note = NEVER if kind == "dependency" else ": ".join(filter(None, (kind, job.get("exception_note"))))
     return Ending(_state(job), note, max(status, 0), number, job.get("nodelist", ""), "")
 
 

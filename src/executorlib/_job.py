@@ -176,10 +176,11 @@ def _compute(base: str, queued: bool) -> None:
 
     store = _extension("_store")
     began = time()
+    queue_id = _queue_id()
     fields = store.read(base + INPUT, list(_CALL))
     outcome = _outcome(base, fields, queued)
     fields.pop("setup", None)
-    times = {"runtime": dumps(time() - began), "queue_id": dumps(_queue_id())}
+    times = {"runtime": dumps(time() - began), "queue_id": dumps(queue_id)}
     store.write(base + OUTPUT, {**fields, **outcome, **times})
 
 
@@ -213,6 +214,8 @@ def _outcome(base: str, fields: "dict[str, bytes]", queued: bool) -> "dict[str, 
     worker.apply_setup(loads(fields["setup"]) if "setup" in fields else {})
     resources = loads(fields["resource_dict"]) if "resource_dict" in fields else {}
     log = loads(fields["error_log_file"]) if "error_log_file" in fields else None
+    if queued and "FLUX_JOB_ID" in os.environ:
+        _extension("_flux_nest").open_here(resources.get("cores", 1) * resources.get("threads_per_core", 1))
     worker.apply_setup({"cwd": _enter(resources.get("cwd") or os.path.dirname(base))})
     call = None
     try:
@@ -362,7 +365,10 @@ def _boot() -> None:
     folder = os.path.dirname(os.path.abspath(__file__))
     if sys.path and os.path.abspath(sys.path[0]) == folder:
         del sys.path[0]  # it would offer the package's modules by their bare names
-    for name in ("_core", "_store", "_worker"):
+    modules = ["_core", "_store", "_worker"]
+    if "FLUX_JOB_ID" in os.environ:
+        modules.append("_flux_nest")
+    for name in modules:
         for suffix in (*extension_suffixes(), ".py"):
             path = os.path.join(folder, name + suffix)
             if os.path.exists(path):

@@ -140,6 +140,7 @@ class FluxJobExecutor(PoolExecutor):
                 bool(block_allocation),
                 hostname_localhost,
                 flux_executor=flux_executor,
+                nesting=flux_executor_nesting,
                 log_files=flux_log_files,
             )
         info = {
