@@ -15,6 +15,7 @@
 #include "wire/record.h"
 
 enum { MAX_FUNCTIONS = 128 };
+enum { LAST_WORDS_MS = 250 }; /* of a launcher, after the death of an agent */
 
 typedef enum remote_state {
     AWAITED, /* has not come yet */
@@ -29,6 +30,7 @@ typedef struct exl_remote {
     uint32_t index, instance; /* the latter tells an agent from its successor */
     bool known;               /* it has said what there is on its node */
     bool asked_back;          /* it is giving calls back, and gets none meanwhile */
+    bool died;                /* and the launcher may still say why */
     exl_peer_t peer;
     exl_deadline_t *silence; /* owned; runs while the connection is broken */
     exl_node_record_t node;
@@ -78,7 +80,7 @@ static exl_node_t *node_of(const exl_fleet_t *fleet)
 
 static bool takes_calls(const remote_t *remote)
 {
-    return remote->state == THERE && remote->known && !remote->asked_back;
+    return !remote->died && remote->state == THERE && remote->known && !remote->asked_back;
 }
 
 static uint64_t left(uint64_t most, uint64_t used)
@@ -685,11 +687,28 @@ static void silence_cb(void *subject)
     gone(remote, reason, false);
 }
 
+static void unexplained_cb(void *subject)
+{
+    gone(subject, "its agent died", false);
+}
+
+/* When a job is ended from outside its agents die a moment before the launcher, which knows the reason. */
+static bool wait_for_reason(remote_t *remote)
+{
+    remote->died =
+        remote->fleet->launcher && !remote->fleet->ending &&
+        exl_deadline_start(node_of(remote->fleet), LAST_WORDS_MS, unexplained_cb, remote, &remote->silence) == 0;
+    place_in_list(remote); /* it gets no more calls */
+    return remote->died;
+}
+
 /* Closed by its end, it is gone; without a good-bye its process died. Else the network may come back. */
 static void broken_cb(exl_peer_t *peer, int code, const char *reason)
 {
     remote_t *remote = remote_of(peer);
     char text[EXL_HOST_MAX + 320];
+    if (code == -ECONNRESET && wait_for_reason(remote))
+        return;
     bool for_good = code == EXL_ECLOSED || code == EXL_EPROTOCOL || code == -ECONNRESET || code == -ENOMEM;
     if (!for_good && exl_deadline_start(node_of(remote->fleet), remote->fleet->config.grace_ms, silence_cb, remote,
                                         &remote->silence) == 0)
@@ -734,11 +753,15 @@ static void arrived_cb(void *owner, exl_connection_t *connection, const exl_fram
 static void launcher_ended_cb(void *owner, int wait_status, const char *why)
 {
     exl_fleet_t *fleet = owner;
+    char explained[EXL_TAIL_SIZE + 160];
     (void)wait_status;
     fleet->launcher = NULL;
-    for (uint32_t i = 0; i < fleet->config.agents; i++)
-        if (fleet->remotes[i].state == AWAITED)
-            gone(&fleet->remotes[i], why, false);
+    (void)snprintf(explained, sizeof explained, "its agent died; %s", why);
+    for (uint32_t i = 0; i < fleet->config.agents; i++) {
+        remote_t *remote = &fleet->remotes[i];
+        if (remote->state == AWAITED || (remote->state == THERE && remote->died))
+            gone(remote, remote->died ? explained : why, false);
+    }
     exl__pool_due(fleet->pool);
 }
 
