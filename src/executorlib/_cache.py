@@ -105,7 +105,7 @@ def get_cache_data_queue(
         [(1042, 'finished'), (1043, 'pending')]
     """
     _check_scheduler("queue_type", queue_type)
-    from executorlib import _job_record
+    from executorlib import _cache_entry, _job_record
     from executorlib._scheduler import Outage, queue_of_kind
 
     entries = get_cache_data(cache_directory)

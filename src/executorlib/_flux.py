@@ -12,14 +12,12 @@ import shutil
 import subprocess
 from typing import NamedTuple
 
-from executorlib._job import job_number
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
-_LIMIT_S = 60.0  # for one command
+LIMIT_S = 60.0  # for one command
 
 # What a job's environment tells of the job that this process runs in, and of the Slurm step around its instance.
 _OF_ANOTHER_JOB = (
@@ -91,7 +89,7 @@ def run(*arguments: str, text: str = "") -> str:
         subprocess.TimeoutExpired: if Flux does not answer.
         FileNotFoundError: without Flux.
     """
-    done = subprocess.run(["flux", *arguments], input=text, capture_output=True, text=True, timeout=_LIMIT_S)
+    done = subprocess.run(["flux", *arguments], input=text, capture_output=True, text=True, timeout=LIMIT_S)
     if done.returncode != 0:
         raise subprocess.CalledProcessError(done.returncode, ["flux", *arguments], done.stdout + done.stderr)
     return done.stdout
@@ -163,6 +161,25 @@ def numbers(text: str) -> Iterator[int]:
 # ---- jobs ----
 
 
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a job inherits of this environment: nothing of another job."""
+    return {name: value for name, value in environ.items() if not name.startswith(_OF_ANOTHER_JOB)}
+
+
+def submission(urgency: int | None, owner: bool) -> list[str]:
+    """The command, after `flux`, that submits the job whose specification is its input, and writes the job's id.
+
+    Parameters:
+        urgency: from 0, to hold it, to 31; None is 16.
+        owner: whether the instance is this user's own, which then need not start its validator, a Python program.
+    """
+    return [
+        "job", "submit",
+        *(["--flags=novalidate"] if owner else []),
+        *([] if urgency is None else [f"--urgency={urgency}"]),
+    ]  # fmt: skip
+
+
 def jobspec(
     command: Sequence[str],
     *,
@@ -180,8 +197,8 @@ def jobspec(
     dependencies: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
     notes: Mapping[str, Any] | None = None,
-) -> str:
-    """The text of a job's specification.
+) -> dict[str, Any]:
+    """The specification of a job.
 
     Parameters:
         command: what each task runs.
@@ -218,7 +235,7 @@ def jobspec(
     system: dict[str, Any] = {
         "duration": duration,
         "cwd": cwd,
-        "environment": {key: value for key, value in environ.items() if not key.startswith(_OF_ANOTHER_JOB)},
+        "environment": dict(environ),
         "job": {"name": name},
         "shell": {"options": shell},
     }
@@ -227,36 +244,9 @@ def jobspec(
     if dependencies:
         system["dependencies"] = [{"scheme": "afterok", "value": value} for value in dependencies]
     attributes = {"system": system, **({"user": dict(notes)} if notes else {})}
-    count = {"per_slot": 1}
-    return json.dumps(
-        {
-            "version": 1,
-            "resources": [resources],
-            "tasks": [{"command": list(command), "slot": "task", "count": count}],
-            "attributes": attributes,
-        }
-    )
-
-
-def submit(specification: str, urgency: int | None = None, owner: bool = False) -> str:
-    """Submit a job; returns its number as text.
-
-    Parameters:
-        specification: made by `jobspec`.
-        urgency: from 0, to hold it, to 31; None is 16.
-        owner: whether the instance is this user's own, which then need not start its validator, a Python program.
-
-    Raises:
-        subprocess.CalledProcessError: if Flux refuses it.
-    """
-    chosen = ["--flags=novalidate"] if owner else []
-    if urgency is not None:
-        chosen.append(f"--urgency={urgency}")
-    return str(job_number(run("job", "submit", *chosen, text=specification)))
-
-
-def cancel(jobs: Sequence[str], why: str = "") -> None:
-    """End jobs that wait or run; others are left alone."""
-    if jobs:
-        told = [f"--message={why}"] if why else []
-        subprocess.run(["flux", "job", "raise", *told, *jobs], capture_output=True, timeout=_LIMIT_S)
+    return {
+        "version": 1,
+        "resources": [resources],
+        "tasks": [{"command": list(command), "slot": "task", "count": {"per_slot": 1}}],
+        "attributes": attributes,
+    }

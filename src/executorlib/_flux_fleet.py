@@ -1,6 +1,6 @@
 """The agents of an executor as tasks of Flux jobs: one job for all nodes of which equally much is used.
 
-    nodes of the instance  -->  shares  -->  jobspecs  -->  jobs  <--  _flux_launcher.py, which stands for them
+    nodes of the instance  -->  shares  -->  jobspecs  -->  _flux_launcher.py, which submits them  -->  jobs
 
 Where others have what an executor needs, most of all other executors of the same program, its agents run beside them,
 by `flux exec`: as a job it would wait for their end, maybe for ever.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from contextlib import suppress
 from itertools import groupby
 
 from executorlib import _flux
@@ -63,61 +64,75 @@ class FluxFleet(Fleet):
         nesting: bool,
         log_files: bool,
     ) -> None:
-        environ = {**os.environ, "EXECUTORLIB_FLUX_NESTING": "1"} if nesting else dict(os.environ)
-        super().__init__([], shares, room=room, environ=environ, here=here)
+        own = {"EXECUTORLIB_FLUX_NESTING": "1"} if nesting else {}
+        super().__init__([], shares, room=room, environ={**_flux.environment(os.environ), **own}, here=here)
         self._nodes = nodes
         self._beside = beside
         self._owner = owner
         self._resources = resources
         self._flux_executor = flux_executor
         self._log_files = log_files
-        self._jobs: list[str] = []
+        self._door = ""
 
     def launch(self, pool: _core.Pool, setup: bytes, **settings: Any) -> None:
-        try:
+        """Start the agents of `pool`; returns when their jobs are in the queue, where the next executor sees them."""
+        with socket.socket(socket.AF_UNIX) as door:
+            door.bind("")
+            door.listen(1)
+            door.settimeout(_flux.LIMIT_S)
+            self._door = door.getsockname()[1:].decode()
             super().launch(pool, setup, **settings)
-        except BaseException:
-            _flux.cancel(self._jobs)
-            raise
+            with suppress(TimeoutError):
+                launcher, _ = door.accept()
+                with launcher:
+                    launcher.recv(1)
 
     def _command(self, agent: list[str]) -> list[str]:
-        """Submit the jobs; returns what stands for them."""
-        commands = []
+        """What starts the agents, and stands for them."""
+        plan: dict[str, Any] = {
+            "parent": os.getpid(), "door": self._door, "jobs": [], "specifications": [], "commands": []
+        }  # fmt: skip
+        urgency = self._resources.get("priority")
+        plan["submit"] = _flux.submission(urgency, self._owner)
         if self._beside:
-            for number, node in enumerate(self._nodes):
-                commands.append(["flux", "exec", "--noinput", f"--rank={node.rank}", *agent, str(number)])
+            plan["commands"] = [
+                ["flux", "exec", "--noinput", f"--rank={node.rank}", *agent, str(number)]
+                for number, node in enumerate(self._nodes)
+            ]
         else:
-            for number, (first, count, node) in enumerate(_alike(self._nodes)):
-                self._jobs.append(self._submit(self._jobspec([*agent, f"+{first}"], number, count, node)))
+            specifications = [self._jobspec(agent, number, *some) for number, some in enumerate(_alike(self._nodes))]
+            if self._flux_executor is None:
+                plan["specifications"] = specifications
+            else:
+                plan["jobs"] = [self._submit(specification, urgency) for specification in specifications]
         program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_flux_launcher.py")
-        return [interpreter()[0], "-I", "-S", program, json.dumps({"jobs": self._jobs, "commands": commands})]
+        return [interpreter()[0], "-I", "-S", program, json.dumps(plan)]
 
-    def _jobspec(self, command: list[str], number: int, count: int, node: _flux.Node) -> str:
+    def _jobspec(self, agent: list[str], number: int, first: int, count: int, node: _flux.Node) -> dict[str, Any]:
         output = {}
         if self._log_files:
             directory = os.path.abspath(self._resources.get("cwd") or os.getcwd())
             os.makedirs(directory, exist_ok=True)
             output = {kind: os.path.join(directory, f"flux_{number}.{kind[3:]}") for kind in ("stdout", "stderr")}
         return _flux.jobspec(
-            command,
+            [*agent, f"+{first}"],
             cores=node.cores,
             gpus=node.gpus,
             nodes=count,
             tasks=count,
             exclusive=self._resources.get("exclusive", False),
-            environ=self._environ or os.environ,
+            environ={},  # the launcher's
             cwd=os.getcwd(),
             name="executorlib",
             output=output,
             options=_OPTIONS,
         )
 
-    def _submit(self, specification: str) -> str:
-        urgency = self._resources.get("priority")
-        if self._flux_executor is None:
-            return _flux.submit(specification, urgency, self._owner)
+    def _submit(self, specification: dict[str, Any], urgency: int | None) -> str:
+        """Have the user's object submit a job; returns its id."""
+        specification["attributes"]["system"]["environment"] = self._environ
         chosen = {} if urgency is None else {"urgency": urgency}
-        return str(int(self._flux_executor.submit(specification, **chosen).jobid()))
+        return str(int(self._flux_executor.submit(json.dumps(specification), **chosen).jobid()))
 
 
 def fleet_for(

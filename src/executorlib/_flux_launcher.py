@@ -1,67 +1,118 @@
-"""Stands for agents as long as they wait or run: what the engine takes for their launcher.
+"""Starts agents and stands for them as long as they wait or run: what the engine takes for their launcher.
 
-    python _flux_launcher.py '{"jobs": [<id of a job>, ...], "commands": [[<word>, ...], ...]}'
+    python _flux_launcher.py <plan, in JSON>
 
-`flux run` would leave its job behind when it dies, and nobody would end it. This one follows jobs that have been
-submitted, or runs commands that start agents without a job. It passes on what they write, ends with the last of them,
-and ends them when it is asked to, or when its parent is gone.
+    plan: "parent": its process id             "jobs": ids of jobs with agents, which have been submitted
+          "submit": what follows `flux`        "specifications": of jobs to submit, which get this environment
+          "commands": which start agents without a job    "door": a socket of the parent's (abstract), to which there is
+                                                          a connection until all has been submitted
+
+`flux run` would leave its job behind when it dies, or when its parent does. This one ends with the last of the agents,
+passes on what they write, and ends them when it is asked to, or when its parent is gone, also before they run.
 """
 
 import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from typing import Any
 
-_PATIENCE_S = 10.0  # for jobs that have been cancelled
+_PATIENCE_S = 10.0  # for agents that have been told to end
 
 
-def main(jobs: "list[str]", commands: "list[list[str]]") -> int:
-    """Returns the exit status: the worst of all."""
-    asked, ask = os.pipe()
-    os.set_blocking(ask, False)
-    signal.set_wakeup_fd(ask, warn_on_full_buffer=False)
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    parent = _opened(os.getppid())
-    commands = [["flux", "job", "attach", "--read-only", job] for job in jobs] + commands
-    followers = [subprocess.Popen(command, start_new_session=True) for command in commands]
-    ends = {_opened(follower.pid): follower for follower in followers}
-    poll = select.poll()
-    for descriptor in (asked, parent, *ends):
-        poll.register(descriptor, select.POLLIN)
-    patience = None
-    while ends:
-        ready = [descriptor for descriptor, _ in poll.poll(patience)]
-        if not ready:
-            break
+class Launcher:
+    """What a plan has been carried out to.
+
+    Parameters:
+        plan: see above.
+    """
+
+    def __init__(self, plan: "dict[str, Any]") -> None:
+        self._plan = plan
+        self._jobs: "list[str]" = plan["jobs"]
+        self._followers: "dict[int, subprocess.Popen]" = {}  # by a descriptor that tells of their ends
+        self._status = 0
+        self._ending = False
+        self._poll = select.poll()
+        self._watch_for_end()
+
+    def _watch_for_end(self) -> None:
+        """From here on, neither a signal nor the end of the parent is missed."""
+        told, tell = os.pipe()
+        os.set_blocking(tell, False)
+        signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        try:
+            parent = os.pidfd_open(self._plan["parent"])
+        except ProcessLookupError:
+            sys.exit(1)
+        for descriptor in (told, parent):
+            self._poll.register(descriptor, select.POLLIN)
+
+    def run(self) -> int:
+        """Returns the exit status: the worst of all."""
+        with socket.socket(socket.AF_UNIX) as parent:
+            parent.connect("\0" + self._plan["door"])
+            self._submit()
+        for command in [["flux", "job", "attach", "--read-only", job] for job in self._jobs] + self._plan["commands"]:
+            self._follow(command)
+        while self._followers and not self._ending:
+            self._wait()
+        if self._ending:
+            self._end()
+            while self._followers and self._wait(_PATIENCE_S * 1000):
+                pass
+        for follower in self._followers.values():
+            follower.kill()
+        return self._status
+
+    def _submit(self) -> None:
+        for specification in self._plan["specifications"]:
+            self._wait(0)
+            if self._ending:
+                return
+            specification["attributes"]["system"]["environment"] = dict(os.environ)
+            done = subprocess.run(
+                ["flux", *self._plan["submit"]], input=json.dumps(specification), stdout=subprocess.PIPE, text=True
+            )
+            if done.returncode != 0:
+                self._end()
+                sys.exit(done.returncode)
+            self._jobs.append(done.stdout.strip())
+
+    def _follow(self, command: "list[str]") -> None:
+        follower = subprocess.Popen(command, start_new_session=True)
+        descriptor = os.pidfd_open(follower.pid)
+        self._followers[descriptor] = follower
+        self._poll.register(descriptor, select.POLLIN)
+
+    def _wait(self, patience_ms: "float | None" = None) -> bool:
+        """See what happens; returns whether anything has."""
+        ready = [descriptor for descriptor, _ in self._poll.poll(patience_ms)]
         for descriptor in ready:
-            poll.unregister(descriptor)
-            ends.pop(descriptor, None)
-        if patience is None and (asked in ready or parent in ready):
-            patience = _PATIENCE_S * 1000
-            _end(jobs, ends.values())
-    for follower in ends.values():
-        follower.kill()
-    return max(abs(follower.wait()) for follower in followers)
+            self._poll.unregister(descriptor)
+            follower = self._followers.pop(descriptor, None)
+            if follower is None:
+                self._ending = True
+            else:
+                self._status = max(self._status, abs(follower.wait()))
+        return bool(ready)
 
-
-def _opened(pid: int) -> int:
-    return os.pidfd_open(pid)
-
-
-def _end(jobs: "list[str]", followers: "Iterable[subprocess.Popen]") -> None:
-    if jobs:
-        told = "--message=the executor has ended"
-        subprocess.run(["flux", "job", "raise", told, *jobs], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    else:
-        for follower in followers:
-            follower.terminate()
+    def _end(self) -> None:
+        if self._jobs:
+            told = "--message=the executor has ended"
+            silent = subprocess.DEVNULL
+            subprocess.run(["flux", "job", "raise", told, *self._jobs], stdout=silent, stderr=silent)
+        else:
+            for follower in self._followers.values():
+                follower.terminate()
 
 
 if __name__ == "__main__":
-    sys.exit(main(**json.loads(sys.argv[1])))
+    sys.exit(Launcher(json.loads(sys.argv[1])).run())

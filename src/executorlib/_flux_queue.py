@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from executorlib import _flux, _sbatch
 from executorlib._errors import ResourceError
-from executorlib._job import LOGS
+from executorlib._job import job_number
 from executorlib._scheduler import NEVER, Ending, Outage
 
 TYPE_CHECKING = False
@@ -58,7 +58,7 @@ class FluxQueue:
 
     kind = "flux"
     holds = True
-    longest_pause_s = 0.5  # a query takes milliseconds
+    longest_pause_s, pause_share = 0.5, 2  # a query takes milliseconds
 
     def __init__(self, config_directory: str | None = None) -> None:
         self.config_directory = config_directory
@@ -103,7 +103,7 @@ class FluxQueue:
             told = self._submit_script(_sbatch.render(template, values), folder, directory, dependencies)
         else:
             told = self._submit_call(folder, directory, resources, dependencies, values["job_name"])
-        return [str(_flux.job_number(told))]
+        return [str(job_number(told))]
 
     def _submit_call(
         self, folder: str, directory: str, resources: dict[str, Any], dependencies: Sequence[str], name: str
@@ -114,7 +114,7 @@ class FluxQueue:
             cores=width * resources["threads_per_core"],
             gpus=width * resources.get("gpus_per_core", 0),
             exclusive=resources.get("exclusive", False),
-            environ=os.environ,
+            environ=_flux.environment(os.environ),
             cwd=directory,
             name=name,
             duration=resources.get("run_time_max") or 0,
@@ -124,10 +124,7 @@ class FluxQueue:
             options={"pmi": "off", "mpi": "none"},
             notes={_NOTE: folder},
         )
-        try:
-            return _flux.submit(specification, resources.get("priority"), bool(self._owner))
-        except subprocess.CalledProcessError as error:
-            raise _meant(error) from None
+        return _run(*_flux.submission(resources.get("priority"), bool(self._owner)), text=json.dumps(specification))
 
     def _submit_script(self, script: str, folder: str, directory: str, dependencies: Sequence[str]) -> str:
         """By `flux batch`, which makes an instance for the script."""
@@ -241,7 +238,7 @@ def _for_pysqa(commands: Any, working_directory: str | None = None, split_output
     return done.stdout.split("\n") if split_output else done.stdout
 
 
-def _run(*arguments: str) -> str:
+def _run(*arguments: str, text: str = "") -> str:
     """What a command of Flux writes.
 
     Raises:
@@ -250,7 +247,7 @@ def _run(*arguments: str) -> str:
         FileNotFoundError: if the instance of this process has ended.
     """
     try:
-        return _flux.run(*arguments)
+        return _flux.run(*arguments, text=text)
     except subprocess.TimeoutExpired as late:
         raise Outage(str(late)) from None
     except subprocess.CalledProcessError as error:

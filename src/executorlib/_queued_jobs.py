@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 # Calls are collected for this long since the last one, and since the first one.
 _COLLECT_S, _COLLECT_LONGEST_S = 0.005, 0.1
-# Between two queries: from the first to the last; and at most this part of the time goes into them.
-_FIRST_LOOK_S, _LAST_LOOK_S, _LOOK_SHARE = 1.0, 30.0, 20
+# Between two queries: from the first to the last, unless the queue is asked more often.
+_FIRST_LOOK_S, _LAST_LOOK_S = 1.0, 30.0
 _SOON_S = 0.2
 # How long after a job's end its output may appear: on network file systems late, if it was written at all.
 _GRACE_FAILED_S, _GRACE_COMPLETED_S = 1.0, 10.0
@@ -348,7 +348,7 @@ class QueuedJobs(Jobs):
     def _looked(self, asked: list[str], told: dict[str, str] | None, took: float) -> None:
         self._looking = False
         self._interval = min(1.5 * self._interval, _LAST_LOOK_S, self._queue.longest_pause_s)
-        self._next_look = monotonic() + max(self._interval, _LOOK_SHARE * took)
+        self._next_look = monotonic() + max(self._interval, self._queue.pause_share * took)
         if told is None:
             return
         suspects = []
