@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +29,8 @@ def get_cache_data(cache_directory: str) -> list[dict]:
     Returns:
         list[dict]: one dictionary for each file, with those of these keys that the file has: function, input_args,
             input_kwargs, output or error (if the call has ended), resource_dict, runtime (in seconds), queue_id,
-            error_log_file; and filename, the file's absolute path. `queue_id` is what Slurm's and Flux's commands take: a number,
-            or "12_3" for a call that waits or runs as task 3 of the job array 12. `pandas.DataFrame` takes the list.
+            error_log_file; and filename, the file's absolute path. `queue_id` is what the scheduler's commands take: a
+            number, or "12_3" for a call that waits or runs as task 3 of the job array 12. `pandas.DataFrame` takes the list.
 
     Warns:
         UserWarning: for each file that cannot be read, and so is left out.

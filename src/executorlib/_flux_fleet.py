@@ -176,9 +176,7 @@ def fleet_for(
         given = [share for share in given if share.cores]
         room = []
     here = bool(localhost) or _flux.hosts() == {socket.gethostname()}
-    return FluxFleet(
-        nodes, given, room=room, here=here, beside=beside, owner=owner, resources=resources, **options
-    )
+    return FluxFleet(nodes, given, room=room, here=here, beside=beside, owner=owner, resources=resources, **options)
 
 
 def _room(nodes: Sequence[_flux.Node], width: int, resources: dict[str, Any]) -> list[int]:

@@ -35,8 +35,8 @@ class Launcher:
 
     def __init__(self, plan: "dict[str, Any]") -> None:
         self._plan = plan
-        self._jobs: "list[str]" = plan["jobs"]
-        self._followers: "dict[int, subprocess.Popen]" = {}  # by a descriptor that tells of their ends
+        self._jobs: list[str] = plan["jobs"]
+        self._followers: dict[int, subprocess.Popen] = {}  # by a descriptor that tells of their ends
         self._status = 0
         self._ending = False
         self._poll = select.poll()

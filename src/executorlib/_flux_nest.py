@@ -1,8 +1,8 @@
 """A Flux instance for those who use one: made when something first connects to it.
 
-    call: flux run ... ──▶ FLUX_URI = <folder>/local, a socket of the keeper ──first connection──▶ flux broker, on <cores>
-                                          │                                                            │
-                                          └── becomes a link to the broker's own socket ◀── is ready ──┘
+    call: flux run … ──▶ FLUX_URI = <folder>/local, the keeper's socket ──first connection──▶ flux broker, on <cores>
+                                     │                                                            │
+                                     └── becomes a link to the broker's own socket ◀── is ready ──┘
 
 The job around a call, or around an agent, holds the cores that the call is to use, so that a program which the call
 starts with `flux run` would wait for them for ever. An instance of its own has them; it takes about a second to start,
@@ -18,6 +18,8 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from socket import socket
+    from subprocess import Popen
+    from typing import Any
 
 # What would tell a broker, and those who connect to it, of the job around it.
 _OF_THE_JOB = ("FLUX_JOB", "FLUX_TASK", "FLUX_KVS_NAMESPACE", "FLUX_TERMINUS", "FLUX_URI", "PMI_", "PMIX_", "SLURM_")
@@ -31,7 +33,6 @@ cores = "{cores}"
 {gpus}"""
 
 _READY = "echo ready; exec cat"  # ends when the keeper is gone
-_PATIENCE_S = 10
 
 
 def open_here(cores: int) -> None:
@@ -96,11 +97,7 @@ def _keep(door: "socket", owner: int, folder: str, cores: int) -> None:
         broker = _start(folder, cores)
         _silence(2)
         _relay(door, owner, os.path.join(folder, "run", "local-0"), os.path.join(folder, "local"))
-        broker.stdin.close()
-        try:
-            broker.wait(_PATIENCE_S)
-        except Exception:
-            broker.kill()
+        broker.communicate()  # at the end of its input it ends by itself
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -111,7 +108,7 @@ def _silence(*descriptors: int) -> None:
     os.close(null)
 
 
-def _start(folder: str, cores: int):
+def _start(folder: str, cores: int) -> "Popen":
     """Start a broker, and return when it takes jobs."""
     import subprocess
 
@@ -119,7 +116,9 @@ def _start(folder: str, cores: int):
     told = f'gpus = "{gpus}"\n' if gpus.replace(",", "").isdecimal() else ""
     configuration = os.path.join(folder, "broker.toml")
     with open(configuration, "w") as file:
-        file.write(_CONFIGURATION.format(host=os.uname().nodename, cores=f"0-{cores - 1}" if cores > 1 else "0", gpus=told))
+        file.write(
+            _CONFIGURATION.format(host=os.uname().nodename, cores=f"0-{cores - 1}" if cores > 1 else "0", gpus=told)
+        )
     os.mkdir(os.path.join(folder, "run"))
     environ = {name: value for name, value in os.environ.items() if not name.startswith(_OF_THE_JOB)}
     command = ["flux", "broker", f"--config-path={configuration}", f"--setattr=rundir={folder}/run", "sh", "-c", _READY]
@@ -127,38 +126,31 @@ def _start(folder: str, cores: int):
         broker = subprocess.Popen(
             command, env=environ, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
         )
-    if not broker.stdout.readline():
+    if not (broker.stdout and broker.stdout.readline()):
         with open(os.path.join(folder, "broker.log"), errors="replace") as said:
             raise RuntimeError(said.read())
     return broker
 
 
-def _relay(door: "socket", owner: int, inner: str, outer: str) -> None:
+def _relay(door: "Any", owner: int, inner: str, outer: str) -> None:
     """Pass on what came before there was a broker, until the owner is gone; who comes later finds the broker itself."""
     import select
     import socket
 
-    try:
-        os.symlink(inner, outer + ".new")
-        os.rename(outer + ".new", outer)
-    except OSError:
-        return
-    others: "dict[socket.socket, socket.socket]" = {}
+    os.symlink(inner, outer + ".new")
+    os.rename(outer + ".new", outer)
+    others: dict[Any, socket.socket] = {}
     while True:
-        ready, _, _ = select.select([door, owner, *others], [], [])
+        ready = select.select([door, owner, *others], [], [])[0]
         if owner in ready:
             return
-        for end in ready:
-            if end is door:
-                client, _ = door.accept()
-                broker = socket.socket(socket.AF_UNIX)
-                try:
-                    broker.connect(inner)
-                except OSError:  # it has not started: the client is told by the end of its connection
-                    client.close()
-                    continue
-                others[client], others[broker] = broker, client
-            elif end in others:
+        if door in ready:
+            client, _ = door.accept()
+            broker = socket.socket(socket.AF_UNIX)
+            broker.connect(inner)
+            others[client], others[broker] = broker, client
+        for end in [end for end in others if end in ready]:
+            if end in others:
                 _pass_on(end, others)
 
 

@@ -1,6 +1,6 @@
 """Flux as a queue of jobs: what `_slurm_queue.py` does for Slurm. A job is named by its number, in decimal.
 
-Jobs of one call start as one task, without an instance of their own; `_flux_nest.py` makes one for a call that uses Flux.
+A job is one task, without an instance of its own; `_flux_nest.py` makes one for a call that uses Flux.
 """
 
 from __future__ import annotations

@@ -40,12 +40,12 @@ from executorlib._local_queue import LocalQueue
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TypeAlias
 
     from executorlib._flux_queue import FluxQueue
     from executorlib._slurm_queue import SlurmQueue
 
-    Queue = LocalQueue | SlurmQueue | FluxQueue
+    Queue: TypeAlias = LocalQueue | SlurmQueue | FluxQueue
 
 _logger = logging.getLogger("executorlib")
 

@@ -62,7 +62,7 @@ class Instance:
 
 
 def _agent(pid):
-    """The number of the agent that this process is, if it is one: its keeper, a fork, leads a session of its own too."""
+    """The number of the agent that this process is, if it is one, and not the keeper, a fork of one."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             command = file.read()

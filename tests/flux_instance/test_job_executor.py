@@ -1,4 +1,4 @@
-"""FluxJobExecutor inside a real Flux instance: calls by way of the agents, and what becomes of them when something dies."""
+"""FluxJobExecutor inside a real Flux instance: calls, and what becomes of them when something dies."""
 
 import json
 import os
@@ -101,7 +101,9 @@ def test_presets_and_numbers_of_workers(flux):
 
     with FluxJobExecutor(block_allocation=True, max_workers=2, init_function=init_function) as executor:
         assert executor.submit(lambda i, j: i + j, 2).result(timeout=SOON) == 6
-        assert executor.submit(lambda number: number, ).result(timeout=SOON) in (0, 1)
+        assert executor.submit(
+            lambda number: number,
+        ).result(timeout=SOON) in (0, 1)
 
 
 @support.needs_mpi
@@ -120,9 +122,10 @@ def test_mpi_ranks_on_one_node(flux, block):
 
 def test_a_given_flux_executor_submits_the_job(flux):
     flux_job = pytest.importorskip("flux.job", reason="needs Flux's own Python module in PYTHONPATH")
-    with flux_job.FluxExecutor() as given, FluxJobExecutor(
-        flux_executor=given, max_cores=1, resource_dict={"priority": 20}
-    ) as executor:
+    with (
+        flux_job.FluxExecutor() as given,
+        FluxJobExecutor(flux_executor=given, max_cores=1, resource_dict={"priority": 20}) as executor,
+    ):
         assert executor.submit(sum, [1, 1]).result(timeout=SOON) == 2
         assert executor.info["flux_executor"] is given
         (job,) = flux.jobs().values()
@@ -304,9 +307,8 @@ def test_a_job_that_flux_cannot_run_says_why(flux, monkeypatch):
         return [_flux.Node(0, 1000, 0)]
 
     monkeypatch.setattr(_flux, "free_nodes", too_much)
-    with FluxJobExecutor() as executor:
-        with pytest.raises(ExecutorlibSocketError, match="unsatisfiable request"):
-            executor.submit(functions.add, 1, 2).result(timeout=SOON)
+    with FluxJobExecutor() as executor, pytest.raises(ExecutorlibSocketError, match="unsatisfiable request"):
+        executor.submit(functions.add, 1, 2).result(timeout=SOON)
 
 
 # ---- arguments ----

@@ -43,15 +43,15 @@ class FluxJobExecutor(PoolExecutor):
             workers there are, which are spread evenly over the nodes.
         cache_directory (str | None): directory where results are kept, see `SingleNodeExecutor`.
         max_cores (int | None): how many cores the running calls occupy together. With block allocation and without
-            `max_workers` there are `max_cores // cores` workers. If neither limit is given, these are all that are free.
+            `max_workers` there are `max_cores // cores` workers. If neither limit is given: all that are free.
         resource_dict (Mapping | None): what every call needs, with the keys that `SingleNodeExecutor` explains. A call
             has all its cores and GPUs on one node. Here these differ:
 
             - priority (int): calls of higher priority start first. That of the executor is the urgency of its Flux job.
             - exclusive (bool): whether a call has a node for itself, as far as this executor goes.
             - num_nodes (int): 1; calls over several nodes are not available in this release.
-        pmi_mode (str | None): what Flux is to tell MPI ranks by, its shell's option `pmi`. Has no effect on calls on one
-            node, whose ranks are started by mpiexec.
+        pmi_mode (str | None): what Flux is to tell MPI ranks by, its shell's option `pmi`. Has no effect on calls on
+            one node, whose ranks are started by mpiexec.
         flux_executor (flux.job.FluxExecutor | None): submits the job of the agents; by default the command
             `flux job submit` does.
         flux_executor_nesting (bool): whether each call, or worker, that uses Flux has an instance of its own, with just
@@ -204,8 +204,8 @@ class FluxClusterExecutor(BaseExecutor):
         cache_directory (str | None): directory of the files, made if missing; "executorlib_cache" by default.
         max_cores (int | None): None, like `max_workers`.
         resource_dict (Mapping | None): what every call needs. `cores` (MPI ranks), `threads_per_core`, `gpus_per_core`,
-            `exclusive`, `run_time_max` (in seconds), `priority` (Flux's urgency, from 0, which holds a job, to 31; 16 by
-            default), `cwd` (by default the call's folder in the cache directory), `stdout_file`, `stderr_file`,
+            `exclusive`, `run_time_max` (in seconds), `priority` (Flux's urgency, from 0, which holds a job, to 31; 16
+            by default), `cwd` (by default the call's folder in the cache directory), `stdout_file`, `stderr_file`,
             `error_log_file`, `cache_key`, `cache_directory`. `submission_template` is a script for `flux batch` as a
             Jinja2 template, with the variables `command`, `cores` (ranks times threads), `run_time_max`,
             `dependency_list`, `job_name`, `working_directory`; it takes the place of the options that the other keys
