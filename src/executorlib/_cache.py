@@ -30,7 +30,7 @@ def get_cache_data(cache_directory: str) -> list[dict]:
         list[dict]: one dictionary for each file, with those of these keys that the file has: function, input_args,
             input_kwargs, output or error (if the call has ended), resource_dict, runtime (in seconds), queue_id,
             error_log_file; and filename, the file's absolute path. `queue_id` is what the scheduler's commands take: a
-            number, or "12_3" for a call that waits or runs as task 3 of the job array 12. `pandas.DataFrame` takes the list.
+            number, or "12_3" for a call that waits or runs as task 3 of the job array 12. `pandas.DataFrame` takes it.
 
     Warns:
         UserWarning: for each file that cannot be read, and so is left out.
