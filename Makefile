@@ -1,9 +1,10 @@
 # Every target works from a clean clone: scripts/setup installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-flux bench sanitize fuzz soak wheel lint clean
+.PHONY: help build demo docs test test-flux bench sanitize fuzz soak wheel lint clean
 
 help:
 	@echo "make build     compile the C library alone, in build/core"
+	@echo "make docs      the documentation site in build/docs, warnings are errors"
 	@echo "make demo      emcee and pipefunc on executorlib, with times"
 	@echo "make test      the C tests, then the Python tests"
 	@echo "make test-flux the tests on Flux: flux start --test-size=2 make test-flux"
@@ -19,7 +20,7 @@ build:
 	@scripts/setup core
 	@scripts/build-core build/core
 
-demo test test-flux bench sanitize fuzz soak wheel lint:
+demo docs test test-flux bench sanitize fuzz soak wheel lint:
 	@scripts/$@
 
 clean:

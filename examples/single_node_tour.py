@@ -74,7 +74,7 @@ def add_three(i, j, k):
 
 def presets():
     """What the workers' init_function returned fills parameters that the call leaves open."""
-    with SingleNodeExecutor(init_function=load_data, block_allocation=True) as exe:
+    with SingleNodeExecutor(max_workers=1, block_allocation=True, init_function=load_data) as exe:
         return exe.submit(add_three, 2, j=5).result()
 
 

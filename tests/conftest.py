@@ -11,6 +11,8 @@ import time
 import pytest
 import support
 
+pytest_plugins = ["last_words"]
+
 #: Folders whose tests run executors, and so must leave nothing behind.
 LEAK_CHECKED = {"behaviour", "faults", "cpython", "integration"}
 PR_SET_CHILD_SUBREAPER = 36
@@ -114,6 +116,13 @@ def engine():
         assert executor.submit(abs, -1).result(timeout=support.SOON) == 1
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_objects_to_look_at():
+    """What has been imported so far is no garbage: each collection after a test is then quick."""
+    gc.collect()
+    gc.freeze()
+
+
 @dataclasses.dataclass
 class Holdings:
     """Descriptors, child processes and memory files of this process."""
@@ -164,8 +173,8 @@ def no_leaks(request):
         support.kill_quietly(started)
         return
     gc.collect()
-    deadline = time.monotonic() + 2
-    left = support.alive_after(started, 2)
+    deadline = time.monotonic() + support.AT_ONCE
+    left = support.alive_after(started, support.AT_ONCE)
     if request.node.get_closest_marker("orphans"):
         reap_orphans()
     gained = Holdings.now().gained_since(before)

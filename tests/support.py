@@ -17,9 +17,10 @@ import pytest
 #: A sanitizer or an emulator makes everything slower by some factor.
 TIME_FACTOR = float(os.environ.get("EXECUTORLIB_TEST_TIME_FACTOR", "1"))
 #: Seconds after which a wait that should end at once counts as hanging.
-SOON = 20 * TIME_FACTOR
-#: Seconds within which a failure must be reported and processes must be gone.
-AT_ONCE = 1.0 * TIME_FACTOR
+SOON = 60 * TIME_FACTOR
+#: Seconds within which a failure must be reported and processes must be gone: less than the 5 s after which the engine
+#: kills what does not end, and much more than it takes, for on a busy machine a process may wait for its turn.
+AT_ONCE = 4 * TIME_FACTOR
 
 TESTS = Path(__file__).parent
 
@@ -94,6 +95,17 @@ class Gate:
             self._arrivals = -1
 
 
+def least(measure, enough, attempts=10):
+    """The least of what *measure()* returns, in as many attempts as it takes to find one below *enough*.
+
+    For what is quick unless the machine is busy with something else, which it is not all the time.
+    """
+    found = []
+    while len(found) < attempts and not (found and found[-1] < enough):
+        found.append(measure())
+    return min(found)
+
+
 def script_environment(**variables):
     path = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **variables}
@@ -105,7 +117,7 @@ def write_script(folder, source):
     return path
 
 
-def run_script(folder, source, *arguments, timeout=60, env=None, python=sys.executable):
+def run_script(folder, source, *arguments, timeout=2 * SOON, env=None, python=sys.executable):
     """Run *source* as a script of its own and return its CompletedProcess; its time limit fails the test."""
     command = [python, str(write_script(folder, source)), *map(str, arguments)]
     # Files instead of pipes: a process that the script leaves behind must not keep this call waiting for its output.

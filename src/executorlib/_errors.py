@@ -229,6 +229,9 @@ def error_for(kind: str, info: dict[str, Any]) -> BaseException:
     return _MAKERS[kind](info)
 
 
+_SIGKILL = 9
+
+
 def _worker_lost(info: dict[str, Any]) -> BaseException:
     fields = {key: value for key, value in info.items() if key in _WORKER_FIELDS}
     # Without a process: a node is gone, or there was none.
@@ -238,6 +241,8 @@ def _worker_lost(info: dict[str, Any]) -> BaseException:
     message = f"{subject} {_fate(info)}"
     if info.get("where"):
         message += f" {info['where']}"
+    if info.get("signal") == _SIGKILL and not info.get("reason"):
+        message += "; when memory runs out, the kernel ends the largest process so: dmesg tells"
     if info.get("restarts"):
         message += f", after {info['restarts']} restart(s) of the call"
     return WorkerLostError(message + _tail(info), **fields)

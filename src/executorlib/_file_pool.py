@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from concurrent.futures import Executor
 
-from executorlib._callable import check_callable
+from executorlib._callable import check_callable, initializer_of
+from executorlib._job import OUTPUT
 from executorlib._lifetime import adopt, forget
 from executorlib._map import resolve
 from executorlib._resources import FILE_DEFAULTS as DEFAULTS
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from executorlib._jobs import Queue
+    from executorlib._pool import PoolExecutor
     from executorlib._queue import PendingCalls
+    from executorlib._session import Sessions
 
 
 class FileExecutor(BaseExecutor):
@@ -62,6 +65,7 @@ class FileExecutor(BaseExecutor):
         self._allow_futures = allow_futures
         self._info = {**DEFAULTS, **resources, "cache_directory": os.fspath(directory), "wait": wait, **info}
         self._jobs = jobs_for(queue, limit, detaches=not wait)
+        self._sessions: Sessions | None = None
         adopt(self, self._jobs)  # type: ignore[arg-type]
 
     @property
@@ -88,12 +92,43 @@ class FileExecutor(BaseExecutor):
         self, fn: Callable, /, *args: Any, resource_dict: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> Future:
         check_callable(fn)
-        resources = {**self._resources, **check_open(resource_dict)}
+        if (init_function := initializer_of(fn)) is not None:
+            from executorlib import _session
+
+            if _session.lacks_parameters(fn, args, kwargs):
+                if self._sessions is None:
+                    self._sessions = _session.Sessions()
+                return self._sessions.submit(self, fn, init_function, args, kwargs, resource_dict)
+        return self._send(fn, args, kwargs, {**self._resources, **check_open(resource_dict)})
+
+    def _send(self, fn: Callable, args: tuple, kwargs: dict[str, Any], resources: dict[str, Any]) -> Future:
         self._accepts(resources)
         from executorlib._submission import Submission  # cloudpickle takes long to import
 
         submission = Submission(fn, args, kwargs, resources, self._limit, self._own_folder)
         return submission.send(self._jobs, self._allow_futures)
+
+    def _session_executor(self, init_function: Callable, resources: dict[str, Any]) -> PoolExecutor:
+        """An executor with one persistent worker, in a job of its own."""
+        from executorlib import _room
+
+        wanted = _room.resources_of_holder(resources)
+        return _room.session_elsewhere(
+            lambda file: self._hold(file, wanted),
+            init_function,
+            resources,
+            here=not self._own_folder,
+            allow_futures=self._allow_futures,
+        )
+
+    def _hold(self, file: str, resources: dict[str, Any]) -> Future:
+        from executorlib import _room
+        from executorlib._job import remove
+
+        key = f"session-{os.urandom(8).hex()}"
+        future = self._send(_room.hold, (file,), {}, {**resources, "cache_key": key})
+        future.add_done_callback(lambda _: remove(os.path.join(resources["cache_directory"], key + OUTPUT)))
+        return future
 
     def map(
         self, fn: Callable, *iterables: Iterable | Future, timeout: float | None = None, chunksize: int = 1
@@ -103,12 +138,14 @@ class FileExecutor(BaseExecutor):
         return Executor.map(self, fn, *resolve(iterables), timeout=timeout)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        if self._sessions is not None:
+            self._sessions.shutdown(wait, cancel_futures)
         self._jobs.shutdown(wait, cancel_futures)
         if wait:
             forget(self._jobs)  # type: ignore[arg-type]
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self._jobs) + (0 if self._sessions is None else self._sessions.pending())
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an executor cannot be pickled; a call that needs one makes its own")

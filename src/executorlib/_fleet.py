@@ -101,7 +101,7 @@ class Fleet:
         self._name = f"executorlib-{os.getpid()}-{os.urandom(4).hex()}"
         self._grace_ms = _GRACE_MS if grace is None else int(grace * 1000)
         self._environ = environ
-        self._here = here
+        self.here = here
         self._workers: list[list[int]] = [[] for _ in shares]
         if room:
             self._number_workers([share.calls for share in shares])
@@ -109,14 +109,24 @@ class Fleet:
     @property
     def config(self) -> tuple[str, str, bytes, int, int, int]:
         """What the engine is told: address, name, key, agents, depth and grace time in milliseconds."""
-        address = "127.0.0.1" if self._here else "0.0.0.0"
+        address = "127.0.0.1" if self.here else "0.0.0.0"
         return address, self._name, self._key, len(self.shares), _DEPTH[bool(self.room)], self._grace_ms
 
     def launch(self, pool: _core.Pool, setup: bytes, **settings: Any) -> None:
         """Start the agents of `pool`: `settings` are arguments of theirs."""
         environ = os.environ if self._environ is None else self._environ
+        file = write_privately(self.hand_over(pool, setup, settings))
+        try:
+            command = self._command(agent_command(file))
+            pool.launch(command, [f"{name}={value}" for name, value in environ.items()], file)
+        except BaseException:
+            os.unlink(file)
+            raise
+
+    def hand_over(self, pool: _core.Pool, setup: bytes, settings: dict[str, Any]) -> str:
+        """The text of the hand-over file."""
         told = {
-            "addresses": ["127.0.0.1"] if self._here else _addresses(),
+            "addresses": ["127.0.0.1"] if self.here else _addresses(),
             "port": pool.port,
             "name": self._name,
             "key": self._key.hex(),
@@ -127,13 +137,7 @@ class Fleet:
             "setup": base64.b64encode(setup).decode("ascii"),
             "settings": settings,
         }
-        file = _write_privately(json.dumps(told))
-        try:
-            command = self._command(_agent_command(file))
-            pool.launch(command, [f"{name}={value}" for name, value in environ.items()], file)
-        except BaseException:
-            os.unlink(file)
-            raise
+        return json.dumps(told)
 
     def _command(self, agent: list[str]) -> list[str]:
         """What the launcher is to run for this command to run on each node."""
@@ -190,14 +194,16 @@ def spread(room: Sequence[int], count: int) -> list[int]:
     return given
 
 
-def _agent_command(file: str) -> list[str]:
+def agent_command(file: str) -> list[str]:
+    """What starts an agent that reads this hand-over file."""
     from executorlib._environment import interpreter
 
     place = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     return [*interpreter(), "-c", _BOOT.format(place=place), file]
 
 
-def _write_privately(text: str) -> str:
+def write_privately(text: str) -> str:
+    """Write a hand-over file; returns its path."""
     home = os.environ.get("EXECUTORLIB_AGENT_DIRECTORY") or os.path.join(os.path.expanduser("~"), ".executorlib")
     os.makedirs(home, mode=0o700, exist_ok=True)
     descriptor, path = tempfile.mkstemp(prefix="agents-", suffix=".json", dir=home)  # 0600

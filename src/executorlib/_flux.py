@@ -12,6 +12,8 @@ import shutil
 import subprocess
 from typing import NamedTuple
 
+from executorlib._refusal import CommandError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -91,7 +93,7 @@ def run(*arguments: str, text: str = "") -> str:
     """
     done = subprocess.run(["flux", *arguments], input=text, capture_output=True, text=True, timeout=LIMIT_S)
     if done.returncode != 0:
-        raise subprocess.CalledProcessError(done.returncode, ["flux", *arguments], done.stdout + done.stderr)
+        raise CommandError(done.returncode, ["flux", *arguments], done.stdout + done.stderr)
     return done.stdout
 
 

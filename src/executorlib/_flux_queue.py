@@ -15,6 +15,7 @@ from contextlib import suppress
 from executorlib import _flux, _sbatch
 from executorlib._errors import ResourceError
 from executorlib._job import job_number
+from executorlib._refusal import CommandError
 from executorlib._scheduler import NEVER, Ending, Outage
 
 TYPE_CHECKING = False
@@ -109,8 +110,10 @@ class FluxQueue:
         self, folder: str, directory: str, resources: dict[str, Any], dependencies: Sequence[str], name: str
     ) -> str:
         width = resources["cores"]
+        script = _sbatch.script([folder])
+        _keep_script(folder, script)
         specification = _flux.jobspec(
-            ["/bin/sh", "-c", _sbatch.script([folder])],
+            ["/bin/sh", "-c", script],
             cores=width * resources["threads_per_core"],
             gpus=width * resources.get("gpus_per_core", 0),
             exclusive=resources.get("exclusive", False),
@@ -128,10 +131,7 @@ class FluxQueue:
 
     def _submit_script(self, script: str, folder: str, directory: str, dependencies: Sequence[str]) -> str:
         """By `flux batch`, which makes an instance for the script."""
-        os.makedirs(folder, exist_ok=True)
-        path = os.path.join(folder, "run_queue.sh")
-        with open(path, "w") as file:
-            file.write(script)
+        path = _keep_script(folder, script)
         chosen = [f"--dependency=afterok:{job}" for job in dependencies]
         chosen += [f"--setattr=user.{_NOTE}={json.dumps(folder)}"]
         if not re.search(r"^#\s*(?:flux|FLUX):.*--(?:output|error)", script, re.MULTILINE):
@@ -196,6 +196,15 @@ class FluxQueue:
         }
 
 
+def _keep_script(folder: str, script: str) -> str:
+    """Write a job's script, to be looked at; returns its path."""
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, "run_queue.sh")
+    with open(path, "w") as file:
+        file.write(script)
+    return path
+
+
 def _state(job: dict[str, Any]) -> str:
     if job["state"] != _INACTIVE:
         return _STATES.get(job["state"], "PENDING")
@@ -234,7 +243,7 @@ def _for_pysqa(commands: Any, working_directory: str | None = None, split_output
     command = commands if isinstance(commands, list) else ["sh", "-c", commands]
     done = subprocess.run(command, cwd=working_directory, capture_output=True, text=True)
     if done.returncode != 0:
-        raise subprocess.CalledProcessError(done.returncode, command, done.stdout + done.stderr)
+        raise CommandError(done.returncode, command, done.stdout + done.stderr)
     return done.stdout.split("\n") if split_output else done.stdout
 
 

@@ -86,6 +86,11 @@ def check_enough(found: Inventory, count: int, share: int, holders: int) -> None
     here = len(found.names) * (1000 // share if share else 1)
     if count * holders <= here:
         return
+    if not found.names:
+        raise ResourceError(
+            f"gpus_per_core asks for GPUs, but none was found in {found.source}; "
+            "EXECUTORLIB_GPUS=0,1 in the environment names those that there are"
+        )
     kind = f"shares of {share / 1000:g} GPU" if share else "GPU(s)"
     who = "a call needs" if holders == 1 else f"{holders} workers need, at {count} each,"
     raise ResourceError(

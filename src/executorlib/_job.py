@@ -267,6 +267,8 @@ def _evaluate(call: tuple, resources: dict, queued: bool) -> "Any":
     if queued:
         wanted.pop("run_time_max", None)
     with SingleNodeExecutor(max_workers=1, resource_dict=wanted) as executor:
+        if queued:  # the scheduler has counted the cores, by which it may mean more than there are
+            executor._zygote.cores = wanted.get("cores", 1) * wanted.get("threads_per_core", 1)
         try:
             future = executor.submit(function, *args, **kwargs)
         except Exception as refused:

@@ -9,7 +9,7 @@ Subclasses decide what to accept; this one makes the pool and talks to it.
 from __future__ import annotations
 
 import os
-from _pickle import dumps
+from _pickle import PickleError, dumps
 from concurrent.futures import Executor
 from time import monotonic
 
@@ -17,8 +17,6 @@ from executorlib import _core, _errors, _worker
 from executorlib._callable import check_callable, initializer_of, takes_worker_id
 from executorlib._environment import snapshot, zygote
 from executorlib._errors import ResourceError
-from executorlib._gpus import Inventory, check_enough, inventory
-from executorlib._imports import libraries_named
 from executorlib._lifetime import adopt, forget
 from executorlib._map import Pace, batched_results, chained, chunks, pace_key, resolve, results, timed
 from executorlib._resources import Request, check, check_limit, first_difference
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
 
     from executorlib._cached import CachedCalls, Call
     from executorlib._fleet import Fleet
+    from executorlib._gpus import Inventory
     from executorlib._record import RecordingPool
     from executorlib._session import Sessions
 
@@ -92,7 +91,8 @@ class PoolExecutor(BaseExecutor):
         self._sessions: Sessions | None = None
         self._cached: CachedCalls | None = None
         self._recorder = recorder
-        self._checked: object = _UNCHECKED
+        self._checked: object = _UNCHECKED  # what vouches for the function of the last call
+        self._plain: object = _UNCHECKED  # the same, where its calls need nothing but to be sent
         if host is not None:
             self._gpus = host._gpus
         self._fleet = fleet
@@ -120,7 +120,7 @@ class PoolExecutor(BaseExecutor):
             "ranks": self._default.ranks if persistent else 1,
             "needs": self._default.needs,
         }
-        imports = libraries_named if self._shares_imports(init_function) else None
+        imports = _libraries_named if self._shares_imports(init_function) else None
         self._core_pool: _core.Pool
         if fleet is None:
             self._core_pool = (_core.Pool if recorder is None else recorder.as_pool)(
@@ -183,7 +183,10 @@ class PoolExecutor(BaseExecutor):
     def submit(  # type: ignore[override]
         self, fn: Callable, /, *args: Any, resource_dict: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> Future:
-        if getattr(fn, "__code__", None) is not self._checked or "init_function" in getattr(fn, "__globals__", ()):
+        code = getattr(fn, "__code__", None)
+        if code is self._plain and resource_dict is None and "init_function" not in fn.__globals__:
+            return self._pool.submit(fn, args, kwargs, self._default.needs, None, self._default.options)
+        if code is not self._checked or "init_function" in getattr(fn, "__globals__", ()):
             vouched = check_callable(fn)
             if self._recorder is not None:
                 return self._record(self._recorder, fn, args, kwargs, resource_dict)
@@ -192,6 +195,8 @@ class PoolExecutor(BaseExecutor):
                 future, kwargs = self._in_session(fn, init_function, args, kwargs, resource_dict)
                 if future is not None:
                     return future
+            elif self._persistent and self._sessions is None and self._default.cache is None:
+                self._plain = vouched
         request = self._default if resource_dict is None else self._request(resource_dict)
         if self._sessions is not None:
             self._sessions.check_beside(self, request)
@@ -257,7 +262,13 @@ class PoolExecutor(BaseExecutor):
 
     def _send(self, call: Call, request: Request, options: bytes | None) -> Future:
         setup = None if self._persistent else snapshot().setup(self._zygote, request)
-        return self._pool.submit(*call, request.needs, setup, options)
+        try:
+            return self._pool.submit(*call, request.needs, setup, options)
+        except (TypeError, AttributeError, PickleError) as error:
+            from executorlib._culprit import name_culprit
+
+            name_culprit(error, *call)
+            raise
 
     def _submit_cached(self, call: Call, request: Request) -> Future:
         if self._pool.closed:
@@ -312,7 +323,38 @@ class PoolExecutor(BaseExecutor):
             return None, _session.prepared(fn, kwargs, self._resources)
         if self._sessions is None:
             self._sessions = _session.Sessions()
+            self._plain = _UNCHECKED
         return self._sessions.submit(self, fn, init_function, args, kwargs, resource_dict), kwargs
+
+    def _session_executor(self, init_function: Callable, resources: dict[str, Any]) -> PoolExecutor:
+        """An executor with one persistent worker, for which this one sets aside what it needs."""
+        if self._fleet is not None:
+            from executorlib import _room
+
+            request = self._default if self._persistent else Request(_room.resources_of_holder(resources))
+            return _room.session_elsewhere(
+                lambda file: self._send((_room.hold, (file,), {}), request, None),
+                init_function,
+                resources,
+                here=self._fleet.here,
+                allow_futures=self._allow_futures,
+                log_obj_size=self._log_obj_size,
+                timeline=self._timeline,
+            )
+        return PoolExecutor(
+            resources=resources,
+            accepts=self._accepts,
+            persistent=True,
+            max_workers=1,
+            max_cores=None,
+            init_function=init_function,
+            restart_limit=0,
+            allow_futures=self._allow_futures,
+            log_obj_size=self._log_obj_size,
+            info={},
+            host=self,
+            timeline=self._timeline,
+        )
 
     def _request(self, resource_dict: Mapping[str, Any]) -> Request:
         requested = self._check(resource_dict)
@@ -343,6 +385,8 @@ class PoolExecutor(BaseExecutor):
         """
         if self._fleet is not None:
             return  # each node has its own
+        from executorlib._gpus import check_enough, inventory
+
         if self._gpus is None:
             self._gpus = inventory()
             pool = getattr(self, "_pool", None)
@@ -367,6 +411,12 @@ class PoolExecutor(BaseExecutor):
 
             setup["init"] = dumps_by_value(init_function)
         return dumps(setup, 5)
+
+
+def _libraries_named(pickles: list[bytes]) -> bytes:
+    from executorlib._imports import libraries_named
+
+    return libraries_named(pickles)
 
 
 def _cloudpickler() -> type:

@@ -50,7 +50,10 @@ _MARK = 1 << 40  # added to a job's id: the file that its script leaves when it 
 
 
 class QueuedJobs(Jobs):
-    """Runs calls as jobs of a scheduler. The parameters are those of `Jobs`; a limit is the scheduler's business."""
+    """Runs calls as jobs of a scheduler.
+
+    The parameters are those of `Jobs`. A limit counts jobs that wait in the queue, too; 0 leaves it to the scheduler.
+    """
 
     def __init__(
         self, queue: SlurmQueue | FluxQueue, limit: int, detaches: bool = False, temporary: bool = False
@@ -64,6 +67,8 @@ class QueuedJobs(Jobs):
         self._fresh: list[Job] = []
         self._fresh_since = self._fresh_latest = 0.0
         self._submitting = 0  # batches
+        self._held: list[Job] = []  # back, by the limit
+        self._sent: set[Job] = set()  # of a limited executor, those submitted that have not ended
         self._queued: dict[str, Job] = {}
         self._unseen: dict[str, int] = {}
         self._unwanted: dict[str, Job] = {}
@@ -165,6 +170,7 @@ class QueuedJobs(Jobs):
 
     def _make_ready(self, job: Job) -> None:
         job.placed = True
+        self._sent.discard(job)
         self._fresh_latest = monotonic()
         if not self._fresh:
             self._fresh_since = self._fresh_latest
@@ -180,6 +186,8 @@ class QueuedJobs(Jobs):
         return min(self._fresh_latest + _COLLECT_S, self._fresh_since + _COLLECT_LONGEST_S)
 
     def _start_ready(self) -> None:
+        if self._held and self._occupied() < self._limit:
+            self._fresh, self._held = self._held + self._fresh, []
         # While commands are under way more is collected, for fewer of them.
         if self._fresh and self._submitting == 0 and self._flush_time() <= monotonic():
             self._flush()
@@ -188,6 +196,8 @@ class QueuedJobs(Jobs):
         """Submit what has been collected: equal calls as one array, and each after those it depends on."""
         jobs, self._fresh = [job for job in self._fresh if self._is_open(job) and not job.cancelled], []
         jobs.sort(key=lambda job: -(job.resources.get("priority") or 0))
+        if self._limit:
+            jobs = self._within_limit(jobs)
         levels: dict[Job, int] = {}
         groups: dict[Any, list[Job]] = {}
         parents = {job: self._parents(job) for job in jobs}
@@ -208,6 +218,24 @@ class QueuedJobs(Jobs):
             batch = [(jobs, parents[jobs[0]]) for key, jobs in groups.items() if key[0] == level_number]
             self._submitting += 1
             self._submissions.add(partial(self._submit, batch))
+
+    def _occupied(self) -> int:
+        """Cores that the submitted jobs are counted with."""
+        self._sent = {job for job in self._sent if self._is_open(job)}
+        return sum(job.cores for job in self._sent)
+
+    def _within_limit(self, jobs: list[Job]) -> list[Job]:
+        """Those to submit now; the others are held back until some of them have ended."""
+        used = self._occupied()
+        now = []
+        for job in jobs:
+            if used == 0 or used + job.cores <= self._limit:
+                used += job.cores
+                now.append(job)
+            else:
+                self._held.append(job)
+        self._sent.update(now)
+        return now
 
     def _parents(self, job: Job) -> list[Job]:
         found = (self._job_of(producer) for producer in job.producers if not producer.done())
@@ -462,7 +490,7 @@ class QueuedJobs(Jobs):
         elif job.queue_id is not None:
             self._queued.pop(job.queue_id, None)
             self._unwanted[job.queue_id] = job
-        elif job in self._fresh or not job.placed:
+        elif job in self._fresh or job in self._held or not job.placed:
             self._leave(job)
 
     def _end_unwanted(self) -> None:

@@ -8,12 +8,13 @@ The user's dictionary is only read.
 from __future__ import annotations
 
 import os
-import warnings
 from _pickle import dumps
 from collections.abc import Mapping
+from functools import cache
 from operator import index
 
 from executorlib._errors import ResourceError
+from executorlib._warn import warn_user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def check(resource_dict: Mapping[str, Any] | None) -> dict[str, Any]:
     for key, value in resource_dict.items():
         convert = _CONVERTERS.get(key)
         if convert is None:
-            raise ResourceError(f"unknown resource {key!r}; known are {', '.join(_CONVERTERS)}")
+            raise ResourceError(f"unknown resource {key!r}{_meant(key)}; known are {', '.join(_CONVERTERS)}")
         if value is not None:
             checked[key] = convert(key, value)
     return checked
@@ -47,7 +48,7 @@ def check_open(resource_dict: Mapping[str, Any] | None) -> dict[str, Any]:
         return check(resource_dict)
     unknown = {key: value for key, value in resource_dict.items() if key not in _CONVERTERS}
     if unknown:
-        warnings.warn(f"unknown resources, which are not checked: {', '.join(map(str, unknown))}", stacklevel=3)
+        warn_user(f"unknown resources, which are not checked: {', '.join(f'{key}{_meant(key)}' for key in unknown)}")
     return check({key: value for key, value in resource_dict.items() if key not in unknown}) | unknown
 
 
@@ -168,6 +169,16 @@ class CacheRequest:
         self.key_version = resources.get("cache_key_version", 1)
         self.resources = {key: value for key, value in resources.items() if key not in _OF_CACHE}
         self.options = options
+
+
+@cache
+def _meant(key: Any) -> str:
+    """What a misspelt key may stand for, as words for a message; nothing if there is none like it."""
+    from difflib import get_close_matches
+
+    return "".join(
+        f" (did you mean {known!r}?)" for known in get_close_matches(str(key), _CONVERTERS, n=1, cutoff=0.75)
+    )
 
 
 def _milliseconds(key: str, seconds: float) -> int:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from executorlib._file_pool import FileExecutor
+
 # As many frames are searched for the client: executors are handed to libraries as they are, or thinly wrapped.
 _DEPTH = 16
 
@@ -86,7 +88,7 @@ class Sessions:
 
     def submit(
         self,
-        host: PoolExecutor,
+        host: PoolExecutor | FileExecutor,
         fn: Callable,
         init_function: Callable,
         args: tuple,
@@ -107,7 +109,7 @@ class Sessions:
             session = self._open.get(key)
             if session is None and name in library.closing:
                 return _nothing_to_do()
-            if host._pool.closed:
+            if host.info is None:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             if session is not None and name in library.opening:
                 raise RuntimeError(
@@ -151,9 +153,10 @@ class Sessions:
             )
 
     def pending(self) -> int:
-        """How many calls have not ended."""
+        """How many calls have not ended, beyond those that the executor knows of."""
         with self._lock:
-            return sum(map(len, self._executors()))
+            executors = self._executors()
+        return sum(map(len, executors)) - sum(_is_held(executor) for executor in executors)
 
     def shutdown(self, wait: bool, cancel_futures: bool) -> None:
         """End all sessions: their calls are completed, or cancelled where they have not begun."""
@@ -169,28 +172,15 @@ class Sessions:
 
     def _open_for(
         self,
-        host: PoolExecutor,
+        host: PoolExecutor | FileExecutor,
         key: tuple[str, int | None],
         clients: list[Any],
         init_function: Callable,
         resources: dict[str, Any],
     ) -> Session:
-        request = host._request(resources)
-        self.check_beside(host, request)
-        executor = PoolExecutor(
-            resources=resources,
-            accepts=host._accepts,
-            persistent=True,
-            max_workers=1,
-            max_cores=None,
-            init_function=init_function,
-            restart_limit=0,
-            allow_futures=host._allow_futures,
-            log_obj_size=host._log_obj_size,
-            info={},
-            host=host,
-            timeline=host._timeline,
-        )
+        if isinstance(host, PoolExecutor):
+            self.check_beside(host, host._request(resources))
+        executor = host._session_executor(init_function, resources)
         session = Session(key[0], executor, self._watch(key, clients[0]) if clients else None)
         self._open[key] = session
         return session
@@ -295,6 +285,12 @@ def _gpus_of(request: Request) -> int:
 
 def _is_exclusive(request: Request) -> bool:
     return request.needs[0] != request.cores
+
+
+def _is_held(executor: PoolExecutor) -> bool:
+    """Whether a call of the executor, which nobody has made, holds the session's room."""
+    holder = getattr(executor._fleet, "holder", None)
+    return holder is not None and not holder.done()
 
 
 def _nothing_to_do() -> Future:

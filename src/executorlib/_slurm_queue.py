@@ -11,6 +11,7 @@ import subprocess
 from contextlib import suppress
 
 from executorlib import _sbatch
+from executorlib._refusal import CommandError
 from executorlib._scheduler import Ending, Outage
 
 TYPE_CHECKING = False
@@ -101,9 +102,6 @@ class SlurmQueue:
         chosen = []
         if template:
             script = _sbatch.render(template, values)
-            os.makedirs(folders[0], exist_ok=True)
-            with open(os.path.join(folders[0], "run_queue.sh"), "w") as file:
-                file.write(script)
             if not _sbatch.sets_output(script):
                 chosen = _sbatch.output_options(folders[0], directory, resources)
         else:
@@ -114,6 +112,10 @@ class SlurmQueue:
             else:
                 chosen += [f"--job-name={values['job_name']}", f"--chdir={directory}"]
                 chosen += _sbatch.output_options(folders[0], directory, resources)
+        if len(folders) == 1:  # to be looked at, and submitted again by hand
+            os.makedirs(folders[0], exist_ok=True)
+            with open(os.path.join(folders[0], "run_queue.sh"), "w") as file:
+                file.write(script)
         told = _run([*fixed, *chosen, *resources.get("slurm_cmd_args", ())], directory, script)
         number = told.split()[-1].split(";")[0]
         return [number] if len(folders) == 1 else [f"{number}_{task}" for task in range(len(folders))]
@@ -262,4 +264,4 @@ def _run(command: list[str], directory: str | None = None, text: str = "") -> st
         return done.stdout
     if _OUTAGE.search(done.stderr):
         raise Outage(done.stderr)
-    raise subprocess.CalledProcessError(done.returncode, command, done.stdout + done.stderr, done.stderr)
+    raise CommandError(done.returncode, command, done.stdout + done.stderr, done.stderr)

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import sys
-import warnings
 
 from executorlib._graph import ATOMS
+from executorlib._warn import warn_user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,8 +29,6 @@ _LIST = "python_workflow_definition.shared.get_list"
 _DICT = "python_workflow_definition.shared.get_dict"
 
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
-
-_PACKAGE = os.path.dirname(__file__) + os.sep
 
 
 class Workflow:
@@ -93,7 +90,7 @@ class Workflow:
     def _warn(self, why: str) -> None:
         if why not in self._warned:
             self._warned.add(why)
-            warnings.warn(f"the workflow file can be read, but may not run: {why}", stacklevel=_user_level())
+            warn_user(f"the workflow file can be read, but may not run: {why}")
 
 
 def write(graph: Graph, filename: str) -> None:
@@ -150,16 +147,6 @@ def _has_text_keys(value: Any) -> bool:
     if isinstance(value, dict):
         return all(isinstance(key, str) for key in value) and all(map(_has_text_keys, value.values()))
     return not isinstance(value, (list, tuple)) or all(map(_has_text_keys, value))
-
-
-def _user_level() -> int:
-    """How many frames the program that submits is above the caller."""
-    level = 1
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
-        level += 1
-    return level
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """What other packages build on, beside the names of `executorlib` itself."""
 
 from executorlib._errors import (
+    CacheFileError,
     CallTerminatedError,
     EngineError,
     ExecutorlibSocketError,
@@ -28,6 +29,7 @@ from executorlib.standalone.queue import cancel_items_in_queue
 from executorlib.standalone.serialize import cloudpickle_register
 
 __all__ = [
+    "CacheFileError",
     "CallTerminatedError",
     "EngineError",
     "ExecutorlibSocketError",

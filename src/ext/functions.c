@@ -158,13 +158,13 @@ static bool may_be_shared(exl_state_t *state, const entry_t *entry, const PyFunc
     return true;
 }
 
-static exl_shared_t *pickle_function(exl_state_t *state, PyObject *object)
+static exl_shared_t *pickle_function(exl_state_t *state, PyObject *object, bool by_value)
 {
     exl_submission_t submission;
     exl_payload_t *payload = NULL;
     exl_shared_t *shared = NULL;
     exl_submission_init(&submission, state);
-    submission.by_value = true;
+    submission.by_value = by_value;
     if (exl_submission_dump(&submission, object) == 0 && exl_submission_payload(&submission, &payload) == 0) {
         if (exl_payload_seal(payload) == 0)
             shared = exl_shared_create(payload);
@@ -191,18 +191,18 @@ static entry_t *entry_new(exl_state_t *state, PyFunctionObject *function)
         return NULL;
     }
     if (may_be_shared(state, entry, function))
-        entry->shared = pickle_function(state, (PyObject *)function);
+        entry->shared = pickle_function(state, (PyObject *)function, true);
     return entry;
 }
 
-static PyObject *table_of(exl_state_t *state)
+static PyObject *bounded(PyObject **table)
 {
-    if (!state->functions)
-        state->functions = PyDict_New();
+    if (!*table)
+        *table = PyDict_New();
     /* Code that is made anew each time, as by exec(), must not fill the memory. */
-    else if (PyDict_GET_SIZE(state->functions) >= MAX_ENTRIES)
-        PyDict_Clear(state->functions);
-    return state->functions;
+    else if (PyDict_GET_SIZE(*table) >= MAX_ENTRIES)
+        PyDict_Clear(*table);
+    return *table;
 }
 
 /* The entry of a function as it is now, or NULL; no exception is left. */
@@ -211,7 +211,7 @@ static const entry_t *look_up(exl_state_t *state, PyObject *object)
     if (!PyFunction_Check(object))
         return NULL;
     PyFunctionObject *function = (PyFunctionObject *)object;
-    PyObject *table = table_of(state);
+    PyObject *table = bounded(&state->functions);
     PyObject *capsule = table ? PyDict_GetItemWithError(table, function->func_code) : NULL;
     entry_t *entry = capsule ? PyCapsule_GetPointer(capsule, NULL) : NULL;
     if (entry && is_current(entry, function))
@@ -242,4 +242,49 @@ PyObject *exl_function_reference(exl_submission_t *submission, PyObject *object)
         return NULL;
     PyObject *module = PyType_GetModule(state->pool_type);
     return Py_BuildValue("(N(K))", PyObject_GetAttrString(module, "_function"), (unsigned long long)entry->shared->id);
+}
+
+/* ---- functions that import by name ---- */
+
+static void shared_destroy(PyObject *capsule)
+{
+    exl_shared_unref(PyCapsule_GetPointer(capsule, NULL));
+}
+
+/* Whether its module has it under its name, as pickle checks each time. */
+static bool is_in_module(const PyFunctionObject *function)
+{
+    PyObject *module =
+        function->func_module ? PyDict_GetItemWithError(PyImport_GetModuleDict(), function->func_module) : NULL;
+    PyObject *members = module && PyModule_CheckExact(module) ? PyModule_GetDict(module) : NULL;
+    return members && PyDict_GetItemWithError(members, function->func_qualname) == (PyObject *)function;
+}
+
+/* No exception is left. */
+static exl_shared_t *named(exl_state_t *state, PyObject *function)
+{
+    PyObject *table = is_in_module((PyFunctionObject *)function) ? bounded(&state->named_functions) : NULL;
+    PyObject *capsule = table ? PyDict_GetItemWithError(table, function) : NULL;
+    PyErr_Clear();
+    if (capsule || !table)
+        return capsule ? PyCapsule_GetPointer(capsule, NULL) : NULL;
+    exl_shared_t *shared = pickle_function(state, function, false);
+    capsule = shared ? PyCapsule_New(shared, NULL, shared_destroy) : NULL;
+    if (shared && !capsule)
+        exl_shared_unref(shared);
+    bool kept = capsule && PyDict_SetItem(table, function, capsule) == 0;
+    Py_XDECREF(capsule);
+    PyErr_Clear();
+    return kept ? shared : NULL;
+}
+
+exl_shared_t *exl_function_shared(exl_state_t *state, PyObject *callable, bool *ret_by_value)
+{
+    if (!PyFunction_Check(callable))
+        return NULL;
+    *ret_by_value = exl_needs_cloudpickle(state, callable);
+    if (!*ret_by_value)
+        return named(state, callable);
+    const entry_t *entry = look_up(state, callable);
+    return entry ? entry->shared : NULL;
 }

@@ -7,6 +7,7 @@
 #include "buffer.h"
 #include "engine/wait.h"
 #include "functions.h"
+#include "plain.h"
 #include "task/task.h"
 
 /* What a pinned payload keeps alive. Released by any thread, freed by the next one that holds the GIL. */
@@ -38,16 +39,20 @@ PyObject *exl_submitting(PyObject *module, PyObject *unused)
 
 /* ---- what a pickler meets ---- */
 
-static int grow(void *array, size_t *capacity, size_t count, size_t size)
+/* `room`: where the array lies as long as it is small, or NULL. */
+static int grow(void *array, const void *room, size_t *capacity, size_t count, size_t size)
 {
     if (count < *capacity)
         return 0;
+    bool in_room = room && *(void **)array == room;
     size_t wanted = *capacity ? *capacity * 2 : 8;
-    void *grown = PyMem_Realloc(*(void **)array, wanted * size);
+    void *grown = PyMem_Realloc(in_room ? NULL : *(void **)array, wanted * size);
     if (!grown) {
         PyErr_NoMemory();
         return -1;
     }
+    if (in_room)
+        memcpy(grown, room, count * size);
     *(void **)array = grown;
     *capacity = wanted;
     return 0;
@@ -62,7 +67,8 @@ static PyObject *writer_write(PyObject *self, PyObject *bytes)
         PyErr_SetString(PyExc_RuntimeError, "nothing is being pickled on this thread");
         return NULL;
     }
-    if (grow(&submission->chunks, &submission->chunks_capacity, submission->nchunks, sizeof *submission->chunks) < 0)
+    if (grow(&submission->chunks, submission->chunk_room, &submission->chunks_capacity, submission->nchunks,
+             sizeof *submission->chunks) < 0)
         return NULL;
     PyObject *chunk = PyBytes_CheckExact(bytes) ? Py_NewRef(bytes) : PyBytes_FromObject(bytes);
     if (!chunk)
@@ -99,8 +105,8 @@ PyObject *exl_buffer_callback(PyObject *module, PyObject *buffer)
         return NULL;
     if (!submission || view->len < OUT_OF_BAND)
         Py_RETURN_TRUE; /* in band */
-    if (grow(&submission->buffers, &submission->buffers_capacity, submission->nbuffers, sizeof *submission->buffers) <
-        0)
+    if (grow(&submission->buffers, NULL, &submission->buffers_capacity, submission->nbuffers,
+             sizeof *submission->buffers) < 0)
         return NULL;
     submission->buffers[submission->nbuffers++] = Py_NewRef(buffer);
     submission->size += (size_t)view->len;
@@ -178,7 +184,12 @@ PyObject *exl_reducer_override(PyObject *module, PyObject *object)
 
 void exl_submission_init(exl_submission_t *submission, exl_state_t *state)
 {
-    *submission = (exl_submission_t){.state = state, .futures_allowed = true};
+    memset(submission, 0, offsetof(exl_submission_t, chunk_room));
+    submission->state = state;
+    submission->futures_allowed = true;
+    submission->chunks = submission->chunk_room;
+    submission->functions = submission->function_room;
+    submission->chunks_capacity = submission->functions_capacity = EXL_SUBMISSION_ROOM;
 }
 
 static void clear(exl_submission_t *submission)
@@ -193,17 +204,19 @@ static void clear(exl_submission_t *submission)
     }
     for (size_t i = 0; i < submission->nfunctions; i++)
         exl_shared_unref(submission->functions[i]);
-    submission->nchunks = submission->nbuffers = submission->nfunctions = submission->size = 0;
+    submission->nchunks = submission->nbuffers = submission->nfunctions = submission->size = submission->plain_size = 0;
     submission->nproducers = 0;
 }
 
 void exl_submission_fini(exl_submission_t *submission)
 {
     clear(submission);
-    PyMem_Free(submission->chunks);
+    if (submission->chunks != submission->chunk_room)
+        PyMem_Free(submission->chunks);
     PyMem_Free(submission->buffers);
     PyMem_Free(submission->producers);
-    PyMem_Free(submission->functions);
+    if (submission->functions != submission->function_room)
+        PyMem_Free(submission->functions);
 }
 
 Py_ssize_t exl_submission_depend(exl_submission_t *submission, struct exl_task *task)
@@ -212,7 +225,7 @@ Py_ssize_t exl_submission_depend(exl_submission_t *submission, struct exl_task *
         if (submission->producers[i] == task)
             return i;
     size_t capacity = submission->producers_capacity;
-    if (grow(&submission->producers, &capacity, submission->nproducers, sizeof *submission->producers) < 0)
+    if (grow(&submission->producers, NULL, &capacity, submission->nproducers, sizeof *submission->producers) < 0)
         return -1;
     submission->producers_capacity = (uint32_t)capacity;
     if (!exl_task_hold(task))
@@ -226,7 +239,7 @@ int exl_submission_name(exl_submission_t *submission, struct exl_shared *functio
     for (size_t i = 0; i < submission->nfunctions; i++)
         if (submission->functions[i] == function)
             return 0;
-    if (grow(&submission->functions, &submission->functions_capacity, submission->nfunctions,
+    if (grow(&submission->functions, submission->function_room, &submission->functions_capacity, submission->nfunctions,
              sizeof *submission->functions) < 0)
         return -1;
     submission->functions[submission->nfunctions++] = exl_shared_ref(function);
@@ -255,7 +268,7 @@ static int dump_with(exl_submission_t *submission, PyObject *pickler, PyObject *
     return none ? 0 : -1;
 }
 
-static int dump_plain(exl_submission_t *submission, PyObject *object)
+static int dump_by_name(exl_submission_t *submission, PyObject *object)
 {
     exl_state_t *state = submission->state;
     PyObject *pickler = state->pickler;
@@ -314,7 +327,8 @@ int exl_submission_dump(exl_submission_t *submission, PyObject *object)
 {
     if (submission->by_value)
         return dump_by_value(submission, object);
-    if (dump_plain(submission, object) == 0)
+    submission->size = submission->plain_size = exl_plain_pickle(object, submission->plain, sizeof submission->plain);
+    if (submission->plain_size || dump_by_name(submission, object) == 0)
         return 0;
     if (refuses_futures(submission) || !PyErr_ExceptionMatches(PyExc_Exception))
         return -1;
@@ -415,9 +429,13 @@ static int pinned_payload(exl_submission_t *submission, exl_payload_t **ret_payl
 
 int exl_submission_payload(exl_submission_t *submission, exl_payload_t **ret_payload)
 {
-    if (submission->nchunks != 1 || submission->nbuffers || submission->size > EXL_INLINE_MAX / 2)
-        return pinned_payload(submission, ret_payload);
-    int rc = exl_payload_of(PyBytes_AS_STRING(submission->chunks[0]), submission->size, ret_payload);
+    const void *bytes = submission->plain;
+    if (!submission->plain_size) {
+        if (submission->nchunks != 1 || submission->nbuffers || submission->size > EXL_INLINE_MAX / 2)
+            return pinned_payload(submission, ret_payload);
+        bytes = PyBytes_AS_STRING(submission->chunks[0]);
+    }
+    int rc = exl_payload_of(bytes, submission->size, ret_payload);
     if (rc < 0)
         exl_raise(rc, NULL);
     return rc < 0 ? -1 : 0;

@@ -11,13 +11,17 @@
 
 struct exl_task;
 
-/* One pickling under way on this thread. Lives on the stack. */
+enum { EXL_SUBMISSION_ROOM = 2, EXL_SUBMISSION_PLAIN = 128 };
+
+/* One pickling under way on this thread. Lives on the stack, and is not moved: most have one chunk and one function, for
+ * which there is room in it. */
 typedef struct exl_submission {
     struct exl_submission *outer; /* a __reduce__ may itself submit */
     exl_state_t *state;
     bool futures_allowed;  /* false: a future among the arguments is an error */
     bool collects_futures; /* false for results: futures are not dependencies there */
     bool by_value;         /* out: cloudpickle was, or must be, used */
+    size_t plain_size;     /* then there is no chunk, but `plain` */
     PyObject **chunks;     /* owned references to bytes */
     size_t nchunks, chunks_capacity;
     PyObject **buffers; /* owned references to PickleBuffers */
@@ -27,6 +31,9 @@ typedef struct exl_submission {
     struct exl_task **producers; /* referenced and held */
     uint32_t nproducers, producers_capacity;
     size_t size;
+    PyObject *chunk_room[EXL_SUBMISSION_ROOM];
+    struct exl_shared *function_room[EXL_SUBMISSION_ROOM];
+    unsigned char plain[EXL_SUBMISSION_PLAIN];
 } exl_submission_t;
 
 int exl_pickling_init(PyObject *module);

@@ -403,16 +403,17 @@ static PyObject *submit(PoolObject *self, exl_state_t *state, const exl_call_t *
     submission.collects_futures = true;
     submission.futures_allowed = self->allow_futures;
     submission.by_value = by_value;
-    if (exl_submission_dump(&submission, object) == 0 && exl_submission_payload(&submission, &call.call) == 0 &&
-        name_functions(&submission, shared) == 0 && check_open(self) == 0) {
-        call.cloudpickled |= submission.by_value || submission.nfunctions;
+    int rc = exl_submission_dump(&submission, object);
+    call.cloudpickled |= submission.by_value || submission.nfunctions;
+    if (rc == 0 && exl_submission_payload(&submission, &call.call) == 0 && name_functions(&submission, shared) == 0 &&
+        check_open(self) == 0) {
         call.functions = submission.functions;
         call.nfunctions = (uint32_t)submission.nfunctions;
         call.producers = submission.producers;
         call.nproducers = submission.nproducers;
         if (self->imports)
             call.imports = imports_of(self, &submission);
-        int rc = exl_pool_submit(self->pool, &call, &task, NULL);
+        rc = exl_pool_submit(self->pool, &call, &task, NULL);
         if (rc == EXL_ECLOSED)
             PyErr_SetString(PyExc_RuntimeError, "cannot schedule new futures after shutdown");
         else if (rc < 0)
@@ -435,6 +436,30 @@ static int parse_request(PyObject *const *args, Py_ssize_t nargs, Py_ssize_t nbe
     return parse_needs(needs, request->needs);
 }
 
+static PyObject *submit_whole(PoolObject *self, exl_state_t *state, const exl_call_t *call, PyObject *const *args)
+{
+    PyObject *triple = PyTuple_Pack(3, args[0], args[1], args[2]);
+    PyObject *future = triple ? submit(self, state, call, triple, goes_by_value(state, args[0]), NULL) : NULL;
+    Py_XDECREF(triple);
+    return future;
+}
+
+/* The call names its function, and holds its arguments: a tuple, or where there are keywords a list of both. */
+static PyObject *submit_named(PoolObject *self, exl_state_t *state, exl_call_t *call, exl_shared_t *function,
+                              PyObject *args, PyObject *kwargs)
+{
+    exl_submission_t named;
+    PyObject *future = NULL;
+    exl_submission_init(&named, state);
+    PyObject *object = PyDict_GET_SIZE(kwargs) ? Py_BuildValue("[OO]", args, kwargs) : Py_NewRef(args);
+    call->function_id = function->id;
+    if (object && exl_submission_name(&named, function) == 0)
+        future = submit(self, state, call, object, false, &named);
+    exl_submission_fini(&named);
+    Py_XDECREF(object);
+    return future;
+}
+
 static PyObject *pool_submit(PyObject *object, PyObject *const *args, Py_ssize_t nargs)
 {
     PoolObject *self = (PoolObject *)object;
@@ -452,9 +477,10 @@ static PyObject *pool_submit(PyObject *object, PyObject *const *args, Py_ssize_t
         call.import_key = import_key_of(state, args[0]);
     PyObject *name;
     name_call(self, state, args[0], &call, &name);
-    PyObject *triple = PyTuple_Pack(3, args[0], args[1], args[2]);
-    PyObject *future = triple ? submit(self, state, &call, triple, goes_by_value(state, args[0]), NULL) : NULL;
-    Py_XDECREF(triple);
+    /* A process that serves one call has no use for a function of its own. */
+    exl_shared_t *function = self->persistent ? exl_function_shared(state, args[0], &call.cloudpickled) : NULL;
+    PyObject *future = function ? submit_named(self, state, &call, function, args[1], args[2])
+                                : submit_whole(self, state, &call, args);
     Py_XDECREF(name);
     unprepare(&call);
     return future;
@@ -469,7 +495,7 @@ static int share_function(exl_submission_t *shared, PyObject *function, exl_call
     shared->by_value = goes_by_value(shared->state, function);
     if (exl_submission_dump(shared, function) < 0)
         return -1;
-    call->cloudpickled = shared->by_value;
+    call->cloudpickled = shared->by_value || shared->nfunctions;
     if (shared->nproducers)
         return 0;
     if (exl_submission_payload(shared, &payload) < 0)

@@ -36,6 +36,7 @@ typedef struct exl_state {
     PyObject *cloudpickler_factory, *cloudpickler;
     PyObject *error_factory, *remote_cause;
     PyObject *functions;       /* functions.c: code -> capsule of what was pickled */
+    PyObject *named_functions; /* function -> capsule of its name's pickle */
     PyObject *delivery_thread; /* NULL when none runs */
     unsigned long delivery_ident;
 

@@ -244,8 +244,11 @@ static PyObject *load_call(worker_t *worker, const exl_message_t *message)
     if (message->frame.arg & EXL_CALL_FUNCTION) {
         PyObject *function = function_of(worker, worker->function_id);
         PyObject *arguments = function ? exl_payload_loads(worker->state, message->payload) : NULL;
-        if (arguments)
-            call = Py_BuildValue("(ONN)", function, arguments, PyDict_New());
+        if (arguments && PyList_CheckExact(arguments) && PyList_GET_SIZE(arguments) == 2)
+            call = PyTuple_Pack(3, function, PyList_GET_ITEM(arguments, 0), PyList_GET_ITEM(arguments, 1));
+        else if (arguments)
+            call = Py_BuildValue("(OON)", function, arguments, PyDict_New());
+        Py_XDECREF(arguments);
         Py_XDECREF(function);
     } else {
         call = exl_payload_loads(worker->state, message->payload);

@@ -23,7 +23,7 @@ def missing():
     # Links and not only a namespace: containers may allow the latter alone.
     links = "ip link add bed1 type veth peer name bed2 && ip link add bed3 type bridge"
     command = ["unshare", "--net", "--uts", "sh", "-c", links]
-    attempt = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10)
+    attempt = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
     return f"no rights for network namespaces: {attempt.stderr.strip()}" if attempt.returncode else None
 
 
@@ -41,7 +41,7 @@ class Network:
             for name in self.names
         }
         for pid in [self._switch, *self._hosts.values()]:
-            until(lambda pid=pid: _is_apart(pid), 10, f"a network namespace for process {pid}")
+            until(lambda pid=pid: _is_apart(pid), 60, f"a network namespace for process {pid}")
         self._plug_in_login()
         for number, (name, pid) in enumerate(self._hosts.items(), start=1):
             self._in_switch(_plug_in(name, "eth0", pid))
@@ -89,7 +89,7 @@ class Network:
     def wait_gone(self):
         """Return when the kernel has removed the network, soon after its processes have ended."""
         path = f"/sys/class/net/{self._interface}"
-        until(lambda: not os.path.exists(path), 10, f"the end of the interface {self._interface}")
+        until(lambda: not os.path.exists(path), 60, f"the end of the interface {self._interface}")
 
     def _in_switch(self, commands):
         _ip(commands, self._switch)
@@ -104,7 +104,7 @@ def _ip(commands, pid=None):
     """Run commands of ip, one a line, in the network namespace of *pid*."""
     enter = [] if pid is None else ["nsenter", f"--target={pid}", "--net"]
     subprocess.run(
-        [*enter, "ip", "-batch", "-"], input=commands, text=True, check=True, capture_output=True, timeout=10
+        [*enter, "ip", "-batch", "-"], input=commands, text=True, check=True, capture_output=True, timeout=60
     )
 
 

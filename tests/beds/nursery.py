@@ -51,7 +51,7 @@ class Nursery:
             raise OSError(-reply, os.strerror(-reply), command[0])
         return reply
 
-    def close(self, timeout=10):
+    def close(self, timeout=60):
         """End all processes and remove the folder; returns when that is done."""
         with contextlib.suppress(BrokenPipeError):
             self._keeper.stdin.close()

@@ -141,7 +141,7 @@ class SlurmBed:
         """Environment variables that make Slurm's commands speak to this bed."""
         return {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": PATH}
 
-    def run(self, *command, timeout=30, check=True, on=None, **options):
+    def run(self, *command, timeout=90, check=True, on=None, **options):
         """Run *command* with this bed's environment, on the host of node *on* if given; its CompletedProcess.
 
         Output is text. Raises `subprocess.CalledProcessError` on a failure unless *check* is false.
@@ -167,7 +167,7 @@ class SlurmBed:
         fields = self.run("scontrol", "--oneliner", "show", "job", job_id).stdout.split()
         return dict(field.split("=", 1) for field in fields if "=" in field)
 
-    def wait_job(self, job_id, *states, timeout=30):
+    def wait_job(self, job_id, *states, timeout=90):
         """Return the fields of a job once its state is one of *states*."""
 
         def reached():
@@ -180,7 +180,7 @@ class SlurmBed:
             until(reached, timeout, f"job {job_id} to be {' or '.join(states)}")
         return fields
 
-    def wait_begun(self, *job_ids, timeout=30):
+    def wait_begun(self, *job_ids, timeout=90):
         """Return once the scripts of the jobs run, which RUNNING does not say."""
         for job_id in job_ids:
             until((self.folder / f"job-{job_id}.out").exists, timeout, f"the script of job {job_id} to begin")
@@ -190,7 +190,7 @@ class SlurmBed:
         words = self.run("sinfo", "--noheader", "--Node", "--format=%N %T", "--partition=main").stdout.split()
         return dict(zip(words[::2], map(str.upper, words[1::2])))
 
-    def wait_nodes(self, state, timeout=30):
+    def wait_nodes(self, state, timeout=90):
         """Return once all nodes are in *state*."""
 
         def reached():
@@ -211,7 +211,7 @@ class SlurmBed:
         self.kill_slurmd(number)
         self.run("scontrol", "update", f"NodeName={NODES[number - 1]}", "State=DOWN", "Reason=failed by the test")
 
-    def restart_slurmd(self, number, timeout=30):
+    def restart_slurmd(self, number, timeout=90):
         """Start a node's daemon again and wait until the node can take jobs."""
         node = NODES[number - 1]
         self._kill(node, signal.SIGTERM)
@@ -263,7 +263,7 @@ class SlurmBed:
             if node not in self._pids:
                 self.restart_slurmd(number)
         with self._explained():
-            until(lambda: not self.run("squeue", "--noheader").stdout, 30, "the end of all jobs")
+            until(lambda: not self.run("squeue", "--noheader").stdout, 90, "the end of all jobs")
         for node, state in self.node_states().items():
             if state.startswith("DRAIN"):
                 self.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
@@ -300,7 +300,7 @@ class SlurmBed:
             return (folder / "socket").exists()
 
         with self._explained():
-            until(listens, 10, "munged to listen")
+            until(listens, 60, "munged to listen")
 
     def _start_slurmctld(self):
         self._spawn(CONTROLLER, CONTROLLER, "slurmctld", "-D")
@@ -310,7 +310,7 @@ class SlurmBed:
             return self.run("scontrol", "ping", check=False).returncode == 0
 
         with self._explained():
-            until(answers, 20, "slurmctld to answer")
+            until(answers, 60, "slurmctld to answer")
 
     def _start_slurmd(self, node):
         self._spawn(node, node, "slurmd", "-D", "-N", node)
@@ -320,7 +320,7 @@ class SlurmBed:
         pid = self._pids.pop(name, None)
         if pid and _exists(pid):
             os.kill(pid, signal_number)
-            until(lambda: not _exists(pid), 20, f"the end of {name}")
+            until(lambda: not _exists(pid), 60, f"the end of {name}")
 
     def _check_alive(self):
         for name, pid in self._pids.items():

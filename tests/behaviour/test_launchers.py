@@ -7,7 +7,7 @@ from support import SOON, TIME_FACTOR
 
 from executorlib import SingleNodeExecutor
 
-pytestmark = [pytest.mark.timeout(60 * TIME_FACTOR), pytest.mark.both_mpis]
+pytestmark = [pytest.mark.timeout(300 * TIME_FACTOR), pytest.mark.both_mpis]
 
 
 @pytest.fixture(params=mpis.ALL, ids=str, autouse=True)

@@ -184,7 +184,7 @@ def test_what_a_process_of_its_own_says_at_its_end(tmp_path):
     assert out.read_text() == "at the end\n"
 
 
-ENDS = {"SIGKILL": {}, "os._exit": {}, "limit": {"run_time_max": 1.0 * TIME_FACTOR}, "terminate": {}}
+ENDS = {"SIGKILL": {}, "os._exit": {}, "limit": {"run_time_max": 2.0 * TIME_FACTOR}, "terminate": {}}
 
 
 @pytest.mark.parametrize("into_file", [False, True], ids=["pipe", "file"])

@@ -10,11 +10,11 @@ import functions
 import mpi_functions
 import mpis
 import pytest
-from support import SOON, TIME_FACTOR, Driver, alive_after, children, descendants, run_script, script_environment
+from support import SOON, TIME_FACTOR, Driver, alive_after, children, descendants, least, run_script, script_environment
 
 from executorlib import SingleNodeExecutor, _core, split_future
 
-pytestmark = pytest.mark.timeout(120 * TIME_FACTOR)
+pytestmark = pytest.mark.timeout(300 * TIME_FACTOR)
 
 
 @pytest.fixture(params=mpis.ALL, ids=str, autouse=True)
@@ -119,7 +119,7 @@ def test_functions_of_main(tmp_path, block):
             block = sys.argv[1] == "True"
             resources = {"cores": 2, "openmpi_oversubscribe": True}
             with SingleNodeExecutor(max_workers=1, block_allocation=block, resource_dict=resources) as exe:
-                print("result", exe.submit(work, 5).result(timeout=60))
+                print("result", exe.submit(work, 5).result(timeout=200))
         """,
         block,
         env=script_environment(),
@@ -141,7 +141,7 @@ def test_output_of_all_ranks_arrives(tmp_path, block):
         resources = {{"cores": 2, "openmpi_oversubscribe": True}}
         with SingleNodeExecutor(max_workers=1, block_allocation={block}, resource_dict=resources) as exe:
             for text in ("first", "second"):
-                assert exe.submit(mpi_functions.speak, text).result(timeout=60) == [0, 1]
+                assert exe.submit(mpi_functions.speak, text).result(timeout=200) == [0, 1]
         """,
     )
     assert result.returncode == 0, result.stderr
@@ -348,12 +348,12 @@ def test_a_driver_that_mpiexec_started(mpi, tmp_path, block):
         from executorlib import SingleNodeExecutor
         resources = {{"cores": 2, "openmpi_oversubscribe": True}}
         with SingleNodeExecutor(max_workers=1, block_allocation={block}, resource_dict=resources) as exe:
-            print(MPI.COMM_WORLD.Get_size(), exe.submit(mpi_functions.whoami).result(timeout=60))
+            print(MPI.COMM_WORLD.Get_size(), exe.submit(mpi_functions.whoami).result(timeout=200))
         """)
     )
     done = subprocess.run(
         [mpi.launcher(), "-n", "1", sys.executable, str(script)], env=script_environment(),
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert done.stdout.strip() == "1 [(0, 2), (1, 2)]", done.stderr
 
@@ -391,10 +391,14 @@ def test_an_idle_group_uses_no_cpu(make_ranks, block):
     everything = {pid for child in children(os.getpid()) for pid in (child, *descendants(child))}
     assert set(ranks) < everything
     exe.submit(mpi_functions.allreduce, 1).result(timeout=SOON)
-    time.sleep(0.2)  # what has just run settles
-    before = _ticks(everything)
-    time.sleep(2)
-    assert _ticks(everything) - before <= 1, "clock ticks of 10 ms"
+
+    def ticks():
+        before = _ticks(everything)
+        time.sleep(1)
+        return _ticks(everything) - before
+
+    # In the first second or so, what has just run settles.
+    assert least(ticks, 1) == 0, "clock ticks of 10 ms"
 
 
 # ---- cores ----
@@ -459,7 +463,7 @@ def _most_in_use(spans):
 
 @pytest.mark.timing
 @pytest.mark.slow
-@pytest.mark.timeout(60 + 5 * MIX_CALLS)
+@pytest.mark.timeout(300 + 5 * MIX_CALLS)
 def test_mixed_widths_fill_the_cores_and_no_more(mpi):
     """EXECUTORLIB_TEST_MPI_CALLS=200 for the whole."""
     shapes = [(1 + n % 4, 1 + n // 4 % 4) for n in range(MIX_CALLS)]

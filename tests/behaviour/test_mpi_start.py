@@ -13,7 +13,7 @@ from support import SOON, TIME_FACTOR, run_script, script_environment
 from executorlib import SingleNodeExecutor, _mpi
 from executorlib.api import ExecutorlibSocketError
 
-pytestmark = pytest.mark.timeout(60 * TIME_FACTOR)
+pytestmark = pytest.mark.timeout(300 * TIME_FACTOR)
 
 BOTH = (mpis.MPICH, mpis.MPICH_LAUNCHED)
 

@@ -334,12 +334,12 @@ def test_ten_thousand_calls_are_exported_quickly(path, program, exported):
     started = time.monotonic()
     with SingleNodeExecutor(export_workflow_filename=path) as exe:
         program(exe, 10_000)
-    assert time.monotonic() - started < 2 * TIME_FACTOR
+    assert time.monotonic() - started < 20 * TIME_FACTOR
     assert sum(str(node).startswith("functions.") for node in exported()[0]) == 10_000
 
 
 @pytest.mark.timing
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_ten_thousand_calls_are_drawn(tmp_path):
     started = time.monotonic()
     with SingleNodeExecutor(plot_dependency_graph_filename=tmp_path / "graph.svg") as exe:

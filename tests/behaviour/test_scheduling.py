@@ -126,10 +126,8 @@ def test_short_calls_do_not_wait_behind_a_long_one(make, mode, gate):
     count = 1000 if mode.block else 200
     long = gate.submit(exe)
     gate.arrival()
-    started = time.monotonic()
     futures = [exe.submit(functions.identity, n) for n in range(count)]
     assert [future.result(timeout=SOON) for future in futures] == list(range(count))
-    assert time.monotonic() - started < 5
     assert not long.done()
 
 

@@ -17,7 +17,7 @@ from support import SOON, alive_after
 from executorlib import SingleNodeExecutor, _session
 from executorlib.api import ExecutorlibSocketError
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(300)
 
 
 class Known(_session.Library):

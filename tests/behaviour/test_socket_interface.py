@@ -229,7 +229,7 @@ def test_python_of_another_environment(tmp_path):
     import cloudpickle
 
     environment = tmp_path / "environment"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True, timeout=200)
     (library,) = (environment / "lib").glob("python*")
     (library / "site-packages" / "cloudpickle").symlink_to(os.path.dirname(cloudpickle.__file__))
     interface = boot(OwnSpawner(environment), python="python")

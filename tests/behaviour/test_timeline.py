@@ -10,7 +10,7 @@ import support
 from executorlib import SingleNodeExecutor, _report, _timeline
 from executorlib.api import WorkerLostError
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@
     (cmocka_set_test_filter(getenv("EXL_TEST_FILTER")),                                                                \
      cmocka_run_group_tests_name(exl_test_name(__FILE__), tests, NULL, NULL))
 
-enum { EXL_TEST_LIMIT_S = 30 };
+enum { EXL_TEST_LIMIT_S = 90 };
 
 int exl_test_begin(void **state);
 int exl_test_end(void **state);

@@ -385,10 +385,15 @@ static void no_workers_at_all_for_a_while(void **state)
     assert_int_equal(exl_pool_resize(pool, 0), 0);
     gate_expect(&said, "bye");
     exl_task_t *task = submit(pool, "text");
+    /* Once through the engine and the zygote: a new worker, had there been one, would have begun before. */
+    exl_pool_t *other = stub_pool((stub_pool_t){.max_workers = 1});
+    for (int i = 0; i < 3; i++)
+        expect_result(submit(other, "text"), "text");
     assert_false(exl_task_done(task));
     assert_int_equal(exl_pool_resize(pool, 1), 0);
     expect_result(task, "text");
     finish(pool);
+    finish(other);
     gate_close(&said);
 }
 

@@ -7,7 +7,7 @@
 #include "pool_support.h"
 
 /* ROOMY: enough for a process to start and to say so. */
-enum { SHORT_MS = 50, ROOMY_MS = 500, LONG_MS = 600000, GRACE_MS = 20 };
+enum { SHORT_MS = 50, ROOMY_MS = 1000, LONG_MS = 600000, GRACE_MS = 20 };
 
 static exl_pool_t *pool_in(void **state, uint32_t max_workers)
 {

@@ -182,7 +182,8 @@ static void start_answer_and_end(void **state)
         expect_answers(size, "in the barrier");
         int64_t begun_ns = exl_clock_ns();
         exl_rank_group_end(group);
-        assert_true(exl_clock_ns() - begun_ns < exl_test_time_factor() * EXL_NS_PER_S);
+        assert_true(exl_clock_ns() - begun_ns <
+                    exl_test_time_factor() * 3 * EXL_NS_PER_S); /* and not its limit of 4 s */
     }
 }
 

@@ -440,7 +440,7 @@ static void what_ranks_started_ends_with_them(void **state)
     pid_t pid = daemon_of_rank(fd);
     int64_t begun_ns = exl_clock_ns();
     exl_rank_group_end(group);
-    assert_true(exl_clock_ns() - begun_ns < exl_test_time_factor() * EXL_NS_PER_S);
+    assert_true(exl_clock_ns() - begun_ns < exl_test_time_factor() * 3 * EXL_NS_PER_S); /* and not its limit of 4 s */
     assert_false(exl_test_process_lives(pid));
 }
 

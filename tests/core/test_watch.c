@@ -85,17 +85,23 @@ static void arm(const char *name)
 
 static void tells_of_a_renamed_file_at_once(void **state)
 {
-    assert_int_equal(exl_watch_add_file(watch, 7, path_of("a_o.h5")), 0);
-    arm("a_o.h5");
+    int64_t least_ns = INT64_MAX;
     make_file("unrelated");
-    int64_t began_ns = exl_clock_ns();
-    make_file("a_o.h5");
-    exl_watch_event_t event = next_event();
-    assert_int_equal(event.id, 7);
-    assert_int_equal(event.kind, EXL_WATCH_FILE);
-    /* The scans of a folder with inotify come later than this. */
-    assert_true(exl_clock_ns() - began_ns < EXL_NS_PER_S * exl_test_time_factor());
-    assert_int_equal(exl_watch_next(watch, &event, 1, 0), 0);
+    /* The scans of a folder with inotify come later than a second; on a busy machine once in a while all does. */
+    for (int i = 0; i < 5 && least_ns >= EXL_NS_PER_S; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "%d_o.h5", i);
+        assert_int_equal(exl_watch_add_file(watch, 7, path_of(name)), 0);
+        arm(name);
+        int64_t began_ns = exl_clock_ns();
+        make_file(name);
+        exl_watch_event_t event = next_event();
+        least_ns = exl_clock_ns() - began_ns;
+        assert_int_equal(event.id, 7);
+        assert_int_equal(event.kind, EXL_WATCH_FILE);
+        assert_int_equal(exl_watch_next(watch, &event, 1, 0), 0);
+    }
+    assert_true(least_ns < EXL_NS_PER_S);
 }
 
 static void finds_what_is_there_already(void **state)
@@ -295,13 +301,13 @@ static void folders_that_hang_block_neither_the_loop_nor_the_pool(void **state)
     exl_watch_event_t event;
     assert_int_equal(pipe2(door, O_CLOEXEC), 0);
     stuck = door[0];
-    int64_t began_ns = exl_clock_ns();
+    int64_t deadline_ns = exl_test_soon_ns();
     for (int i = 1; i <= 8; i++) {
         (void)snprintf(name, sizeof name, "stuck-%d/k_o.h5", i);
         assert_int_equal(exl_watch_add_file(watch, (uint64_t)i, path_of(name)), 0);
     }
     assert_int_equal(exl_watch_next(watch, &event, 1, 50), 0);
-    assert_true(exl_clock_ns() - began_ns < EXL_NS_PER_S * exl_test_time_factor());
+    assert_true(exl_clock_ns() < deadline_ns);
     /* Processes are still told of, and no more threads of the pool are taken than are allowed. */
     pid_t pid = fork();
     if (pid == 0)

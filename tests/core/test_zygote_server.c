@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,9 +30,17 @@ static void count_before(void)
     hook_counts.before++;
 }
 
+/* Where the zygote says that it has forked, and waits to be killed, if the test is to find it there. */
+static int between = -1;
+
 static void count_in_parent(void)
 {
     hook_counts.in_parent++;
+    if (between < 0)
+        return;
+    (void)!write(between, "", 1);
+    (void)alarm(EXL_TEST_LIMIT_S);
+    (void)pause();
 }
 
 static void count_in_child(void)
@@ -141,10 +150,9 @@ static int zygote_main(int control_fd, pid_t driver)
 static exl_channel_t control;
 static pid_t zygote;
 
-static int begin(void **state)
+static int start_zygote(void)
 {
     int pair[2];
-    (void)exl_test_begin(state);
     pid_t driver = getpid();
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0 || (zygote = fork()) < 0)
         return -1;
@@ -156,6 +164,11 @@ static int begin(void **state)
     (void)close(pair[1]);
     exl_channel_init(&control, pair[0]);
     return 0;
+}
+
+static int begin(void **state)
+{
+    return exl_test_begin(state) | start_zygote();
 }
 
 static int end(void **state)
@@ -203,7 +216,7 @@ typedef struct worker {
     int channel_fd, stderr_fd;
 } worker_t;
 
-static worker_t fork_through(exl_channel_t *channel, uint64_t id, uint32_t arg, bool with_claim)
+static worker_t ask_for_worker(exl_channel_t *channel, uint64_t id, uint32_t arg, bool with_claim)
 {
     int pair[2], err[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
@@ -212,8 +225,14 @@ static worker_t fork_through(exl_channel_t *channel, uint64_t id, uint32_t arg, 
     exl_frame_t frame = {.type = EXL_FRAME_FORK, .id = id, .arg = arg};
     assert_int_equal(exl_channel_queue(channel, frame, NULL, fds, with_claim ? 3 : 2, true), 0);
     assert_int_equal(exl_channel_flush(channel), 0);
-    pid_t pid = (pid_t)expect_from(channel, EXL_FRAME_FORKED, id).arg;
-    return (worker_t){.id = id, .pid = pid, .channel_fd = pair[0], .stderr_fd = err[0]};
+    return (worker_t){.id = id, .channel_fd = pair[0], .stderr_fd = err[0]};
+}
+
+static worker_t fork_through(exl_channel_t *channel, uint64_t id, uint32_t arg, bool with_claim)
+{
+    worker_t worker = ask_for_worker(channel, id, arg, with_claim);
+    worker.pid = (pid_t)expect_from(channel, EXL_FRAME_FORKED, id).arg;
+    return worker;
 }
 
 static worker_t fork_worker(uint64_t id)
@@ -601,6 +620,31 @@ static void a_driver_that_is_gone_already_is_noticed(void **state)
     (void)close(pair[1]);
 }
 
+/* Or else it would begin once more, on another zygote. */
+static void a_worker_does_nothing_that_its_zygote_has_not_announced(void **state)
+{
+    int door[2];
+    char byte;
+    assert_int_equal(pipe2(door, O_CLOEXEC), 0);
+    between = door[1];
+    assert_int_equal(start_zygote(), 0);
+    between = -1;
+    (void)expect(EXL_FRAME_ONLINE, 0);
+    worker_t worker = ask_for_worker(&control, 2, 0, false);
+    command(&worker, 'r');
+    exl_test_read(door[0], &byte, 1);
+    struct pollfd report = {.fd = worker.channel_fd, .events = POLLIN};
+    assert_int_equal(poll(&report, 1, 100), 0);
+    assert_int_equal(kill(zygote, SIGKILL), 0);
+    assert_int_equal(waitpid(zygote, NULL, 0), zygote);
+    zygote = 0;
+    /* Closed, without the report: with a command unread, as a reset. */
+    assert_true(read(worker.channel_fd, &byte, 1) <= 0);
+    forget(&worker);
+    (void)close(door[0]);
+    (void)close(door[1]);
+}
+
 /* Killed itself, a zygote takes its workers along; their daemons are the driver's to find by the marker. */
 static void workers_die_with_the_zygote(void **state)
 {
@@ -667,6 +711,7 @@ int main(void)
         ZYGOTE_TEST(nonsense_on_the_control_channel_ends_everything),
         ZYGOTE_TEST(the_drivers_death_ends_everything),
         ZYGOTE_TEST(a_driver_that_is_gone_already_is_noticed),
+        cmocka_unit_test_setup_teardown(a_worker_does_nothing_that_its_zygote_has_not_announced, exl_test_begin, end),
         ZYGOTE_TEST(workers_die_with_the_zygote),
         ZYGOTE_TEST(a_template_serves_as_a_zygote),
     };

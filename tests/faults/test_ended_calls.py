@@ -1,12 +1,13 @@
 """Calls that are ended from outside, and everything that they have started."""
 
+import math
 import os
 import signal
 import time
 
 import functions
 import pytest
-from support import AT_ONCE, SOON, TIME_FACTOR, Driver, alive_after, children, kill_quietly
+from support import AT_ONCE, SOON, TIME_FACTOR, Driver, alive_after, children, kill_quietly, least
 
 from executorlib.api import CallTerminatedError, ExecutorlibSocketError, RunTimeExceededError
 
@@ -14,13 +15,21 @@ from executorlib.api import CallTerminatedError, ExecutorlibSocketError, RunTime
 @pytest.mark.timing
 def test_a_family_that_ignores_the_signal_ends_in_time(exe, gate):
     """A limit of one second, 0.3 s of grace: all of it is over within 1.5 s."""
-    started = time.monotonic()
-    future = exe.submit(functions.resist, gate.folder, 5, resource_dict={"run_time_max": 1})
-    family = gate.arrival()
-    error = future.exception(timeout=SOON)
-    assert time.monotonic() - started < 1.5
-    assert isinstance(error, RunTimeExceededError)
-    assert len(family) == 6 and not alive_after(family, 0)
+
+    def seconds():
+        started = time.monotonic()
+        future = exe.submit(functions.resist, gate.folder, 5, resource_dict={"run_time_max": 1})
+        error = future.exception(timeout=SOON)
+        took = time.monotonic() - started
+        try:
+            family = gate.arrival(timeout=0)
+        except TimeoutError:
+            return math.inf  # it had no time for it
+        assert isinstance(error, RunTimeExceededError)
+        assert len(family) == 6 and not alive_after(family, 0)
+        return took
+
+    assert 1.3 <= least(seconds, 1.5) < 1.5
 
 
 @pytest.mark.parametrize("grace", [0, 0.05])
@@ -36,7 +45,7 @@ def test_the_grace_time_is_the_users(exe, gate, grace):
 
 @pytest.mark.parametrize("end", ["limit", "terminate"])
 def test_children_and_daemons_end_with_the_call(exe, gate, end):
-    limits = {"terminate_grace": 60, **({"run_time_max": 1.0 * TIME_FACTOR} if end == "limit" else {})}
+    limits = {"terminate_grace": 60, **({"run_time_max": 2.0 * TIME_FACTOR} if end == "limit" else {})}
     future = exe.submit(functions.start_family, gate.folder, resource_dict=limits)
     family = gate.arrival()
     assert end == "limit" or future.terminate()

@@ -70,7 +70,7 @@ ENDINGS = {
 def test_pending_work_completes(tmp_path, mode, ending):
     source, code, complaint = ENDINGS[ending]
     log = tmp_path / "log"
-    result = run_script(tmp_path, HEAD + source, log, mode.workers, mode.block, timeout=30)
+    result = run_script(tmp_path, HEAD + source, log, mode.workers, mode.block)
     assert result.returncode == code, result.stderr
     assert sorted(set(log.read_text().split())) == list("01234")
     if complaint is None:
@@ -104,14 +104,14 @@ print("cancelled", all(future.cancelled() for future in futures))
 
 @pytest.mark.parametrize("unused", ["exe = make()", "with make(): pass", "make()", "exe = make(); exe.shutdown()"])
 def test_unused(tmp_path, mode, unused):
-    result = run_script(tmp_path, HEAD + unused, tmp_path / "log", mode.workers, mode.block, timeout=30)
+    result = run_script(tmp_path, HEAD + unused, tmp_path / "log", mode.workers, mode.block)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
 def test_results_printed_by_callbacks_at_the_end(tmp_path, mode):
     """Callbacks of work that completes at the interpreter's end still run."""
     source = "exe = make()\nfor f in submit_to(exe): f.add_done_callback(lambda f: print('done', f.result()))"
-    result = run_script(tmp_path, HEAD + source, tmp_path / "log", mode.workers, mode.block, timeout=30)
+    result = run_script(tmp_path, HEAD + source, tmp_path / "log", mode.workers, mode.block)
     assert sorted(result.stdout.splitlines()) == [f"done {n}" for n in range(5)]
     assert (result.returncode, result.stderr) == (0, "")
 
@@ -128,7 +128,7 @@ def late():
 exe = make()
 exe.submit(abs, -1).result()
 """
-    result = run_script(tmp_path, HEAD + source, tmp_path / "log", mode.workers, mode.block, timeout=30)
+    result = run_script(tmp_path, HEAD + source, tmp_path / "log", mode.workers, mode.block)
     assert "refused: cannot schedule new futures" in result.stdout
     assert result.returncode == 0
 
@@ -142,7 +142,7 @@ exe.submit(functions.crash, "SIGKILL")
 submit_to(exe)
 """
     log = tmp_path / "log"
-    result = run_script(tmp_path, HEAD + source, log, mode.workers, mode.block, timeout=30)
+    result = run_script(tmp_path, HEAD + source, log, mode.workers, mode.block)
     assert (result.returncode, result.stderr) == (0, "")
     assert sorted(log.read_text().split()) == list("01234")
 

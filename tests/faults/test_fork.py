@@ -33,7 +33,7 @@ exe.shutdown()
 
 
 def run(tmp_path, mode, source):
-    result = run_script(tmp_path, HEAD + source + TAIL, mode.workers, mode.block, timeout=30)
+    result = run_script(tmp_path, HEAD + source + TAIL, mode.workers, mode.block)
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
     assert lines[-1] == "parent: 7 3"
@@ -61,7 +61,7 @@ def test_a_pending_future_refuses_to_be_waited_for(tmp_path, mode, make_gate):
     gate = make_gate()
     source = f"""
 pending = exe.submit(functions.pass_gate, {gate.folder!r})
-in_child(lambda: pending.result(timeout=10))
+in_child(lambda: pending.result(timeout=60))
 """
     with Driver(tmp_path, HEAD + source + TAIL, mode.workers, mode.block) as driver:
         gate.arrival()

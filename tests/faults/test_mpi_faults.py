@@ -17,10 +17,11 @@ from support import AT_ONCE, SOON, TIME_FACTOR, Driver, alive_after, descendants
 from executorlib import SingleNodeExecutor
 from executorlib.api import ExecutorlibSocketError
 
-#: Seconds from the fault to the error; ranks and launcher are processes that start and end within it.
-IN_TIME = 2.0 * TIME_FACTOR
+#: Seconds from the fault to the error; ranks and launcher are processes that start and end within it. On a machine with
+#: nothing else to do it takes two.
+IN_TIME = 15 * TIME_FACTOR
 
-pytestmark = pytest.mark.timeout(90 * TIME_FACTOR)
+pytestmark = pytest.mark.timeout(300 * TIME_FACTOR)
 
 
 @pytest.fixture(params=mpis.ALL, ids=str)
@@ -87,7 +88,7 @@ def error_of(exe, limit, function, *args):
 
 #: A call of its own group starts that first.
 def limit(block):
-    return IN_TIME if block else IN_TIME + 2 * TIME_FACTOR
+    return IN_TIME if block else 2 * IN_TIME
 
 
 # ---- a rank raises ----
@@ -428,14 +429,14 @@ for block in (False, True):
     begun = time.monotonic()
     try:
         with SingleNodeExecutor(max_workers=1, block_allocation=block, resource_dict={"cores": 2}) as exe:
-            exe.submit(abs, -1).result(timeout=20)
+            exe.submit(abs, -1).result(timeout=200)
     except ImportError as error:
-        print(type(error).__name__, error.name, "pip install" in str(error), time.monotonic() - begun < 2)
+        print(type(error).__name__, error.name, "pip install" in str(error), time.monotonic() - begun < 15)
     with SingleNodeExecutor(max_workers=1) as exe:
-        print(exe.submit(abs, -1).result(timeout=20))
+        print(exe.submit(abs, -1).result(timeout=200))
 """
     done = subprocess.run(
-        [tmp_path / "bare" / "bin" / "python", "-c", script], capture_output=True, text=True, timeout=60,
+        [tmp_path / "bare" / "bin" / "python", "-c", script], capture_output=True, text=True, timeout=200,
         env={**os.environ, "PYTHONPATH": str(packages)},
     )  # fmt: skip
     assert executorlib.__file__

@@ -73,7 +73,7 @@ def test_an_interpreter_without_our_package(make, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(program))
     error, took = first_error(make)
     assert "executorlib_is_missing_here" in str(error)
-    assert took < 2 * AT_ONCE
+    assert took < 3 * AT_ONCE
 
 
 def test_a_sound_executor_beside_a_broken_one(make, monkeypatch):
@@ -112,10 +112,10 @@ def test_no_processes_left_to_start(tmp_path, mode):
         exe = SingleNodeExecutor(max_workers={mode.workers}, block_allocation={mode.block})
         soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
         resource.setrlimit(resource.RLIMIT_NPROC, (1, hard))
-        error = exe.submit(abs, -1).exception(timeout=20)
+        error = exe.submit(abs, -1).exception(timeout=60)
         resource.setrlimit(resource.RLIMIT_NPROC, (soft, hard))
         print(error is None or "Resource temporarily unavailable" in str(error))
-        print(exe.submit(abs, -2).result(timeout=20))
+        print(exe.submit(abs, -2).result(timeout=60))
         """,
     )
     assert result.stdout.split() == ["True", "2"]
@@ -139,14 +139,14 @@ def test_no_descriptors_left(tmp_path, mode):
             pass
         try:
             exe = SingleNodeExecutor(max_workers={mode.workers}, block_allocation={mode.block})
-            error = exe.submit(abs, -1).exception(timeout=20)
+            error = exe.submit(abs, -1).exception(timeout=60)
         except (OSError, RuntimeError) as raised:
             error = raised
         for descriptor in taken:
             os.close(descriptor)
         print("Too many open files" in str(error) or repr(error))
         with SingleNodeExecutor(max_workers={mode.workers}, block_allocation={mode.block}) as exe:
-            print(exe.submit(abs, -2).result(timeout=20))
+            print(exe.submit(abs, -2).result(timeout=60))
         """,
     )
     assert result.stdout.split() == ["True", "2"], result.stderr

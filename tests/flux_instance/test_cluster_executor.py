@@ -343,7 +343,7 @@ def test_the_end_of_the_instance_ends_its_calls(make, cache, tmp_path, gate, mon
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"max_workers": 1}, {"max_cores": 2}, {"init_function": dict}, {"hostname_localhost": True},
+        {"init_function": dict}, {"hostname_localhost": True},
         {"log_obj_size": True}, {"block_allocation": True}, {"resource_dict": {"cores": "two"}},
         {"resource_dict": {"gpus_per_core": 0.5}}, {"openmpi_oversubscribe": True}, {"resource_dict": {"priority": 32}},
     ],

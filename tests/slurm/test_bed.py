@@ -59,7 +59,7 @@ def test_how_batch_jobs_end(slurm):
     ]
     assert (slurm.folder / f"job-{jobs[0]}.out").read_text() == "here\n"
     listing = ["sacct", "--completion", "--noheader", "--parsable2", f"--jobs={jobs[1]}", "--format=jobid,state"]
-    until(lambda: slurm.run(*listing).stdout.split() == [f"{jobs[1]}|FAILED"], 10, "the job in the completion log")
+    until(lambda: slurm.run(*listing).stdout.split() == [f"{jobs[1]}|FAILED"], 60, "the job in the completion log")
 
 
 def test_job_array(slurm):

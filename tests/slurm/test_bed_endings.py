@@ -40,7 +40,7 @@ def test_nothing_is_left(tmp_path, kind, signal_number):
         processes = [int(keeper), *support.descendants(int(keeper))]
         os.kill(owner.pid, signal_number)
         owner.process.wait(timeout=support.SOON)
-        assert support.alive_after(processes, 5) == []
+        assert support.alive_after(processes, support.SOON) == []
     assert not os.path.exists(folder)
     interface_file = f"/sys/class/net/{interface}"
     until(lambda: not os.path.exists(interface_file), support.SOON, "the kernel to remove the network")

@@ -15,8 +15,6 @@ from executorlib import SingleNodeExecutor, SlurmJobExecutor
 from executorlib._errors import ResourceError
 from slurm.nodes import NAMES, node_of
 
-pytestmark = pytest.mark.timeout(60)
-
 
 def results_of(executor):
     """What calls of many kinds come to, without what differs from process to process."""
@@ -200,6 +198,18 @@ def test_executor_that_nobody_keeps_finishes_its_calls(job):
     assert SlurmJobExecutor(max_workers=1).submit(functions.add, 1, 2).result(timeout=support.SOON) == 3
 
 
+@pytest.mark.timing
+def test_the_end_does_not_wait_for_agents_that_came_late(job):
+    took = []
+    for _ in range(3):
+        executor = SlurmJobExecutor(block_allocation=True, max_workers=3)
+        assert executor.submit(functions.add, 1, 2).result(timeout=support.SOON) == 3  # others may be on their way
+        began = time.monotonic()
+        executor.shutdown()
+        took.append(time.monotonic() - began)
+    assert min(took) < 4 * support.TIME_FACTOR  # after 5 s they are killed
+
+
 def test_loopback_only(job):
     with SlurmJobExecutor(max_workers=1, hostname_localhost=True) as executor:
         assert executor.submit(functions.add, 1, 2).result(timeout=support.SOON) == 3
@@ -278,7 +288,6 @@ def test_each_node_has_its_gpus(job, gate, monkeypatch, block):
 @pytest.mark.parametrize(
     "arguments, error, match",
     [
-        ({"block_allocation": True}, ValueError, "max_workers or max_cores"),
         ({"block_allocation": True, "max_workers": 13}, ValueError, "13 workers"),
         ({"block_allocation": True, "max_workers": 7, "resource_dict": {"cores": 2}}, ValueError, "7 workers of 2"),
         ({"block_allocation": True, "max_cores": 1, "resource_dict": {"cores": 2}}, ValueError, "max_cores is 1"),
@@ -299,6 +308,19 @@ def test_wrong_arguments(monkeypatch, arguments, error, match):
     monkeypatch.setattr("executorlib._slurm.shutil.which", lambda name: f"/nowhere/{name}")
     with pytest.raises(error, match=match):
         SlurmJobExecutor(**arguments)
+
+
+def test_a_block_allocation_without_a_size_fills_the_allocation(job):
+    with pytest.warns(UserWarning, match="max_workers=6"):
+        executor = SlurmJobExecutor(block_allocation=True, resource_dict={"threads_per_core": 2})
+    with executor:
+        assert executor.max_workers == 6
+        assert executor.submit(functions.add, 1, 2).result(timeout=support.SOON) == 3
+
+
+def test_without_an_allocation_a_size_is_needed():
+    with pytest.raises(ValueError, match="max_workers or max_cores"):
+        SlurmJobExecutor(block_allocation=True)
 
 
 def test_without_srun(monkeypatch):

@@ -9,8 +9,6 @@ import support
 from executorlib import SlurmJobExecutor, _fleet, api
 from slurm.nodes import NAMES, node_of
 
-pytestmark = pytest.mark.timeout(60)
-
 
 def at_gate(executor, gate, count=3):
     """{node: future} of calls that wait at the gate."""

@@ -10,14 +10,14 @@ from executorlib.api import JobTimeoutError, RunTimeExceededError
 
 
 def test_time_limit(impatient, expiring):
-    fields = impatient.wait_job(expiring, "TIMEOUT", timeout=45)
+    fields = impatient.wait_job(expiring, "TIMEOUT", timeout=120)
     assert (fields["Reason"], fields["ExitCode"]) == ("TimeLimit", "0:15")
 
 
 def test_a_call_whose_job_reached_its_time_limit(impatient, expiring, tmp_path, monkeypatch):
     for name, value in impatient.variables.items():
         monkeypatch.setenv(name, value)
-    impatient.wait_job(expiring, "TIMEOUT", timeout=45)
+    impatient.wait_job(expiring, "TIMEOUT", timeout=120)
     (tmp_path / "k_i.h5").touch()
     os.symlink(f"slurm {expiring}", tmp_path / "k.job")
     with pytest.raises(JobTimeoutError, match="run_time_max") as caught:

@@ -144,7 +144,7 @@ for call in ((work, 1), (work, Shape), (make({closed}), 1), (first, 1), (second,
 def keys_of_script(tmp_path, scale=2, text="", closed=3, sides=4):
     script = tmp_path / "script.py"
     script.write_text(MAIN.format(folder=str(tmp_path), scale=scale, text=text, closed=closed, sides=sides))
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=200, check=True)
     return done.stdout.split()
 
 

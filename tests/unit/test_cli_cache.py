@@ -177,3 +177,15 @@ def test_an_entry_that_is_removed_meanwhile(cache, monkeypatch):
     next(entries)
     (cache / "torn_o.h5").unlink()
     assert "torn" not in [entry.key for entry in entries]
+
+
+def test_a_file_that_is_not_there_is_named_without_numbers(capsys):
+    assert _cli.main(["report", "no.jsonl"]) == 1
+    assert capsys.readouterr().err == "executorlib: no.jsonl: No such file or directory\n"
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as caught:
+        _cli.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith("executorlib 1.11.0+core.")

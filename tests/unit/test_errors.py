@@ -125,3 +125,9 @@ def test_the_cause_is_the_remote_traceback():
     _errors.set_remote_cause(error, "Traceback (most recent call last):\n  somewhere else\nKeyError: 'x'\n")
     assert isinstance(error.__cause__, api.RemoteTraceback)
     assert "somewhere else" in "".join(traceback.format_exception(error))
+
+
+def test_a_killed_worker_may_have_been_out_of_memory():
+    killed = _errors.error_for("worker_lost", {"pid": 12, "host": "node7", "signal": 9})
+    assert "memory" in str(killed)
+    assert "memory" not in str(_errors.error_for("worker_lost", {"pid": 12, "host": "node7", "signal": 11}))

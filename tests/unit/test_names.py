@@ -205,3 +205,20 @@ def test_importing_the_package_imports_no_more_than_it_needs():
     allowed = {"executorlib", "_executorlib_core", "_executorlib_worker", "_pickle", "_compat_pickle", "__future__"}
     allowed |= {"copyreg"}
     assert {name.partition(".")[0] for name in answer.stdout.split()} <= allowed
+
+
+def test_a_call_on_one_node_loads_nothing_for_other_executors():
+    script = "import sys; from executorlib import SingleNodeExecutor\n"
+    script += "with SingleNodeExecutor(max_workers=1) as exe: assert exe.submit(sum, [1, 2]).result() == 3\n"
+    script += "print(*(name for name in sys.modules if name.startswith('executorlib.')))"
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    loaded = {name.removeprefix("executorlib.") for name in answer.stdout.split()}
+    assert "executor.single" in loaded
+    later = {"executor.slurm", "executor.flux", "executor.recording", "_cache", "_file_pool", "_gpus", "_store"}
+    assert not later & loaded
+
+
+def test_what_is_loaded_later_is_listed_and_a_wrong_name_is_refused():
+    assert set(executorlib.__all__) <= set(dir(executorlib))
+    with pytest.raises(AttributeError, match="'executorlib' has no attribute 'FluxExecutor'"):
+        executorlib.FluxExecutor  # noqa: B018

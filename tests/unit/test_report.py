@@ -292,7 +292,7 @@ def test_the_command_tells_errors_in_one_line(capsys, tmp_path):
 def test_the_command_is_installed():
     run = subprocess.run(
         [sys.executable, "-c", "import sys; from executorlib._cli import main; sys.exit(main(['report', '--help']))"],
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert run.returncode == 0
     assert "--gantt" in run.stdout

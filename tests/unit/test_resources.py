@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from executorlib._errors import ResourceError
-from executorlib._resources import Request, check, check_limit, check_one_node, first_difference
+from executorlib._resources import Request, check, check_limit, check_one_node, check_open, first_difference
 
 
 class Two:
@@ -181,3 +181,13 @@ def test_limit(value, limit):
 def test_wrong_limit(value):
     with pytest.raises(ResourceError, match="max_cores"):
         check_limit("max_cores", value)
+
+
+@pytest.mark.parametrize(("typo", "meant"), [("core", "cores"), ("thread_per_core", "threads_per_core")])
+def test_a_misspelt_key_is_told_what_it_may_mean(typo, meant):
+    with pytest.raises(ResourceError, match=f"unknown resource '{typo}' .did you mean '{meant}'."):
+        check({typo: 2})
+    with pytest.warns(UserWarning, match=f"{typo} .did you mean '{meant}'.") as warned:
+        assert check_open({typo: 2, "partition": "long"}) == {typo: 2, "partition": "long"}
+    assert warned[0].filename == __file__
+    assert "partition (" not in str(warned[0].message)

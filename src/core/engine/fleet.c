@@ -603,6 +603,8 @@ static void message_cb(exl_peer_t *peer, exl_message_t *message)
     default:
         break; /* of a later version */
     }
+    if (remote->fleet->ending && remote->state == THERE)
+        exl_link_acknowledge(remote->peer.link); /* it came late, and waits until we have all that it said */
 }
 
 /* ---- coming and going ---- */

@@ -134,5 +134,5 @@ uint32_t exl__guests_leave_workers(const exl_pool_t *host)
 {
     if (host->max_workers > host->nguests)
         return host->max_workers - host->nguests;
-    return host->npending ? 1 : 0; /* calls that were there before the guests are completed */
+    return host->max_workers && host->npending; /* calls that were there before the guests are completed */
 }

@@ -382,7 +382,7 @@ exl_failure_t *exl_worker_failure(exl_worker_t *worker)
 {
     char reason[256], tail[EXL_TAIL_SIZE];
     size_t size = tail_of(worker, tail);
-    bool lived = worker->pid != 0 && (worker->ready || !(worker->persistent || worker->head));
+    bool lived = worker->ready || (worker->pid && !worker->persistent && !worker->head);
     describe(worker, reason, sizeof reason);
     return exl_failure_create(!worker->status_known && lived ? EXL_BLAME_NODE
                               : lived                        ? EXL_BLAME_FUNCTION

@@ -167,10 +167,25 @@ static void close_handles(exl_zygote_t *zygote)
     zygote->node->changed(zygote->node->owner);
 }
 
+static void dispatch(exl_zygote_t *zygote, const exl_message_t *message);
+
+/* What it said before its end, such as which workers it has forked, may not have been read yet. */
+static void hear_out(exl_zygote_t *zygote)
+{
+    exl_message_t message;
+    do
+        while (exl_channel_next(&zygote->control, &message) > 0) {
+            dispatch(zygote, &message);
+            exl_message_fini(&message);
+        }
+    while (exl_channel_fill(&zygote->control) > 0);
+}
+
 /* The process has been waited for, or will be by its parent. */
 static void process_ended(exl_zygote_t *zygote, const int *wait_status)
 {
     bool expected = zygote->state == EXL_ZYGOTE_ENDING;
+    hear_out(zygote);
     /* A template that gave up says nothing about its zygote: another is asked for the workers. */
     bool online = zygote->parent || zygote->state != EXL_ZYGOTE_STARTING;
     zygote->state = EXL_ZYGOTE_ENDING;

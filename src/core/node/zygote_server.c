@@ -2,6 +2,7 @@
 #include "node/zygote_server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -304,16 +305,45 @@ static void become_worker(struct server *server, pid_t parent, exl_message_t *re
                          .claim_fd = request->frame.nfds > FORK_FDS ? request->fds[FORK_FDS] : -1};
 }
 
+/* In the child: until the driver has been told of it. What had begun unknown to the driver would begin once more, should the
+ * zygote be killed at this moment. */
+static void await_announcement(const int announced[2])
+{
+    char byte;
+    ssize_t got;
+    (void)close(announced[1]);
+    do
+        got = read(announced[0], &byte, 1);
+    while (got < 0 && errno == EINTR);
+    if (got != 1)
+        _exit(0);
+    (void)close(announced[0]);
+}
+
+static void announce(const int announced[2])
+{
+    (void)!write(announced[1], "", 1);
+    (void)close(announced[0]);
+    (void)close(announced[1]);
+}
+
 /* Returns true in the child. */
 static bool fork_child(struct server *server, exl_message_t *request, exl_role_t *role)
 {
     uint64_t id = request->frame.id;
     bool template = request->frame.type == EXL_FRAME_TEMPLATE;
+    int announced[2];
     pid_t parent = getpid();
+    if (pipe2(announced, O_CLOEXEC) < 0) {
+        report(server, EXL_FRAME_NOT_FORKED, id, (uint32_t)errno);
+        exl_message_fini(request);
+        return false;
+    }
     if (server->hooks->before)
         server->hooks->before();
     pid_t pid = fork();
     if (pid == 0) {
+        await_announcement(announced);
         if (server->hooks->in_child)
             server->hooks->in_child();
         if (template) {
@@ -334,6 +364,7 @@ static bool fork_child(struct server *server, exl_message_t *request, exl_role_t
         pid = -1;
     }
     report(server, pid > 0 ? EXL_FRAME_FORKED : EXL_FRAME_NOT_FORKED, id, (uint32_t)(pid > 0 ? pid : error));
+    announce(announced);
     exl_message_fini(request);
     return false;
 }

@@ -16,7 +16,6 @@ from executorlib.executor.single import (
     _check_init_function,
     _check_restart_limit,
 )
-from executorlib.executor.slurm import _worker_count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -200,9 +199,11 @@ class FluxClusterExecutor(BaseExecutor):
     starts an instance there, which takes about a second.
 
     Parameters:
-        max_workers (int | None): None; how many jobs run at once is for Flux to decide.
+        max_workers (int | None): how many cores the jobs that wait or run ask for together; for compatibility with the
+            standard library. `max_cores` is the same.
         cache_directory (str | None): directory of the files, made if missing; "executorlib_cache" by default.
-        max_cores (int | None): None, like `max_workers`.
+        max_cores (int | None): how many cores the jobs that wait or run ask for together, a call occupying
+            `cores * threads_per_core`; by default that is for Flux to decide. A call that needs more is submitted alone.
         resource_dict (Mapping | None): what every call needs. `cores` (MPI ranks), `threads_per_core`, `gpus_per_core`,
             `exclusive`, `run_time_max` (in seconds), `priority` (Flux's urgency, from 0, which holds a job, to 31; 16
             by default), `cwd` (by default the call's folder in the cache directory), `stdout_file`, `stderr_file`,
@@ -228,8 +229,8 @@ class FluxClusterExecutor(BaseExecutor):
 
     Raises:
         ResourceError: a ValueError and TypeError, for a resource of the wrong type or out of range.
-        ValueError: for `max_workers`, `max_cores`, `init_function`, `hostname_localhost`, `log_obj_size`,
-            `openmpi_oversubscribe`, and for `block_allocation` without a number of workers.
+        ValueError: for `init_function`, `hostname_localhost`, `log_obj_size`, `openmpi_oversubscribe`, and for
+            `block_allocation` without a number of workers.
         NotImplementedError: for `num_nodes` above 1, and what is not available in this release.
 
     Warns:
@@ -288,12 +289,9 @@ class FluxClusterExecutor(BaseExecutor):
             if max_workers is None and max_cores is None:
                 raise ValueError("block_allocation=True needs max_workers or max_cores")
             raise unavailable("FluxClusterExecutor with block_allocation=True")
-        _check_for_jobs(
-            max_workers=max_workers,
-            max_cores=max_cores,
-            init_function=init_function,
-            hostname_localhost=hostname_localhost,
-        )
+        max_workers = check_limit("max_workers", max_workers)
+        max_cores = check_limit("max_cores", max_cores)
+        _check_for_jobs(init_function=init_function, hostname_localhost=hostname_localhost)
         resources = check_open(resource_dict)
         _check_flux(resources, pmi_mode, openmpi_oversubscribe)
         from executorlib import _flux_queue
@@ -303,10 +301,12 @@ class FluxClusterExecutor(BaseExecutor):
                 queue=_flux_queue.FluxQueue(pysqa_config_directory),
                 resources=resources,
                 cache_directory=cache_directory,
-                limit=1,
+                limit=max_cores or max_workers or 0,
                 allow_futures=not disable_dependencies,
                 wait=wait,
                 info={
+                    "max_workers": max_workers,
+                    "max_cores": max_cores,
                     "disable_dependencies": disable_dependencies,
                     "refresh_rate": refresh_rate,
                     "pysqa_config_directory": pysqa_config_directory,
@@ -316,6 +316,16 @@ class FluxClusterExecutor(BaseExecutor):
                 accepts=_flux_queue.check,
             )
         )
+
+
+def _worker_count(max_workers: int | None, max_cores: int | None, cores: int) -> int:
+    if max_workers is not None:
+        return max_workers
+    if max_cores is None:
+        raise ValueError("block_allocation=True needs max_workers or max_cores: how many workers there are to be")
+    if max_cores < cores:
+        raise ResourceError(f"a worker needs {cores} cores, but max_cores is {max_cores}")
+    return max_cores // cores
 
 
 def _check_flux(resources: dict[str, Any], pmi_mode: Any, openmpi_oversubscribe: bool) -> None:

@@ -7,12 +7,10 @@ import warnings
 
 from executorlib import _core
 from executorlib._errors import ResourceError
-from executorlib._file_pool import FileExecutor
 from executorlib._pool import PoolExecutor
 from executorlib._record import recorder_for
 from executorlib._resources import check, check_limit, check_one_node, check_open
 from executorlib.executor.base import BaseExecutor
-from executorlib.executor.recording import RecordingExecutor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -253,6 +251,7 @@ class TestClusterExecutor(BaseExecutor):
         wait: bool = True,
         openmpi_oversubscribe: bool = False,
     ) -> None:
+        from executorlib._file_pool import FileExecutor
         from executorlib._local_queue import LocalQueue
 
         max_workers = check_limit("max_workers", max_workers)
@@ -263,6 +262,8 @@ class TestClusterExecutor(BaseExecutor):
             plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
         )
         if recorder is not None:
+            from executorlib.executor.recording import RecordingExecutor
+
             super().__init__(
                 RecordingExecutor(
                     recorder,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 from executorlib._errors import ResourceError
 from executorlib._file_pool import FileExecutor
@@ -47,7 +48,7 @@ class SlurmJobExecutor(PoolExecutor):
         cache_directory (str | None): directory where results are kept, see `SingleNodeExecutor`.
         max_cores (int | None): how many cores the running calls occupy together. With block allocation and without
             `max_workers` there are `max_cores // cores` workers. If neither limit is given, these are all cores of the
-            allocation; needed where there is none.
+            allocation, and as many workers as it has room for; one of them is needed where there is no allocation.
         resource_dict (Mapping | None): what every call needs, with the keys that `SingleNodeExecutor` explains. A call
             has all its cores and GPUs on one node. Here these differ:
 
@@ -76,11 +77,14 @@ class SlurmJobExecutor(PoolExecutor):
     Raises:
         ResourceError: a ValueError and TypeError, for a resource or limit that is unknown, of the wrong type, out of
             range, or more than the allocation or one of its nodes has.
-        ValueError: for a block allocation without `max_workers` and `max_cores`; neither of them without an allocation;
-            a `pmi_mode` that is none; `init_function` or `restart_limit` without block allocation, `wait=False`, or a
-            `refresh_rate` or plot together with `disable_dependencies`.
+        ValueError: for neither `max_workers` nor `max_cores` without an allocation; a `pmi_mode` that is none;
+            `init_function` or `restart_limit` without block allocation, `wait=False`, or a `refresh_rate` or plot
+            together with `disable_dependencies`.
         FileNotFoundError: without Slurm's srun.
         NotImplementedError: for what is not available in this release.
+
+    Warns:
+        UserWarning: if a block allocation gets its number of workers from the allocation.
 
     Example:
         >>> with SlurmJobExecutor(max_cores=64) as exe:  # in a job
@@ -124,7 +128,7 @@ class SlurmJobExecutor(PoolExecutor):
         if openmpi_oversubscribe:
             resources.setdefault("openmpi_oversubscribe", True)
         if block_allocation:
-            max_workers = _worker_count(max_workers, max_cores, resources.get("cores", 1))
+            max_workers = _worker_count(max_workers, max_cores, resources)
         fleet = None
         if recorder is None:
             _add_cache(resources, cache_directory)
@@ -184,9 +188,13 @@ class SlurmClusterExecutor(BaseExecutor):
     again. While Slurm does not answer, calls wait.
 
     Parameters:
-        max_workers (int | None): None; how many jobs run at once is for Slurm to decide.
+        max_workers (int | None): how many cores the jobs that wait or run in Slurm's queue ask for together; for
+            compatibility with the standard library. `max_cores` is the same.
         cache_directory (str | None): directory of the files, made if missing; "executorlib_cache" by default.
-        max_cores (int | None): None, like `max_workers`.
+        max_cores (int | None): how many cores the jobs that wait or run in Slurm's queue ask for together, a call
+            occupying `cores * threads_per_core`; by default that is for Slurm to decide. A call that needs more is
+            submitted alone. Calls that are held back are submitted as others end, so the program has to stay; when it
+            leaves with `wait=False`, a process of its own sees to them.
         resource_dict (Mapping | None): what every call needs. `cores` (MPI ranks), `threads_per_core`, `gpus_per_core`,
             `exclusive`, `run_time_max` (in seconds; Slurm counts whole minutes), `priority`, `cwd` (by default the
             call's folder in the cache directory), `stdout_file`, `stderr_file`, `error_log_file`, `cache_key`,
@@ -213,8 +221,8 @@ class SlurmClusterExecutor(BaseExecutor):
 
     Raises:
         ResourceError: a ValueError and TypeError, for a resource of the wrong type or out of range.
-        ValueError: for `max_workers`, `max_cores`, `init_function`, `hostname_localhost`, `log_obj_size`, and for
-            `block_allocation` without a number of workers.
+        ValueError: for `init_function`, `hostname_localhost`, `log_obj_size`, and for `block_allocation` without a
+            number of workers.
         NotImplementedError: for `num_nodes` above 1, and what is not available in this release.
 
     Warns:
@@ -273,12 +281,9 @@ class SlurmClusterExecutor(BaseExecutor):
             if max_workers is None and max_cores is None:
                 raise ValueError("block_allocation=True needs max_workers or max_cores")
             raise unavailable("SlurmClusterExecutor with block_allocation=True")
-        _check_for_jobs(
-            max_workers=max_workers,
-            max_cores=max_cores,
-            init_function=init_function,
-            hostname_localhost=hostname_localhost,
-        )
+        max_workers = check_limit("max_workers", max_workers)
+        max_cores = check_limit("max_cores", max_cores)
+        _check_for_jobs(init_function=init_function, hostname_localhost=hostname_localhost)
         resources = check_open(resource_dict)
         if openmpi_oversubscribe:
             resources.setdefault("openmpi_oversubscribe", True)
@@ -290,10 +295,12 @@ class SlurmClusterExecutor(BaseExecutor):
                 queue=SlurmQueue(pysqa_config_directory),
                 resources=resources,
                 cache_directory=cache_directory,
-                limit=1,
+                limit=max_cores or max_workers or 0,
                 allow_futures=not disable_dependencies,
                 wait=wait,
                 info={
+                    "max_workers": max_workers,
+                    "max_cores": max_cores,
                     "disable_dependencies": disable_dependencies,
                     "refresh_rate": refresh_rate,
                     "pysqa_config_directory": pysqa_config_directory,
@@ -310,14 +317,31 @@ def _check_pmi_mode(pmi_mode: Any) -> None:
         raise ValueError(f"pmi_mode must be one of those that `srun --mpi=list` names, not {pmi_mode!r}")
 
 
-def _worker_count(max_workers: int | None, max_cores: int | None, cores: int) -> int:
+def _worker_count(max_workers: int | None, max_cores: int | None, resources: dict[str, Any]) -> int:
+    cores = resources.get("cores", 1)
     if max_workers is not None:
         return max_workers
-    if max_cores is None:
+    if max_cores is not None:
+        if max_cores < cores:
+            raise ResourceError(f"a worker needs {cores} cores, but max_cores is {max_cores}")
+        return max_cores // cores
+    from executorlib import _slurm
+
+    job = _slurm.allocation()
+    if job is None:
         raise ValueError("block_allocation=True needs max_workers or max_cores: how many workers there are to be")
-    if max_cores < cores:
-        raise ResourceError(f"a worker needs {cores} cores, but max_cores is {max_cores}")
-    return max_cores // cores
+    count = sum(_room(job.cpus, resources))
+    warnings.warn(
+        f"neither max_workers nor max_cores is set; using max_workers={count}, for which the allocation has room",
+        stacklevel=3,
+    )
+    return count
+
+
+def _room(cpus: list[int], resources: dict[str, Any]) -> list[int]:
+    """How many persistent workers nodes with so many processors have room for."""
+    width = resources.get("cores", 1) * resources.get("threads_per_core", 1)
+    return [1 if resources.get("exclusive") and count >= width else count // width for count in cpus]
 
 
 def _fleet(
@@ -344,7 +368,7 @@ def _fleet(
     else:
         wanted = max_cores if max_cores is not None and not persistent else (max_workers or 1) * width
         cpus = _slurm.nodes_for(wanted, width, _slurm.cores_per_node(arguments))
-    room = [1 if resources.get("exclusive") and count >= width else count // width for count in cpus]
+    room = _room(cpus, resources)
     if persistent:
         workers = max_workers or 1
         _slurm.check_room(cpus, room, workers, width)
