@@ -203,7 +203,7 @@ class FluxClusterExecutor(BaseExecutor):
             standard library. `max_cores` is the same.
         cache_directory (str | None): directory of the files, made if missing; "executorlib_cache" by default.
         max_cores (int | None): how many cores the jobs that wait or run ask for together, a call occupying
-            `cores * threads_per_core`; by default that is for Flux to decide. A call that needs more is submitted alone.
+            `cores * threads_per_core`; by default that is for Flux to decide. A wider call is submitted alone.
         resource_dict (Mapping | None): what every call needs. `cores` (MPI ranks), `threads_per_core`, `gpus_per_core`,
             `exclusive`, `run_time_max` (in seconds), `priority` (Flux's urgency, from 0, which holds a job, to 31; 16
             by default), `cwd` (by default the call's folder in the cache directory), `stdout_file`, `stderr_file`,
