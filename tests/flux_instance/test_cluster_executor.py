@@ -352,3 +352,41 @@ def test_the_end_of_the_instance_ends_its_calls(make, cache, tmp_path, gate, mon
 def test_refused_arguments(arguments):
     with pytest.raises(ValueError):
         FluxClusterExecutor(**arguments)
+
+
+# ---- lasting workers ----
+
+
+def test_workers_in_jobs_of_their_own(flux, cache):
+    def init_function():
+        return {"j": 4, "k": 3, "l": 2}
+
+    def calc(i, j, k):
+        return i + j + k
+
+    with FluxClusterExecutor(
+        cache_directory=cache, block_allocation=True, max_workers=2, init_function=init_function,
+        resource_dict={"run_time_max": 600, "job_name": "mine"},
+    ) as exe:  # fmt: skip
+        assert exe.submit(calc, 2, j=5).result(SOON) == 10
+        assert [job["name"] for job in flux.jobs().values()] == ["mine", "mine"]
+        assert {job["duration"] for job in flux.jobs().values()} == {600}
+        assert sorted(exe.map(functions.square, range(50))) == [i * i for i in range(50)]
+
+
+def test_a_worker_that_waits_for_room_keeps_nobody_waiting(flux):
+    with FluxClusterExecutor(block_allocation=True, max_workers=2 * flux.cores + 1) as exe:
+        assert exe.submit(functions.add, 1, 2).result(SOON) == 3
+        assert len(flux.jobs()) == 2 * flux.cores + 1
+
+
+def test_a_cancelled_worker_fails_its_call_and_no_others(flux, gate):
+    with FluxClusterExecutor(block_allocation=True, max_workers=2) as exe:
+        futures = [gate.submit(exe) for _ in range(2)]
+        gate.arrivals(2)
+        flux.run("job", "raise", str(next(iter(flux.jobs()))))
+        until(lambda: any(future.done() for future in futures), SOON, "the end of one call")
+        gate.open()
+        errors = [future.exception(SOON) for future in futures]
+        assert sorted(error is None for error in errors) == [False, True]
+        assert exe.submit(functions.add, 1, 2).result(SOON) == 3

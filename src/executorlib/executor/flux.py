@@ -6,7 +6,7 @@ from executorlib._errors import ResourceError
 from executorlib._file_pool import FileExecutor
 from executorlib._pool import PoolExecutor
 from executorlib._record import recorder_for
-from executorlib._resources import check, check_limit, check_open
+from executorlib._resources import FILE_DEFAULTS, check, check_limit, check_open, is_known
 from executorlib._unavailable import unavailable
 from executorlib.executor.base import BaseExecutor
 from executorlib.executor.recording import RecordingExecutor
@@ -198,9 +198,13 @@ class FluxClusterExecutor(BaseExecutor):
     A call that starts a program with `flux run` does so with the cores of its job: the first use of Flux in a call
     starts an instance there, which takes about a second.
 
+    With `block_allocation=True` each worker is in a job of its own, and this program sends the calls to those that run;
+    they end with the program. It is as with `FluxJobExecutor`, except that `run_time_max` of the executor is the time
+    limit of the jobs, and that a worker whose job has ended is not replaced.
+
     Parameters:
-        max_workers (int | None): how many cores the jobs that wait or run ask for together; for compatibility with the
-            standard library. `max_cores` is the same.
+        max_workers (int | None): with block allocation, how many workers there are. Else how many cores the jobs that
+            wait or run ask for together; for compatibility with the standard library. `max_cores` is the same.
         cache_directory (str | None): directory of the files, made if missing; "executorlib_cache" by default.
         max_cores (int | None): how many cores the jobs that wait or run ask for together, a call occupying
             `cores * threads_per_core`; by default that is for Flux to decide. A wider call is submitted alone.
@@ -214,14 +218,15 @@ class FluxClusterExecutor(BaseExecutor):
             and `job_name` have their meaning.
         pysqa_config_directory (str | None): configuration of pysqa, which then makes and submits the scripts.
         pmi_mode (str | None): has no effect: ranks of one node are started by the launcher of their MPI.
-        hostname_localhost (bool | None): None; nothing is reached by a host name.
-        block_allocation (bool): True, for lasting workers in jobs, is not available in this release.
-        init_function (Callable | None): None; there are no lasting workers.
+        hostname_localhost (bool | None): None without block allocation, where nothing is reached by a host name; with
+            it, True if all nodes are this host.
+        block_allocation (bool): whether there are lasting workers; False by default.
+        init_function (Callable | None): with block allocation, see `SingleNodeExecutor`.
         disable_dependencies (bool): True to refuse futures as arguments; False by default.
         refresh_rate (float): seconds; has no effect: files are announced, and Flux is asked twice a second.
         plot_dependency_graph (bool), plot_dependency_graph_filename (path), export_workflow_filename (path): show how
             the calls depend on each other, instead of running them, as SingleNodeExecutor does.
-        log_obj_size (bool): False; nothing is sent.
+        log_obj_size (bool): with block allocation, whether to log the sizes of what is sent and received; else False.
         wait (bool): True, the default, to wait for all calls at the end. With False, leaving a `with` block and
             `shutdown()` cancel the futures that are not done, and the jobs go on without the program;
             `get_future_from_cache()`, or the same call again, gives their results.
@@ -229,8 +234,8 @@ class FluxClusterExecutor(BaseExecutor):
 
     Raises:
         ResourceError: a ValueError and TypeError, for a resource of the wrong type or out of range.
-        ValueError: for `init_function`, `hostname_localhost`, `log_obj_size`, `openmpi_oversubscribe`, and for
-            `block_allocation` without a number of workers.
+        ValueError: for `openmpi_oversubscribe`; without block allocation for `init_function`, `hostname_localhost` and
+            `log_obj_size`; with it without a number of workers, or with `wait=False`.
         NotImplementedError: for `num_nodes` above 1, and what is not available in this release.
 
     Warns:
@@ -264,7 +269,8 @@ class FluxClusterExecutor(BaseExecutor):
         wait: bool = True,
         openmpi_oversubscribe: bool = False,
     ) -> None:
-        _check_for_jobs(log_obj_size=log_obj_size or None)
+        if not block_allocation:
+            _check_for_jobs(log_obj_size=log_obj_size or None)
         recorder = recorder_for(
             plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
         )
@@ -285,17 +291,33 @@ class FluxClusterExecutor(BaseExecutor):
                 )
             )
             return
-        if block_allocation:
-            if max_workers is None and max_cores is None:
-                raise ValueError("block_allocation=True needs max_workers or max_cores")
-            raise unavailable("FluxClusterExecutor with block_allocation=True")
         max_workers = check_limit("max_workers", max_workers)
         max_cores = check_limit("max_cores", max_cores)
-        _check_for_jobs(init_function=init_function, hostname_localhost=hostname_localhost)
         resources = check_open(resource_dict)
         _check_flux(resources, pmi_mode, openmpi_oversubscribe)
         from executorlib import _flux_queue
 
+        if block_allocation:
+            _check_init_function(init_function, block_allocation, cache_directory)
+            _check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
+            if not wait:
+                raise ValueError("wait=False needs block_allocation=False: lasting workers end with the program")
+            _flux_queue.check(resources)
+            workers = _worker_count(max_workers, max_cores, resources.get("cores", 1))
+            super().__init__(
+                _pilots(
+                    resources,
+                    cache_directory,
+                    hostname_localhost,
+                    workers,
+                    max_cores,
+                    init_function=init_function,
+                    allow_futures=not disable_dependencies,
+                    log_obj_size=log_obj_size,
+                )
+            )
+            return
+        _check_for_jobs(init_function=init_function, hostname_localhost=hostname_localhost)
         super().__init__(
             FileExecutor(
                 queue=_flux_queue.FluxQueue(pysqa_config_directory),
@@ -316,6 +338,41 @@ class FluxClusterExecutor(BaseExecutor):
                 accepts=_flux_queue.check,
             )
         )
+
+
+def _pilots(
+    resources: dict[str, Any],
+    cache_directory: str | None,
+    localhost: bool | None,
+    workers: int,
+    max_cores: int | None,
+    **settings: Any,
+) -> PoolExecutor:
+    """An executor whose workers live in jobs of their own."""
+    from executorlib._flux_fleet import pilots_for
+
+    # The others are for the jobs, and a time limit is the job's, not that of each call.
+    of_calls = {key: value for key, value in resources.items() if is_known(key) and key != "run_time_max"}
+    _add_cache(of_calls, cache_directory)
+    fleet = pilots_for(resources, workers, localhost)
+    return PoolExecutor(
+        resources=of_calls,
+        accepts=lambda resources: _check_on_one_node(resources, fleet.widest),
+        persistent=True,
+        max_workers=workers,
+        max_cores=max_cores,
+        restart_limit=0,
+        fleet=fleet,
+        info={
+            **FILE_DEFAULTS,
+            **resources,
+            "cache_directory": cache_directory,
+            "hostname_localhost": localhost,
+            "init_function": settings["init_function"],
+            "log_obj_size": settings["log_obj_size"],
+        },
+        **settings,
+    )
 
 
 def _worker_count(max_workers: int | None, max_cores: int | None, cores: int) -> int:
