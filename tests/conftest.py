@@ -161,7 +161,7 @@ def reap_orphans():
 @pytest.fixture(autouse=True)
 def no_leaks(request):
     """Fail a passing test that leaves a descriptor, a process or a memory file behind."""
-    if not LEAK_CHECKED.intersection(request.node.path.parts):
+    if not LEAK_CHECKED.intersection(request.node.path.relative_to(support.TESTS).parts):
         yield
         return
     request.getfixturevalue("engine")

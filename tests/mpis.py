@@ -16,7 +16,8 @@ import support
 #: Folders in which MPI and rank groups keep files, and how those are called.
 FOLDERS = ("/dev/shm", "/tmp")
 NAMES = (
-    "executorlib-",
+    # that of the ranks' head: see rank_directory.c
+    f"executorlib-{os.stat('/proc/self/ns/pid').st_ino}-",
     "mpich_shm_",
     "ompi.",
     "vader_segment",

@@ -28,6 +28,7 @@ NAMES = (
     "pending_array",
     "held_results",
     "churn",
+    "scheduler",
 )
 POOLS = ("process", "thread", "loky", "dask", "reference", "ours")
 

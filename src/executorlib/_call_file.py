@@ -11,6 +11,7 @@ import io
 import os
 import sys
 from concurrent.futures import Future
+from functools import lru_cache
 
 import cloudpickle
 
@@ -98,12 +99,13 @@ def input_fields(
         "input_kwargs": arguments.dumps(arguments.kwargs),
         "resource_dict": cloudpickle.dumps(resources),
         "error_log_file": cloudpickle.dumps(error_log_file),
-        "setup": cloudpickle.dumps(_setup(resources["threads_per_core"] if own_threads else None)),
+        "setup": _setup(tuple(sys.path), os.getcwd(), resources["threads_per_core"] if own_threads else None),
     }
 
 
-def _setup(threads: int | None) -> dict[str, Any]:
-    """What a job must know of this process beside its environment."""
-    path = [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]
+@lru_cache(maxsize=1)
+def _setup(path: tuple, cwd: str, threads: int | None) -> bytes:
+    """What a job must know of this process beside its environment, pickled; as a rule the same for many calls."""
+    entries = [os.path.abspath(os.path.join(cwd, entry)) for entry in path if isinstance(entry, str)]
     environ = {} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))
-    return {"path": path, "prefix": (sys.prefix, sys.exec_prefix), "environ": environ}
+    return cloudpickle.dumps({"path": entries, "prefix": (sys.prefix, sys.exec_prefix), "environ": environ})

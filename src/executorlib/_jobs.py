@@ -271,11 +271,7 @@ class Jobs:
     def _prepare(self, job: Job) -> None:
         """Write the input file, and wait for what the call takes as arguments."""
         if job.fields is not None:
-            from executorlib import _store
-
-            os.makedirs(os.path.dirname(job.base), exist_ok=True)
-            # A torn one, after a crash of the machine, is written anew when the call is submitted again.
-            _store.write(job.base + INPUT, job.fields, sync=False)
+            _write_call(job.base + INPUT, job.fields)
             job.fields = None
         elif not os.path.exists(job.base + INPUT) and not os.path.exists(job.output):
             raise FileNotFoundError(2, "the input file of the call was removed", job.base + INPUT)
@@ -452,6 +448,17 @@ class Jobs:
         for future in futures:
             Future.cancel(future)
             future.notify_cancel()
+
+
+def _write_call(path: str, fields: dict[str, bytes]) -> None:
+    """Write an input file; a torn one, after a crash of the machine, is written anew as the call is submitted again."""
+    from executorlib import _store
+
+    try:
+        _store.write(path, fields, sync=False)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        _store.write(path, fields, sync=False)
 
 
 # ---- calls of other drivers ----

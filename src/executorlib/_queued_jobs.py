@@ -300,9 +300,10 @@ class QueuedJobs(Jobs):
         for job in jobs:
             remove(job.base + ENDED)
         numbers = self._queue.submit([job.base for job in jobs], jobs[0].resources, dependencies)
+        made = _job_record.make_all([job.base for job in jobs], self._queue.kind, numbers)
         late = []
-        for job, number in zip(jobs, numbers, strict=True):
-            if _job_record.make(job.base, self._queue.kind, number):
+        for job, number, first in zip(jobs, numbers, made, strict=True):
+            if first:
                 job.queue_id = number
             else:
                 late.append(number)

@@ -164,12 +164,19 @@ static void join(stub_t *stub)
         at += (size_t)snprintf(stub->text + at, TEXT_SIZE - at, "%s%.100s", i ? "+" : "", stub->dependencies[i]);
 }
 
+/* A gate must have been there before the zygote was. */
+static void pass(int gate)
+{
+    char byte;
+    if (read(gate, &byte, 1) < 0)
+        die("gate");
+}
+
 /* Commands that end the process or its channel, and those that talk to the outside. */
 static bool run_act(stub_t *stub, const char *name, const char *rest)
 {
     int number = atoi(rest);
     const char *after = strchr(rest, ' ');
-    char byte;
     if (strcmp(name, "exit") == 0)
         exit(number);
     else if (strcmp(name, "signal") == 0)
@@ -186,7 +193,7 @@ static bool run_act(stub_t *stub, const char *name, const char *rest)
     else if (strcmp(name, "say") == 0 && after)
         (void)!write(number, after + 1, strlen(after + 1));
     else if (strcmp(name, "wait") == 0)
-        (void)!read(number, &byte, 1);
+        pass(number);
     else if (strcmp(name, "linger") == 0)
         stub->linger = number;
     else if (strcmp(name, "stderr") == 0)

@@ -109,8 +109,8 @@ static void a_child_does_not_keep_the_parents_workers_alive(void **state)
 static void a_child_delivers_nothing_of_its_parents(void **state)
 {
     int observer;
-    exl_pool_t *pool = stub_crew(1);
     gate_t gate = gate_open();
+    exl_pool_t *pool = stub_crew(1);
     exl_task_t *task = submit(pool, "wait %d; pid", gate.out);
     assert_int_equal(exl_task_observe(task, &observer), 0);
     gate_pass(&gate, 1);

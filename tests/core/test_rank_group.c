@@ -92,34 +92,47 @@ static void call(uint64_t number, const char *text)
     exl_payload_unref(payload);
 }
 
+/* The caller drops its payload. */
+static exl_rank_answer_t next_answer(uint32_t *ret_rank)
+{
+    exl_rank_answer_t answer;
+    *ret_rank = UINT32_MAX;
+    if (exl_rank_group_answer(group, -1, ret_rank, &answer, &err) != 1)
+        fail_msg("no answer: %s", err.text);
+    return answer;
+}
+
 static uint32_t expect_answer(bool raised, const char *text)
 {
-    uint32_t rank = UINT32_MAX;
-    exl_rank_answer_t answer;
-    if (exl_rank_group_answer(group, -1, &rank, &answer, &err) != 1)
-        fail_msg("no answer: %s", err.text);
+    uint32_t rank;
+    exl_rank_answer_t answer = next_answer(&rank);
     assert_int_equal(answer.raised, raised);
     exl_test_assert_body(answer.payload, text);
     exl_payload_unref(answer.payload);
     return rank;
 }
 
-static void expect_lost(const char *text)
+static void expect_any_answers(uint32_t count)
 {
     uint32_t rank;
-    exl_rank_answer_t answer;
-    assert_true(exl_rank_group_answer(group, -1, &rank, &answer, &err) < 0);
-    if (!strstr(err.text, text))
-        fail_msg("\"%s\" does not say \"%s\"", err.text, text);
-    exl_rank_group_kill(group);
+    while (count--)
+        exl_payload_unref(next_answer(&rank).payload);
 }
 
-static void expect_no_start(int rc, const char *text)
+/* The group is of no use any more. */
+static void expect_end(int rc, const char *text)
 {
     assert_true(rc < 0);
     if (!strstr(err.text, text))
         fail_msg("\"%s\" does not say \"%s\"", err.text, text);
     exl_rank_group_kill(group);
+}
+
+static void expect_lost(const char *text)
+{
+    uint32_t rank;
+    exl_rank_answer_t answer;
+    expect_end(exl_rank_group_answer(group, -1, &rank, &answer, &err), text);
 }
 
 static void echo_of_all(uint64_t number, uint32_t size)
@@ -129,6 +142,24 @@ static void echo_of_all(uint64_t number, uint32_t size)
     for (uint32_t i = 0; i < size; i++)
         seen |= 1U << expect_answer(false, "word");
     assert_int_equal(seen, (1U << size) - 1);
+}
+
+/* Whatever else tried to be one of them. */
+static void expect_two(int rc)
+{
+    assert_int_equal(rc, 0);
+    echo_of_all(1, 2);
+}
+
+static void open_pipe(int ends[2])
+{
+    assert_int_equal(pipe(ends), 0);
+}
+
+static void close_pipe(const int ends[2])
+{
+    (void)close(ends[0]);
+    (void)close(ends[1]);
 }
 
 /* ---- starting ---- */
@@ -165,9 +196,8 @@ static void ranks_are_known_by_their_numbers(void **state)
     call(1, "zero|one|two");
     static const char *const words[] = {"zero", "one", "two"};
     for (int i = 0; i < 3; i++) {
-        uint32_t rank = UINT32_MAX;
-        exl_rank_answer_t answer;
-        assert_int_equal(exl_rank_group_answer(group, -1, &rank, &answer, &err), 1);
+        uint32_t rank;
+        exl_rank_answer_t answer = next_answer(&rank);
         assert_true(rank < 3);
         exl_test_assert_body(answer.payload, words[rank]);
         exl_payload_unref(answer.payload);
@@ -178,28 +208,26 @@ static void ranks_are_known_by_their_numbers(void **state)
 static void numbers_twice_are_refused(void **state)
 {
     (void)state;
-    expect_no_start(LAUNCH(2, "1", "1"), "do not number from 0 to 1");
+    expect_end(LAUNCH(2, "1", "1"), "do not number from 0 to 1");
 }
 
 static void numbers_too_high_are_refused(void **state)
 {
     (void)state;
-    expect_no_start(LAUNCH(2, "0", "2"), "do not number from 0 to 1");
+    expect_end(LAUNCH(2, "0", "2"), "do not number from 0 to 1");
 }
 
 static void who_does_not_know_the_secret_is_turned_away(void **state)
 {
     (void)state;
-    assert_int_equal(LAUNCH(2, "0 stranger", "0", "1 stranger", "1"), 0);
-    echo_of_all(1, 2);
+    expect_two(LAUNCH(2, "0 stranger", "0", "1 stranger", "1"));
     exl_rank_group_end(group);
 }
 
 static void who_says_nothing_is_turned_away(void **state)
 {
     (void)state;
-    assert_int_equal(LAUNCH(2, "0 mute", "0", "1"), 0);
-    echo_of_all(1, 2);
+    expect_two(LAUNCH(2, "0 mute", "0", "1"));
     exl_rank_group_end(group);
 }
 
@@ -208,8 +236,7 @@ static void another_user_is_turned_away(void **state)
     (void)state;
     if (geteuid() != 0)
         skip(); /* only root can become another user */
-    assert_int_equal(LAUNCH(2, "0 foreign", "0", "1"), 0);
-    echo_of_all(1, 2);
+    expect_two(LAUNCH(2, "0 foreign", "0", "1"));
     exl_rank_group_end(group);
 }
 
@@ -217,15 +244,14 @@ static void another_user_is_turned_away(void **state)
 static void who_stays_silent_holds_nobody_up(void **state)
 {
     (void)state;
-    assert_int_equal(LAUNCH(2, "0 silent", "0", "1"), 0);
-    echo_of_all(1, 2);
+    expect_two(LAUNCH(2, "0 silent", "0", "1"));
     exl_rank_group_kill(group);
 }
 
 static void a_rank_that_dies_while_starting(void **state)
 {
     (void)state;
-    expect_no_start(LAUNCH(2, "0", "1 die"), "ended while it was starting");
+    expect_end(LAUNCH(2, "0", "1 die"), "ended while it was starting");
 }
 
 static void a_rank_that_cannot_set_itself_up(void **state)
@@ -240,25 +266,25 @@ static void a_rank_that_cannot_set_itself_up(void **state)
 static void a_rank_that_says_something_else(void **state)
 {
     (void)state;
-    expect_no_start(LAUNCH(2, "0 odd", "1"), "something else than that it is ready");
+    expect_end(LAUNCH(2, "0 odd", "1"), "something else than that it is ready");
 }
 
 static void fewer_ranks_than_asked_for(void **state)
 {
     (void)state;
-    expect_no_start(launch_as(STUB_MPIEXEC, "refuse", NULL, 2, NULL), "the MPI launcher exited with status 3");
+    expect_end(launch_as(STUB_MPIEXEC, "refuse", NULL, 2, NULL), "the MPI launcher exited with status 3");
 }
 
 static void a_launcher_that_starts_nobody(void **state)
 {
     (void)state;
-    expect_no_start(launch_as(STUB_MPIEXEC, "alone", NULL, 2, NULL), "the MPI launcher exited with status 0");
+    expect_end(launch_as(STUB_MPIEXEC, "alone", NULL, 2, NULL), "the MPI launcher exited with status 0");
 }
 
 static void a_launcher_that_is_not_there(void **state)
 {
     (void)state;
-    expect_no_start(launch_as("/nowhere/mpiexec", "run", NULL, 2, NULL), "cannot start /nowhere/mpiexec");
+    expect_end(launch_as("/nowhere/mpiexec", "run", NULL, 2, NULL), "cannot start /nowhere/mpiexec");
 }
 
 /* ---- calls ---- */
@@ -268,15 +294,14 @@ static void answers_come_in_any_order(void **state)
     int gate[2];
     char text[64];
     (void)state;
-    assert_int_equal(pipe(gate), 0);
+    open_pipe(gate);
     start(3);
     (void)snprintf(text, sizeof text, "wait %d|one|raise two", gate[0]);
     call(1, text);
     unsigned seen = 0;
     for (int i = 0; i < 2; i++) {
-        uint32_t rank = UINT32_MAX;
-        exl_rank_answer_t answer;
-        assert_int_equal(exl_rank_group_answer(group, -1, &rank, &answer, &err), 1);
+        uint32_t rank;
+        exl_rank_answer_t answer = next_answer(&rank);
         assert_int_equal(answer.raised, rank == 2);
         exl_payload_unref(answer.payload);
         seen |= 1U << rank;
@@ -289,8 +314,7 @@ static void answers_come_in_any_order(void **state)
     (void)snprintf(text, sizeof text, "wait %d", gate[0]);
     assert_int_equal(expect_answer(false, text), 0);
     exl_rank_group_end(group);
-    (void)close(gate[0]);
-    (void)close(gate[1]);
+    close_pipe(gate);
 }
 
 static void large_answers_come_whole(void **state)
@@ -300,10 +324,9 @@ static void large_answers_come_whole(void **state)
     start(2);
     call(1, "big 3145728");
     for (int i = 0; i < 2; i++) {
-        uint32_t rank = UINT32_MAX;
-        exl_rank_answer_t answer;
+        uint32_t rank;
+        exl_rank_answer_t answer = next_answer(&rank);
         exl_payload_view_t view;
-        assert_int_equal(exl_rank_group_answer(group, -1, &rank, &answer, &err), 1);
         assert_int_equal(exl_payload_map(answer.payload), 0);
         assert_int_equal(exl_payload_view(answer.payload, &view), 0);
         assert_int_equal(view.body_size, SIZE);
@@ -360,16 +383,11 @@ static void an_answer_given_before_the_end_counts(void **state)
     char text[64], byte;
     pid_t pid;
     (void)state;
-    assert_int_equal(pipe(fd), 0);
+    open_pipe(fd);
     start(2);
     (void)snprintf(text, sizeof text, "word|pid %d", fd[1]);
     call(1, text);
-    for (int i = 0; i < 2; i++) {
-        uint32_t rank;
-        exl_rank_answer_t answer;
-        assert_int_equal(exl_rank_group_answer(group, -1, &rank, &answer, &err), 1);
-        exl_payload_unref(answer.payload);
-    }
+    expect_any_answers(2);
     exl_test_read(fd[0], &pid, sizeof pid);
     (void)snprintf(text, sizeof text, "told %d|pause", fd[1]);
     call(2, text);
@@ -379,15 +397,14 @@ static void an_answer_given_before_the_end_counts(void **state)
     (void)snprintf(text, sizeof text, "told %d", fd[1]);
     assert_int_equal(expect_answer(false, text), 0);
     expect_lost("MPI rank 1 of 2");
-    (void)close(fd[0]);
-    (void)close(fd[1]);
+    close_pipe(fd);
 }
 
 static void waiting_for_the_engine_hears_of_a_rank(void **state)
 {
     int engine[2];
     (void)state;
-    assert_int_equal(pipe(engine), 0);
+    open_pipe(engine);
     start(2);
     exl_test_write(engine[1], ".", 1);
     assert_int_equal(exl_rank_group_wait(group, engine[0], &err), 0);
@@ -396,8 +413,7 @@ static void waiting_for_the_engine_hears_of_a_rank(void **state)
     call(1, "pause|exit 4");
     assert_true(exl_rank_group_wait(group, engine[0], &err) < 0);
     exl_rank_group_kill(group);
-    (void)close(engine[0]);
-    (void)close(engine[1]);
+    close_pipe(engine);
 }
 
 /* ---- the end ---- */
@@ -406,19 +422,13 @@ static pid_t daemon_of_rank(int fd[2])
 {
     char text[64];
     pid_t pid;
-    assert_int_equal(pipe(fd), 0);
+    open_pipe(fd);
     start(2);
     (void)snprintf(text, sizeof text, "daemon %d|word", fd[1]);
     call(1, text);
-    for (int i = 0; i < 2; i++) {
-        uint32_t rank;
-        exl_rank_answer_t answer;
-        assert_int_equal(exl_rank_group_answer(group, -1, &rank, &answer, &err), 1);
-        exl_payload_unref(answer.payload);
-    }
+    expect_any_answers(2);
     exl_test_read(fd[0], &pid, sizeof pid);
-    (void)close(fd[0]);
-    (void)close(fd[1]);
+    close_pipe(fd);
     assert_true(exl_test_process_lives(pid));
     return pid;
 }

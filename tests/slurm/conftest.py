@@ -1,6 +1,7 @@
 """Fixtures with a real Slurm; see tests/beds/README.md."""
 
 import os
+import re
 
 import pytest
 import support
@@ -62,6 +63,33 @@ def expiring(impatient):
     impatient.wait_begun(job)
     impatient.run("scontrol", "update", f"JobId={job}", "EndTime=now")
     return job
+
+
+#: Calls of a program in an allocation, until that ends.
+CALLS = """
+    import time
+    from executorlib import SlurmJobExecutor
+
+    with SlurmJobExecutor() as executor:
+        print("began", executor.submit(abs, -1).result(), flush=True)
+        error = executor.submit(time.sleep, 1000).exception()
+        print("ended", type(error).__name__, error, flush=True)
+"""
+
+
+@pytest.fixture(scope="session")
+def expiring_calls(impatient, tmp_path_factory):
+    """A program with a call in an allocation on node n3 whose time is over, likewise."""
+    folder = tmp_path_factory.mktemp("expiring")
+    granted = impatient.run("salloc", "--no-shell", "--nodelist=n3", "--time=1").stderr
+    number = re.search(r"Granted job allocation (\d+)", granted)[1]
+    allocation = {"SLURM_JOB_ID": number, "SLURM_JOB_CPUS_PER_NODE": "1", "SLURM_JOB_NUM_NODES": "1"}
+    places = {"EXECUTORLIB_AGENT_DIRECTORY": str(folder / "agents")}
+    env = support.script_environment(**impatient.variables, **allocation, **places)
+    with support.Driver(folder, CALLS, env=env) as driver:
+        driver.expect("began")
+        impatient.run("scontrol", "update", f"JobId={number}", "EndTime=now")
+        yield driver
 
 
 def _allocate(bed, monkeypatch, folder):

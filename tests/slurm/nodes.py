@@ -58,6 +58,16 @@ def node_of(pid):
     return None
 
 
+def by_node(executor, gate, count=3):
+    """Submit a call for each node, which waits at the gate; {node: future}."""
+    futures = {}
+    for _ in range(count):
+        future = gate.submit(executor)
+        (pid,) = gate.arrival()
+        futures[node_of(pid)] = future
+    return futures
+
+
 def _command(pid):
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")

@@ -13,7 +13,7 @@ NAMES = ["n1", "n2", "n3"]
 
 
 # It takes half a minute until test_time_limit.py can see the end of this job, so it begins here.
-pytestmark = pytest.mark.usefixtures("expiring")
+pytestmark = pytest.mark.usefixtures("expiring", "expiring_calls")
 
 
 def states(bed, *job_ids):

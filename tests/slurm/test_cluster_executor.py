@@ -16,6 +16,7 @@ from support import SOON, needs_mpi
 
 from executorlib import (
     SlurmClusterExecutor,
+    _job_record,
     _queued_jobs,
     get_cache_data,
     get_cache_data_queue,
@@ -72,8 +73,7 @@ def queue(bed):
 
 def submitted(future, cache):
     """The queue id of a call with a cache key of its own."""
-    record = str(future._path).replace("_o.h5", ".job")
-    return until(lambda: os.path.islink(record) and os.readlink(record).split()[1], SOON, "the submission")
+    return until(lambda: _job_record.read(str(future._path).removesuffix("_o.h5")), SOON, "the submission")
 
 
 def names(cache):

@@ -1,7 +1,6 @@
 """What becomes of the calls of SlurmJobExecutor, and of its processes, when something in the allocation dies."""
 
 import collections
-import contextlib
 import os
 import signal
 import socket
@@ -14,19 +13,9 @@ import support
 from beds.waiting import until
 
 from executorlib import SlurmJobExecutor, api
-from slurm.nodes import node_of
+from slurm.nodes import by_node
 
 ONE_WORKER_PER_NODE = {"block_allocation": True, "max_workers": 3}
-
-
-def by_node(executor, gate, count=3):
-    """Submit a call for each node, which waits at the gate; {node: future}."""
-    futures = {}
-    for _ in range(count):
-        future = gate.submit(executor)
-        (pid,) = gate.arrival()
-        futures[node_of(pid)] = future
-    return futures
 
 
 def outcome(future):
@@ -171,38 +160,3 @@ def test_cancelled_calls_and_terminated_ones(job, gate):
         gate.open()
         assert [future.result(timeout=support.SOON) for future in running.values()] == [None] * 2
     assert collections.Counter(future.cancelled() for future in waiting)[True] >= 9
-
-
-# At the door
-
-
-@contextlib.contextmanager
-def strangers(port, count, text=b""):
-    sockets = []
-    try:
-        for _ in range(count):
-            stranger = socket.create_connection(("127.0.0.1", port), support.SOON)
-            sockets.append(stranger)
-            with contextlib.suppress(OSError):
-                stranger.sendall(text)
-        yield sockets
-    finally:
-        for stranger in sockets:
-            stranger.close()
-
-
-@pytest.mark.parametrize(
-    "text", [b"", b"GET / HTTP/1.1\r\n\r\n", bytes(range(256)) * 300, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"],
-    ids=["idle", "http", "garbage", "hello"],
-)  # fmt: skip
-def test_strangers_at_the_port_change_nothing(job, text):
-    with SlurmJobExecutor(block_allocation=True, max_workers=3) as executor:
-        assert executor.submit(functions.add, 1, 2).result(timeout=support.SOON) == 3
-        with strangers(executor._core_pool.port, 1000 if not text else 50, text):
-            assert list(executor.map(functions.add, range(200), range(200))) == list(range(0, 400, 2))
-
-
-def test_agents_come_in_past_strangers(job):
-    executor = SlurmJobExecutor(max_workers=3)
-    with executor, strangers(executor._core_pool.port, 100):
-        assert executor.submit(functions.add, 1, 2).result(timeout=support.SOON) == 3

@@ -7,17 +7,7 @@ import pytest
 import support
 
 from executorlib import SlurmJobExecutor, _fleet, api
-from slurm.nodes import NAMES, node_of
-
-
-def at_gate(executor, gate, count=3):
-    """{node: future} of calls that wait at the gate."""
-    futures = {}
-    for _ in range(count):
-        future = gate.submit(executor)
-        (pid,) = gate.arrival()
-        futures[node_of(pid)] = future
-    return futures
+from slurm.nodes import NAMES, by_node
 
 
 def test_calls_cross_the_network(networked_job, arguments):
@@ -69,11 +59,31 @@ def test_cut_that_breaks_the_connection_loses_and_repeats_nothing(networked_job,
     assert sorted(map(int, (tmp_path / "log").read_text().split())) == list(range(60))
 
 
+THIRTY = [pytest.mark.soak, pytest.mark.timeout(120)]
+
+
+@pytest.mark.parametrize(
+    ("link", "seconds"),
+    [("login", 1.0), ("controller", 1.0), *(pytest.param(link, 30.0, marks=THIRTY) for link in (2, "login"))],
+)
+def test_link_that_is_cut_for_a_while(networked_job, gate, tmp_path, link, seconds):
+    with SlurmJobExecutor(block_allocation=True, max_workers=3) as executor:
+        futures = [executor.submit(append_and_pass, str(tmp_path / "log"), gate.folder, number) for number in range(60)]
+        gate.arrivals(3)
+        agents = networked_job.agents().values()
+        networked_job.bed.cut(link)
+        gate.open()
+        assert support.alive_after(agents, seconds) == sorted(agents)
+        networked_job.bed.restore(link)
+        assert [future.result(timeout=2 * support.SOON) for future in futures] == list(range(60))
+    assert sorted(map(int, (tmp_path / "log").read_text().split())) == list(range(60))
+
+
 @pytest.mark.parametrize("restart_limit", [0, 1])
 def test_node_that_stays_away_loses_its_calls(networked_job, gate, monkeypatch, restart_limit):
     monkeypatch.setattr(_fleet, "_GRACE_MS", 2000)
     with SlurmJobExecutor(block_allocation=True, max_workers=3, restart_limit=restart_limit) as executor:
-        futures = at_gate(executor, gate)
+        futures = by_node(executor, gate)
         processes = networked_job.processes()
         lost_agent = networked_job.agents()["n2"]
         networked_job.bed.cut(2)

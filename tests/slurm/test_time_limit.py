@@ -9,7 +9,7 @@ from executorlib import get_future_from_cache
 from executorlib.api import JobTimeoutError, RunTimeExceededError
 
 
-def test_time_limit(impatient, expiring):
+def test_time_limit(impatient, expiring, expiring_calls):
     fields = impatient.wait_job(expiring, "TIMEOUT", timeout=120)
     assert (fields["Reason"], fields["ExitCode"]) == ("TimeLimit", "0:15")
 
@@ -24,3 +24,9 @@ def test_a_call_whose_job_reached_its_time_limit(impatient, expiring, tmp_path, 
         get_future_from_cache(str(tmp_path), "k").result(SOON)
     assert isinstance(caught.value, RunTimeExceededError)
     assert (caught.value.job_id, caught.value.reason, caught.value.host) == (expiring, "TIMEOUT", "n1")
+
+
+def test_calls_in_an_allocation_that_reached_its_time_limit(impatient, expiring, expiring_calls):
+    said = expiring_calls.expect("ended", timeout=120)
+    assert said.startswith("WorkerLostError") and "its agent died" in said
+    assert expiring_calls.process.wait(timeout=SOON) == 0

@@ -7,12 +7,12 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/idmap.h"
 #include "base/parker.h"
+#include "base/random.h"
 #include "engine/deadline.h"
 #include "engine/pool_private.h"
 #include "node/handshake.h"
@@ -508,9 +508,11 @@ static int prepare(exl_agent_t *agent, const exl_agent_config_t *config, exl_err
     (void)gethostname(agent->record.host, sizeof agent->record.host - 1);
     (void)strncpy(agent->name, config->name, EXL_TLS_NAME_MAX);
     memcpy(agent->key, config->key, sizeof agent->key);
-    while (!agent->instance)
-        if (getrandom(&agent->instance, sizeof agent->instance, 0) < 0 && errno != EINTR)
-            return exl_error_set(err, -errno, "no random number: %s", strerror(errno));
+    while (!agent->instance) {
+        int rc = exl_random(&agent->instance, sizeof agent->instance);
+        if (rc < 0)
+            return exl_error_set(err, rc, "no random number: %s", exl_strerror(rc));
+    }
     return parse_addresses(agent, config, err);
 }
 

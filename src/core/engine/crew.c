@@ -4,7 +4,7 @@
  * another was sent and has not begun (claim.h decides who has it). Large arguments are never sent ahead. */
 #include "engine/guest.h"
 #include "engine/pool_private.h"
-#include "engine/record.h"
+#include "engine/timeline.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -203,7 +203,7 @@ static int start_worker(exl_pool_t *pool, bool preloaded)
         return rc;
     }
     if (pool->journal)
-        exl__record_times(worker);
+        exl__timeline_times(worker);
     worker->index = free_index(pool);
     worker->start_order = pool->last_order + 1;
     exl_list_push_back(&pool->workers, &worker->link);
@@ -392,7 +392,7 @@ static void give(exl_worker_t *worker, exl_task_t *task)
         detach(worker, task);
         exl__pool_fail(task, EXL_BLAME_ENGINE, "out of memory while sending the call");
     } else if (task->pool->journal && worker->noutstanding == 1) {
-        exl__record_started(task);
+        exl__timeline_started(task);
     }
 }
 
@@ -526,5 +526,5 @@ void exl__crew_schedule(exl_pool_t *pool)
     }
     flush(pool);
     if (pool->journal)
-        exl__record_claimed(pool);
+        exl__timeline_claimed(pool);
 }

@@ -17,7 +17,7 @@ typedef enum exl_event_kind {
     EXL_EVENT_EXECUTOR, /* an executor was made, or resized: what it may use */
     EXL_EVENT_SUBMITTED,
     EXL_EVENT_READY, /* the last argument it waited for is there; a call that waits for none is ready when submitted */
-    EXL_EVENT_STARTED,  /* see record.h on what that means */
+    EXL_EVENT_STARTED,  /* see timeline.h on what that means */
     EXL_EVENT_RETURNED, /* it had started, and is in the queue again: lost its worker, or taken back */
     EXL_EVENT_FINISHED,
     EXL_EVENT_FAILED, /* raised, or an argument's call did */

@@ -8,13 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/parcel.h"
 #include "engine/pool_private.h"
 #include "node/door.h"
 #include "node/launcher.h"
 #include "node/peer.h"
+#include "sched/places.h"
 #include "wire/record.h"
 
-enum { MAX_FUNCTIONS = 128 };
 enum { LAST_WORDS_MS = 250 }; /* of a launcher, after the death of an agent */
 
 typedef enum remote_state {
@@ -24,8 +25,9 @@ typedef enum remote_state {
 } remote_state_t;
 
 typedef struct exl_remote {
-    exl_list_t free_link; /* among those with as many cores free */
-    exl_fleet_t *fleet;   /* borrowed */
+    exl_place_t place;
+    exl_list_t unsent_link; /* among those that have been told something which has not left */
+    exl_fleet_t *fleet;     /* borrowed */
     remote_state_t state;
     uint32_t index, instance; /* the latter tells an agent from its successor */
     bool known;               /* it has said what there is on its node */
@@ -34,8 +36,6 @@ typedef struct exl_remote {
     exl_peer_t peer;
     exl_deadline_t *silence; /* owned; runs while the connection is broken */
     exl_node_record_t node;
-    uint64_t gpus_used;    /* thousandths of GPUs that its calls ask for */
-    uint32_t used, ncalls; /* cores that its calls take, where these are counted; how many calls it has */
     exl_list_t outstanding;
     uint32_t *workers; /* owned: ids of its persistent workers, to be told; NULL: none */
     uint32_t nworkers;
@@ -53,10 +53,8 @@ struct exl_fleet {
     exl_launcher_t *launcher; /* its own; NULL when there is none */
     remote_t *remotes;        /* owned */
     uint32_t nawaited, nthere;
-    exl_list_t
-        *free; /* owned: remotes that take calls, by room; above `most` those that can start one at once, by spare */
-    uint32_t most;    /* the most room that any has */
-    uint32_t largest; /* no list above this one has any */
+    exl_places_t places; /* open are those that take calls */
+    exl_list_t unsent;
     uint64_t last_number;
     bool ending, cancelling;
     bool changed;        /* somebody may have become able to do more */
@@ -76,106 +74,24 @@ static exl_node_t *node_of(const exl_fleet_t *fleet)
     return exl_engine_node(fleet->pool->engine);
 }
 
-/* ---- who has how much room ---- */
+/* ---- who takes calls ---- */
 
-static bool takes_calls(const remote_t *remote)
+static remote_t *remote_at(exl_place_t *place)
 {
-    return !remote->died && remote->state == THERE && remote->known && !remote->asked_back;
+    return place ? EXL_CONTAINER(place, remote_t, place) : NULL;
 }
 
-static uint64_t left(uint64_t most, uint64_t used)
+static void update_place(remote_t *remote)
 {
-    return most > used ? most - used : 0;
-}
-
-/* Cores, or where these are not counted calls, that it may still be given. */
-static uint32_t room_of(const remote_t *remote)
-{
-    const exl_node_record_t *node = &remote->node;
-    uint64_t depth = remote->fleet->config.depth;
-    uint64_t calls = left(node->calls * depth, remote->ncalls);
-    if (!node->cores)
-        return (uint32_t)calls;
-    uint64_t cores = left(node->cores * depth, remote->used);
-    return (uint32_t)(node->calls && calls < cores ? calls : cores);
-}
-
-/* How many calls of one core it could run besides those that it has. */
-static uint32_t spare_of(const remote_t *remote)
-{
-    const exl_node_record_t *node = &remote->node;
-    uint64_t calls = left(node->calls, remote->ncalls), cores = left(node->cores, remote->used);
-    if (!takes_calls(remote))
-        return 0;
-    return (uint32_t)(!node->cores || (node->calls && calls < cores) ? calls : cores);
-}
-
-static void place_in_list(remote_t *remote)
-{
-    exl_fleet_t *fleet = remote->fleet;
-    exl_list_remove(&remote->free_link);
-    if (!takes_calls(remote))
-        return;
-    uint32_t spare = spare_of(remote), rank = spare ? fleet->most + spare : room_of(remote);
-    exl_list_push_back(&fleet->free[rank], &remote->free_link);
-    if (rank > fleet->largest)
-        fleet->largest = rank;
-}
-
-/* The lists are made anew for a node that is larger than any before. */
-static int make_lists(exl_fleet_t *fleet, uint32_t most)
-{
-    if (fleet->free && most <= fleet->most)
-        return 0;
-    exl_list_t *lists = calloc(2 * (size_t)most + 1, sizeof *lists);
-    if (!lists)
-        return -ENOMEM;
-    for (uint32_t i = 0; i <= 2 * most; i++)
-        exl_list_init(&lists[i]);
-    for (uint32_t i = 0; i < fleet->config.agents; i++)
-        exl_list_remove(&fleet->remotes[i].free_link);
-    free(fleet->free);
-    fleet->free = lists;
-    fleet->most = most;
-    fleet->largest = 0;
-    for (uint32_t i = 0; i < fleet->config.agents; i++)
-        place_in_list(&fleet->remotes[i]);
-    return 0;
-}
-
-/* Of those with the most room the one that has waited longest, or NULL. */
-static remote_t *roomiest(exl_fleet_t *fleet)
-{
-    if (!fleet->free)
-        return NULL;
-    while (fleet->largest && exl_list_empty(&fleet->free[fleet->largest]))
-        fleet->largest--;
-    return exl_list_empty(&fleet->free[fleet->largest])
-               ? NULL
-               : EXL_CONTAINER(fleet->free[fleet->largest].next, remote_t, free_link);
-}
-
-static uint32_t width_of(const remote_t *remote, const exl_task_t *task)
-{
-    uint32_t cores = task->item.request.cores;
-    return !remote->node.cores ? 0 : cores == EXL_ALL_CORES ? remote->node.cores : cores;
-}
-
-/* In thousandths. */
-static uint64_t gpus_of(const exl_task_t *task)
-{
-    const exl_request_t *request = &task->item.request;
-    return request->gpus * (uint64_t)(request->gpu_share ? request->gpu_share : 1000);
+    exl_places_open(&remote->fleet->places, &remote->place,
+                    remote->state == THERE && remote->known && !remote->asked_back && !remote->died);
 }
 
 static void attach(remote_t *remote, exl_task_t *task)
 {
     exl_list_push_back(&remote->outstanding, &task->item.link);
     task->remote = remote;
-    remote->used += width_of(remote, task);
-    remote->ncalls++;
-    remote->gpus_used += gpus_of(task);
-    place_in_list(remote);
+    exl_places_take(&remote->fleet->places, &remote->place, &task->item.request);
 }
 
 static void detach(remote_t *remote, exl_task_t *task)
@@ -183,38 +99,36 @@ static void detach(remote_t *remote, exl_task_t *task)
     (void)exl_idmap_remove(&remote->calls, task->number);
     exl_list_remove(&task->item.link);
     task->remote = NULL;
-    remote->used -= width_of(remote, task);
-    remote->ncalls--;
-    remote->gpus_used -= gpus_of(task);
-    place_in_list(remote);
+    exl_places_give(&remote->fleet->places, &remote->place, &task->item.request);
 }
 
 /* ---- giving a call ---- */
 
-static int send_functions(remote_t *remote, const exl_task_t *task)
+/* It leaves with flush_all(). */
+static int tell(remote_t *remote, exl_frame_t frame, exl_payload_t *payload)
 {
-    int rc = 0;
-    if (remote->functions.count + task->nfunctions > MAX_FUNCTIONS) {
-        exl_idmap_fini(&remote->functions);
-        rc = exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_FORGET}, NULL);
-    }
-    for (uint32_t i = 0; rc == 0 && i < task->nfunctions; i++) {
-        exl_shared_t *function = task->functions[i];
-        exl_frame_t frame = {.type = EXL_FRAME_FUNCTION, .id = function->id};
-        bool has_it = exl_idmap_get(&remote->functions, function->id) != NULL;
-        /* Without a payload it is named only: one of those that this call uses. */
-        rc = exl_peer_send(&remote->peer, frame, has_it ? NULL : function->payload);
-        if (rc == 0 && !has_it)
-            rc = exl_idmap_put(&remote->functions, function->id, function);
-    }
-    return rc;
+    if (exl_list_empty(&remote->unsent_link))
+        exl_list_push_back(&remote->fleet->unsent, &remote->unsent_link);
+    return exl_peer_send(&remote->peer, frame, payload);
+}
+
+static void flush(remote_t *remote)
+{
+    exl_list_remove(&remote->unsent_link);
+    exl_peer_flush(&remote->peer);
+}
+
+static void flush_all(exl_fleet_t *fleet)
+{
+    while (!exl_list_empty(&fleet->unsent))
+        flush(EXL_CONTAINER(fleet->unsent.next, remote_t, unsent_link));
 }
 
 static int send_setup(remote_t *remote, const exl_task_t *task)
 {
     if (!task->setup || task->setup == remote->setup)
         return 0;
-    int rc = exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_SETUP}, task->setup);
+    int rc = tell(remote, (exl_frame_t){.type = EXL_FRAME_SETUP}, task->setup);
     if (rc == 0) {
         exl_payload_unref(remote->setup);
         remote->setup = exl_payload_ref(task->setup);
@@ -228,7 +142,7 @@ static int send_imports(remote_t *remote, exl_payload_t *imports)
     if (!imports || remote->has_imports)
         return 0;
     remote->has_imports = true;
-    return exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_IMPORTS}, imports);
+    return tell(remote, (exl_frame_t){.type = EXL_FRAME_IMPORTS}, imports);
 }
 
 static exl_needs_record_t needs_of(const exl_task_t *task)
@@ -256,7 +170,7 @@ static int send_needs(remote_t *remote, const exl_task_t *task)
         return 0;
     int rc = exl_needs_record_write(&needs, &payload);
     if (rc == 0)
-        rc = exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_NEEDS}, payload);
+        rc = tell(remote, (exl_frame_t){.type = EXL_FRAME_NEEDS}, payload);
     exl_payload_unref(payload);
     if (rc == 0) {
         remote->needs = needs;
@@ -265,22 +179,21 @@ static int send_needs(remote_t *remote, const exl_task_t *task)
     return rc;
 }
 
+static int to_agent(void *remote, exl_frame_t frame, exl_payload_t *payload)
+{
+    return tell(remote, frame, payload);
+}
+
 static int send_call(remote_t *remote, const exl_task_t *task)
 {
-    exl_frame_t call = {.type = EXL_FRAME_CALL, .id = task->number, .arg = task->function_id ? EXL_CALL_FUNCTION : 0};
+    const exl_receiver_t receiver = {
+        .send = to_agent, .owner = remote, .functions = &remote->functions, .wants_names = true};
     int rc = send_setup(remote, task);
     if (rc == 0)
         rc = send_imports(remote, task->pool->imports);
     if (rc == 0)
         rc = send_needs(remote, task);
-    if (rc == 0)
-        rc = send_functions(remote, task);
-    for (uint32_t i = 0; rc == 0 && i < task->ndependencies; i++)
-        rc = exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_DEPENDENCY, .id = task->number, .arg = i},
-                           task->dependencies[i].payload);
-    if (rc == 0 && task->options)
-        rc = exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_OPTIONS, .id = task->number}, task->options);
-    return rc < 0 ? rc : exl_peer_send(&remote->peer, call, task->call);
+    return rc < 0 ? rc : exl__parcel_send(&receiver, task, (exl_frame_t){.type = EXL_FRAME_CALL, .id = task->number});
 }
 
 static void give(remote_t *remote, exl_task_t *task)
@@ -296,40 +209,9 @@ static void give(remote_t *remote, exl_task_t *task)
     exl__pool_fail(task, EXL_BLAME_ENGINE, "out of memory while sending the call");
 }
 
-/* Whether its node is one on which the call can run. */
-static bool suits(const remote_t *remote, const exl_task_t *task)
+static remote_t *place_for(const exl_fleet_t *fleet, const exl_task_t *task)
 {
-    const exl_node_record_t *node = &remote->node;
-    bool has_workers = node->cores || node->calls;
-    return has_workers && width_of(remote, task) <= node->cores && gpus_of(task) <= node->gpus * UINT64_C(1000);
-}
-
-static int64_t gpus_left(const remote_t *remote)
-{
-    return remote->node.gpus * INT64_C(1000) - (int64_t)remote->gpus_used;
-}
-
-static bool is_better(const remote_t *remote, const remote_t *than, const exl_task_t *task)
-{
-    if (gpus_of(task) && gpus_left(remote) != gpus_left(than))
-        return gpus_left(remote) > gpus_left(than);
-    return room_of(remote) > room_of(than);
-}
-
-/* The roomiest; or, for a call with GPUs or where nodes differ, the best of those that have what it needs. NULL: there is
- * none now. */
-static remote_t *place_for(exl_fleet_t *fleet, const exl_task_t *task)
-{
-    remote_t *found = roomiest(fleet);
-    if (!found || (suits(found, task) && !gpus_of(task)))
-        return found;
-    found = NULL;
-    for (uint32_t i = 0; i < fleet->config.agents; i++) {
-        remote_t *remote = &fleet->remotes[i];
-        if (takes_calls(remote) && suits(remote, task) && (!found || is_better(remote, found, task)))
-            found = remote;
-    }
-    return found;
+    return remote_at(exl_places_find(&fleet->places, &task->item.request));
 }
 
 static void copied(exl_task_t *task)
@@ -343,7 +225,7 @@ static void copied(exl_task_t *task)
         exl_failure_unref(failure);
     } else if (remote) {
         give(remote, task);
-        exl_peer_flush(&remote->peer);
+        flush(remote);
     } else {
         exl__pool_return(task); /* the arguments are copied once */
     }
@@ -351,12 +233,12 @@ static void copied(exl_task_t *task)
 
 /* The next call that an agent with some room can take, or NULL. To one that has nothing to do any call may be given, as far
  * as the queue can say. */
-static exl_task_t *next_task(exl_pool_t *pool, const remote_t *remote)
+static exl_task_t *next_task(exl_pool_t *pool, const exl_place_t *place)
 {
-    uint32_t room = room_of(remote);
-    exl_resources_t resources = {.calls_used = remote->ncalls};
-    if (remote->node.cores && remote->ncalls) {
-        resources.cores = 1 + (room < remote->node.cores ? room : remote->node.cores);
+    uint32_t room = exl_place_room(&pool->fleet->places, place);
+    exl_resources_t resources = {.calls_used = place->ncalls};
+    if (place->cores && place->ncalls) {
+        resources.cores = 1 + (room < place->cores ? room : place->cores);
         resources.cores_used = 1;
     }
     exl_queue_item_t *item = room ? exl_queue_pop(&pool->queue, &resources) : NULL;
@@ -366,10 +248,7 @@ static exl_task_t *next_task(exl_pool_t *pool, const remote_t *remote)
 /* Whether an agent may still come, or take calls again. */
 static bool may_find_place(const exl_fleet_t *fleet)
 {
-    bool waits = fleet->nawaited > 0;
-    for (uint32_t i = 0; i < fleet->config.agents && !waits; i++)
-        waits = fleet->remotes[i].state == THERE && !takes_calls(&fleet->remotes[i]);
-    return waits;
+    return fleet->nawaited > 0 || fleet->nthere > fleet->places.nopen;
 }
 
 static void fail_all(exl_pool_t *pool)
@@ -380,27 +259,14 @@ static void fail_all(exl_pool_t *pool)
 
 /* ---- asking back ---- */
 
-/* How much it has beyond what runs there at once, and so has not begun. */
-static uint32_t ahead_of(const remote_t *remote)
-{
-    const exl_node_record_t *node = &remote->node;
-    uint64_t cores = node->cores ? left(remote->used, node->cores) : 0;
-    uint64_t calls = node->calls || !node->cores ? left(remote->ncalls, node->calls) : 0;
-    uint64_t gpus = (left(remote->gpus_used, node->gpus * UINT64_C(1000)) + 999) / 1000;
-    if (!takes_calls(remote) || !exl_peer_connected(&remote->peer))
-        return 0;
-    calls = gpus > calls && node->cores ? gpus : calls;
-    return (uint32_t)(cores > calls ? cores : calls);
-}
-
 static void ask_back(remote_t *remote, uint32_t count)
 {
-    if (exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_RECALL, .arg = count}, NULL) < 0)
+    if (tell(remote, (exl_frame_t){.type = EXL_FRAME_RECALL, .arg = count}, NULL) < 0)
         return;
     remote->fleet->ngiving += !remote->asked_back;
     remote->asked_back = true;
-    place_in_list(remote);
-    exl_peer_flush(&remote->peer);
+    update_place(remote);
+    flush(remote);
 }
 
 static void has_given_back(remote_t *remote)
@@ -413,32 +279,29 @@ static void has_given_back(remote_t *remote)
 }
 
 /* An agent could do more, and there is nothing to give it: what others have not begun is shared out. Once each time that a call
- * has ended or an agent has come, or a wide call might go to and fro. */
+ * has ended or an agent has come, or a wide call might go to and fro. Of each that is asked half of what it has ahead, so that it is
+ * not asked again soon. */
 static void share_out(exl_fleet_t *fleet)
 {
-    const remote_t *first = roomiest(fleet);
-    uint64_t wanted = 0;
-    if (!first || !fleet->changed || !spare_of(first))
+    uint64_t wanted = fleet->places.spare;
+    if (!fleet->changed || !wanted)
         return;
     fleet->changed = false;
-    for (uint32_t i = 0; i < fleet->config.agents; i++)
-        wanted += spare_of(&fleet->remotes[i]);
-    for (uint32_t i = 0; i < fleet->config.agents; i++) {
-        uint32_t ahead = ahead_of(&fleet->remotes[i]), count = (ahead + 1) / 2;
+    EXL_LIST_FOREACH_SAFE(&fleet->places.ahead, link)
+    {
+        remote_t *remote = remote_at(exl_place_ahead_of(link));
+        uint32_t ahead = exl_place_ahead(&remote->place), count = (ahead + 1) / 2;
+        if (!exl_peer_connected(&remote->peer))
+            continue;
         if (count < wanted)
             count = ahead < wanted ? ahead : (uint32_t)wanted;
-        if (!count)
-            continue;
-        ask_back(&fleet->remotes[i], count);
-        wanted = left(wanted, count);
+        /* A wide call may not fit where there is something to spare: others are asked too. */
+        bool fits = !remote->place.nwide;
+        ask_back(remote, count);
+        if (fits && wanted <= count)
+            break;
+        wanted -= fits ? count : 0;
     }
-}
-
-static void flush_all(exl_fleet_t *fleet)
-{
-    for (uint32_t i = 0; i < fleet->config.agents; i++)
-        if (fleet->remotes[i].state == THERE)
-            exl_peer_flush(&fleet->remotes[i].peer);
 }
 
 void exl__fleet_schedule(exl_pool_t *pool)
@@ -446,11 +309,11 @@ void exl__fleet_schedule(exl_pool_t *pool)
     exl_fleet_t *fleet = pool->fleet;
     if (fleet->loss)
         fail_all(pool);
-    for (remote_t *remote; pool->queue.count && (remote = roomiest(fleet));) {
-        exl_task_t *task = next_task(pool, remote);
+    for (const exl_place_t *first; pool->queue.count && (first = exl_places_first(&fleet->places));) {
+        exl_task_t *task = next_task(pool, first);
         if (!task)
             break;
-        remote = place_for(fleet, task);
+        remote_t *remote = place_for(fleet, task);
         (void)exl_task_update(task, EXL_TASK_PLACE);
         if (!remote && may_find_place(fleet)) {
             exl__pool_return(task);
@@ -490,8 +353,8 @@ void exl__fleet_recall_all(exl_pool_t *pool)
 void exl__fleet_stop(exl_task_t *task)
 {
     remote_t *remote = task->remote;
-    (void)exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_STOP, .id = task->number}, NULL);
-    exl_peer_flush(&remote->peer);
+    (void)tell(remote, (exl_frame_t){.type = EXL_FRAME_STOP, .id = task->number}, NULL);
+    flush(remote);
 }
 
 /* ---- what agents say ---- */
@@ -533,8 +396,7 @@ static void answer(remote_t *remote, exl_task_t *task, exl_message_t *message)
 /* What may be counted upon there from now on. */
 static int count(remote_t *remote, const exl_node_record_t *node)
 {
-    uint64_t most = (uint64_t)(node->cores ? node->cores : node->calls) * remote->fleet->config.depth;
-    int rc = most > INT32_MAX ? -EINVAL : make_lists(remote->fleet, (uint32_t)most);
+    int rc = exl_places_describe(&remote->fleet->places, &remote->place, node->cores, node->calls, node->gpus);
     if (rc == 0)
         remote->node = *node;
     remote->fleet->changed = true;
@@ -550,15 +412,15 @@ static void tell_workers(remote_t *remote)
     node.calls = remote->nworkers;
     int rc = exl_payload_create(&ids, 1, NULL, 0, NULL, NULL, &payload);
     if (rc == 0 && (rc = exl_payload_seal(payload)) == 0)
-        rc = exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_RESIZE, .arg = remote->nworkers}, payload);
+        rc = tell(remote, (exl_frame_t){.type = EXL_FRAME_RESIZE, .arg = remote->nworkers}, payload);
     exl_payload_unref(payload);
     free(remote->workers);
     remote->workers = NULL;
     if (rc < 0 || count(remote, &node) < 0)
         return;
-    if (ahead_of(remote) && !remote->asked_back)
-        ask_back(remote, ahead_of(remote));
-    place_in_list(remote);
+    uint32_t ahead = exl_place_ahead(&remote->place);
+    if (ahead && !remote->asked_back && exl_peer_connected(&remote->peer))
+        ask_back(remote, ahead);
 }
 
 static void introduce(remote_t *remote, const exl_payload_t *payload)
@@ -571,7 +433,7 @@ static void introduce(remote_t *remote, const exl_payload_t *payload)
     remote->known = true;
     if (remote->workers)
         tell_workers(remote);
-    place_in_list(remote);
+    update_place(remote);
     exl__pool_due(remote->fleet->pool);
 }
 
@@ -585,7 +447,7 @@ static void message_cb(exl_peer_t *peer, exl_message_t *message)
         break;
     case EXL_FRAME_RECALL: /* all that it gives back has been given back */
         has_given_back(remote);
-        place_in_list(remote);
+        update_place(remote);
         exl__pool_due(remote->fleet->pool);
         break;
     case EXL_FRAME_RESULT:
@@ -666,7 +528,8 @@ static void gone(remote_t *remote, const char *reason, bool good_bye)
     remote->state = GONE;
     has_given_back(remote);
     remove_handover(fleet);
-    exl_list_remove(&remote->free_link);
+    exl_list_remove(&remote->unsent_link);
+    update_place(remote);
     exl_deadline_stop(remote->silence);
     remote->silence = NULL;
     while (!exl_list_empty(&remote->outstanding))
@@ -700,7 +563,7 @@ static bool wait_for_reason(remote_t *remote)
     remote->died =
         remote->fleet->launcher && !remote->fleet->ending &&
         exl_deadline_start(node_of(remote->fleet), LAST_WORDS_MS, unexplained_cb, remote, &remote->silence) == 0;
-    place_in_list(remote); /* it gets no more calls */
+    update_place(remote); /* it gets no more calls */
     return remote->died;
 }
 
@@ -749,7 +612,7 @@ static void arrived_cb(void *owner, exl_connection_t *connection, const exl_fram
     if (exl_peer_connect(&remote->peer, connection, hello->id) < 0)
         gone(remote, "its agent lost count of what was said", false);
     else if (fleet->ending)
-        (void)exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_END}, NULL);
+        (void)tell(remote, (exl_frame_t){.type = EXL_FRAME_END}, NULL);
 }
 
 static void launcher_ended_cb(void *owner, int wait_status, const char *why)
@@ -777,7 +640,8 @@ static int create_remotes(exl_fleet_t *fleet)
     for (uint32_t i = 0; i < fleet->config.agents; i++) {
         remote_t *remote = &fleet->remotes[i];
         *remote = (remote_t){.fleet = fleet, .index = i};
-        exl_list_init(&remote->free_link);
+        exl_place_init(&remote->place);
+        exl_list_init(&remote->unsent_link);
         exl_list_init(&remote->outstanding);
         exl_idmap_init(&remote->calls);
         exl_idmap_init(&remote->functions);
@@ -795,6 +659,8 @@ int exl__fleet_create(exl_pool_t *pool, const exl_fleet_config_t *config, exl_fl
     if (!fleet)
         return exl_error_set(err, -ENOMEM, "out of memory");
     *fleet = (exl_fleet_t){.pool = pool, .config = *config};
+    exl_list_init(&fleet->unsent);
+    exl_places_init(&fleet->places, config->depth);
     int rc = create_remotes(fleet);
     if (rc < 0)
         (void)exl_error_set(err, rc, "%s", exl_strerror(rc));
@@ -823,7 +689,7 @@ void exl__fleet_destroy(exl_fleet_t *fleet)
     for (uint32_t i = 0; fleet->remotes && i < fleet->config.agents; i++)
         free(fleet->remotes[i].workers);
     free(fleet->remotes);
-    free(fleet->free);
+    exl_places_fini(&fleet->places);
     exl_failure_unref(fleet->loss);
     free(fleet->handover);
     free(fleet);
@@ -837,7 +703,7 @@ void exl__fleet_end(exl_pool_t *pool)
         remote_t *remote = &fleet->remotes[i];
         if (remote->state == THERE) {
             exl_link_acknowledge(remote->peer.link); /* it waits until we have all that it said */
-            (void)exl_peer_send(&remote->peer, (exl_frame_t){.type = EXL_FRAME_END}, NULL);
+            (void)tell(remote, (exl_frame_t){.type = EXL_FRAME_END}, NULL);
         } else if (remote->state == AWAITED && !fleet->launcher) {
             gone(remote, "the executor was shut down", false);
         }

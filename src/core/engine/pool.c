@@ -11,12 +11,13 @@
 #include "base/parker.h"
 #include "engine/fleet.h"
 #include "engine/guest.h"
+#include "engine/parcel.h"
 #include "engine/pool_private.h"
-#include "engine/record.h"
+#include "engine/timeline.h"
 #include "engine/wait.h"
 #include "task/graph.h"
 
-enum { PATIENCE = 64, END_GRACE_MS = 5000, MAX_UNBORN = 3, MAX_FUNCTIONS = 128 };
+enum { PATIENCE = 64, END_GRACE_MS = 5000, MAX_UNBORN = 3 };
 
 bool exl_pool_foreign(const exl_pool_t *pool)
 {
@@ -43,7 +44,7 @@ static void end_task(exl_task_t *task, exl_outcome_t outcome, exl_payload_t *pay
     task->result = payload ? exl_payload_ref(payload) : NULL;
     task->failure = exl_failure_ref(failure);
     if (pool && pool->journal)
-        exl__record_ended(task);
+        exl__timeline_ended(task);
     drop_deadline(task);
     task->worker = NULL;
     task->pool = NULL;
@@ -88,7 +89,7 @@ static void settle(exl_task_t *producer, const exl_edge_t *edge)
     } else if (consumer->npending == 0) {
         exl_list_remove(&consumer->item.link);
         if (consumer->pool->journal)
-            exl__record_ready(consumer);
+            exl__timeline_ready(consumer);
         make_ready(consumer);
     }
 }
@@ -141,7 +142,7 @@ void exl__pool_return(exl_task_t *task)
 {
     drop_deadline(task);
     if (task->pool->journal)
-        exl__record_returned(task);
+        exl__timeline_returned(task);
     task->worker = NULL;
     (void)exl_task_update(task, EXL_TASK_RETURN);
     if (exl_queue_push(&task->pool->queue, &task->item) < 0)
@@ -212,46 +213,18 @@ int exl__pool_begun(exl_task_t *task)
 
 /* ---- handing a call to a worker ---- */
 
-/* Those that the worker does not have. It keeps so many; then it is told to forget them all. */
-static int send_functions(exl_worker_t *worker, const exl_task_t *task)
+static int to_worker(void *worker, exl_frame_t frame, exl_payload_t *payload)
 {
-    int rc = 0;
-    if (worker->functions.count + task->nfunctions > MAX_FUNCTIONS) {
-        exl_idmap_fini(&worker->functions);
-        rc = exl_worker_send(worker, (exl_frame_t){.type = EXL_FRAME_FORGET}, NULL);
-    }
-    for (uint32_t i = 0; rc == 0 && i < task->nfunctions; i++) {
-        exl_shared_t *function = task->functions[i];
-        if (exl_idmap_get(&worker->functions, function->id))
-            continue;
-        rc = exl_worker_send(worker, (exl_frame_t){.type = EXL_FRAME_FUNCTION, .id = function->id}, function->payload);
-        if (rc == 0)
-            rc = exl_idmap_put(&worker->functions, function->id, function);
-    }
-    return rc;
-}
-
-static int send_all(exl_worker_t *worker, exl_task_t *task, uint64_t number, bool report_imports)
-{
-    exl_frame_t call = {.type = EXL_FRAME_CALL, .id = number, .epoch = worker->epoch};
-    int rc = task->nfunctions ? send_functions(worker, task) : 0;
-    if (rc == 0 && task->function_id) {
-        rc = exl_worker_send(worker, (exl_frame_t){.type = EXL_FRAME_FUNCTION, .id = task->function_id}, NULL);
-        call.arg |= EXL_CALL_FUNCTION;
-    }
-    for (uint32_t i = 0; rc == 0 && i < task->ndependencies; i++)
-        rc = exl_worker_send(worker, (exl_frame_t){.type = EXL_FRAME_DEPENDENCY, .id = number, .arg = i},
-                             task->dependencies[i].payload);
-    if (rc == 0 && task->options)
-        rc = exl_worker_send(worker, (exl_frame_t){.type = EXL_FRAME_OPTIONS, .id = number}, task->options);
-    if (report_imports)
-        call.arg |= EXL_CALL_REPORT_IMPORTS;
-    return rc < 0 ? rc : exl_worker_send(worker, call, task->call);
+    return exl_worker_send(worker, frame, payload);
 }
 
 int exl__pool_send(exl_worker_t *worker, exl_task_t *task, uint64_t number, bool report_imports)
 {
-    int rc = send_all(worker, task, number, report_imports);
+    const exl_receiver_t receiver = {.send = to_worker, .owner = worker, .functions = &worker->functions};
+    exl_frame_t call = {.type = EXL_FRAME_CALL, .id = number, .epoch = worker->epoch};
+    if (report_imports)
+        call.arg |= EXL_CALL_REPORT_IMPORTS;
+    int rc = exl__parcel_send(&receiver, task, call);
     task->worker = worker;
     task->number = number;
     return rc;
@@ -334,7 +307,7 @@ static void close_pool(exl_pool_t *pool)
     assert(exl_list_empty(&pool->waiting) && pool->queue.count == 0);
     pool->closed = true;
     if (pool->journal)
-        exl__record_closed(pool);
+        exl__timeline_closed(pool);
     exl_journal_unref(pool->journal);
     pool->journal = NULL;
     exl__guest_leave(pool);
@@ -476,7 +449,7 @@ int exl_pool_create(const exl_pool_config_t *config, exl_pool_t **ret_pool, exl_
             exl_engine_release(pool->engine);
     }
     if (rc == 0 && pool->journal)
-        exl__record_opened(pool, config->host);
+        exl__timeline_opened(pool, config->host);
     if (rc == 0 && config->host)
         exl__guest_arrive(pool, config->host, config->host->persistent ? pool->each : config->each);
     exl_engine_unlock();
@@ -554,7 +527,7 @@ static int submit(exl_pool_t *pool, const exl_call_t *call, exl_task_t *task)
     if (rc == 0 && call->imports && pool->persistent && !pool->imports && !pool->nworkers)
         pool->imports = exl_payload_ref(call->imports);
     if (rc == 0 && pool->journal)
-        exl__record_submitted(pool, task, call);
+        exl__timeline_submitted(pool, task, call);
     if (rc == 0)
         begin(pool, task);
     return rc;
@@ -657,7 +630,7 @@ int exl__pool_resize(exl_pool_t *pool, uint32_t max_workers)
     pool->max_workers = max_workers;
     pool->failed_order = 0; /* worth another try */
     if (pool->journal)
-        exl__record_resized(pool);
+        exl__timeline_resized(pool);
     exl__pool_due(pool);
     return 0;
 }

@@ -3,7 +3,7 @@
  * run at exit, files that are flushed. No more processes finish at once than calls may run. */
 #include "engine/guest.h"
 #include "engine/pool_private.h"
-#include "engine/record.h"
+#include "engine/timeline.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -193,7 +193,7 @@ static void start(exl_pool_t *pool, exl_task_t *task)
     worker->task = task;
     (void)exl_task_update(task, EXL_TASK_START);
     if (pool->journal)
-        exl__record_started(task);
+        exl__timeline_started(task);
     exl_worker_flush(worker);
     make_spare(pool, zygote, task);
 }

@@ -100,21 +100,21 @@ static void read_all(exl_peer_t *peer)
     if (rc < 0)
         broken(peer, rc, err.text);
     else
-        exl_peer_flush(peer); /* acknowledgements */
+        exl_peer_flush(peer); /* acknowledgements, and what the socket did not take */
 }
 
 static void poll_cb(uv_poll_t *poll, int status, int events)
 {
     const struct exl_watch *watched = poll->data;
     exl_peer_t *peer = watched->peer;
+    (void)events;
     if (!peer)
         return;
+    /* libuv calls every error of a socket EBADF and watches it no more. Reading tells which one it is, after all that has come
+     * before it: a process that has died is another matter than a network that is away. */
     if (status < 0)
-        broken(peer, status, exl_strerror(status));
-    else if (events & UV_READABLE)
-        read_all(peer);
-    else
-        exl_peer_flush(peer);
+        watch(peer, peer->write_wanted);
+    read_all(peer); /* also when only writable: what came with the greeting has left the socket already */
 }
 
 int exl_peer_connect(exl_peer_t *peer, exl_connection_t *connection, uint64_t received)

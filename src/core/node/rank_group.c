@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -18,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/random.h"
 #include "launch/spawn.h"
 #include "node/descendants.h"
 #include "node/pmi_host.h"
@@ -73,8 +73,9 @@ static void close_door(exl_rank_group_t *group)
 
 static int open_door(exl_rank_group_t *group)
 {
-    if (getrandom(group->secret, sizeof group->secret, 0) != sizeof group->secret)
-        return -errno;
+    int rc = exl_random(group->secret, sizeof group->secret);
+    if (rc < 0)
+        return rc;
     struct sockaddr_un address = socket_address(group);
     group->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (group->listener < 0 || bind(group->listener, (struct sockaddr *)&address, sizeof address) < 0 ||

@@ -8,12 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/random.h"
 #include "launch/spawn.h"
 #include "node/descendants.h"
 #include "node/worker.h"
@@ -105,7 +105,7 @@ static exl_zygote_t *zygote_new(exl_node_t *node)
 static void make_marker(exl_zygote_t *zygote)
 {
     unsigned char bytes[MARKER_BYTES];
-    if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes)
+    if (exl_random(bytes, sizeof bytes) < 0)
         memcpy(bytes, &zygote, sizeof zygote);
     int length = snprintf(zygote->marker, sizeof zygote->marker, "EXECUTORLIB_ZYGOTE=");
     for (size_t i = 0; i < sizeof bytes; i++)

@@ -8,10 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/random.h"
 #include "store/checksum.h"
 #include "store/dataset.h"
 #include "store/hdf5.h"
@@ -260,7 +260,7 @@ static char *temporary_path(const char *path)
     uint64_t number = 0;
     const char *slash = strrchr(path, '/');
     int folder = slash ? (int)(slash - path) + 1 : 0;
-    if (getrandom(&number, sizeof number, 0) != sizeof number)
+    if (exl_random(&number, sizeof number) < 0)
         return NULL;
     return asprintf(&temporary, "%.*s.executorlib-%016" PRIx64 ".tmp", folder, path, number) < 0 ? NULL : temporary;
 }

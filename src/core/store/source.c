@@ -1,7 +1,6 @@
 /* source.c: pread or memcpy, after the one check that everything rests on. */
 #include "store/source.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -120,31 +119,4 @@ void exl_span_fini(exl_span_t *span)
 {
     free(span->owned);
     *span = (exl_span_t){NULL, 0, NULL};
-}
-
-uint16_t exl_le16(const uint8_t *bytes)
-{
-    return (uint16_t)(bytes[0] | bytes[1] << 8);
-}
-
-uint32_t exl_le32(const uint8_t *bytes)
-{
-    uint32_t value;
-    memcpy(&value, bytes, sizeof value);
-    return le32toh(value);
-}
-
-uint64_t exl_le64(const uint8_t *bytes)
-{
-    uint64_t value;
-    memcpy(&value, bytes, sizeof value);
-    return le64toh(value);
-}
-
-uint64_t exl_le(const uint8_t *bytes, size_t width)
-{
-    uint64_t value = 0;
-    for (size_t i = 0; i < width; i++)
-        value |= (uint64_t)bytes[i] << 8 * i;
-    return value;
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/little_endian.h"
 
 typedef struct exl_source {
     int fd;          /* owned; -1 once the file is in memory */
@@ -31,13 +32,5 @@ void exl_source_close(exl_source_t *source);
 int exl_source_read(const exl_source_t *source, uint64_t offset, void *bytes, size_t size, exl_error_t *err);
 int exl_source_span(const exl_source_t *source, uint64_t offset, uint64_t size, exl_span_t *ret_span, exl_error_t *err);
 void exl_span_fini(exl_span_t *span);
-
-/* Little-endian numbers at any place. */
-uint16_t exl_le16(const uint8_t *bytes);
-uint32_t exl_le32(const uint8_t *bytes);
-uint64_t exl_le64(const uint8_t *bytes);
-
-/* Of 1, 2, 4 or 8 bytes. */
-uint64_t exl_le(const uint8_t *bytes, size_t width);
 
 #endif

@@ -112,6 +112,7 @@ static int digest(exl_connection_t *connection)
     return fed < 0 ? fed : 1;
 }
 
+/* 1: there may be more. 0: there is not, for now. */
 static int fill(exl_connection_t *connection, exl_error_t *err)
 {
     uint8_t bytes[READ_SIZE];
@@ -123,26 +124,29 @@ static int fill(exl_connection_t *connection, exl_error_t *err)
         return exl_error_set(err, -ECONNRESET, "the connection broke");
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         return 0;
+    if (got < 0 && errno == EPIPE) /* a reset that has come after the end of the stream */
+        errno = ECONNRESET;
     if (got < 0)
         return exl_error_set(err, -errno, "the connection broke: %s", strerror(errno));
     int rc = exl_tls_feed(connection->tls, bytes, (size_t)got, err);
-    return rc < 0 ? rc : 1;
+    return rc < 0 ? rc : (size_t)got == sizeof bytes;
 }
 
 int exl_connection_read(exl_connection_t *connection, exl_error_t *err)
 {
-    int fed = 0;
+    int more = 1;
+    bool fed = false;
     for (int turn = 0; turn < TURN; turn++) {
         int rc;
         while ((rc = digest(connection)) > 0)
-            fed = 1;
+            fed = true;
         if (rc < 0)
             return fed ? 1 : exl_error_set(err, rc, "%s", exl_strerror(rc));
-        rc = fill(connection, err);
-        if (rc < 0)
-            return fed ? 1 : rc;
-        if (rc == 0)
-            return fed;
+        if (!more)
+            return 0;
+        more = fill(connection, err);
+        if (more < 0)
+            return fed ? 1 : more;
     }
     return 1;
 }

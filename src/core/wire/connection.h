@@ -42,8 +42,8 @@ bool exl_connection_greeted(const exl_connection_t *connection, exl_frame_t *ret
 /* Frames flow from now on; the link is borrowed. */
 void exl_connection_attach(exl_connection_t *connection, exl_link_t *link);
 
-/* Takes what has arrived, as far as the next frames of the link. >0: look at the link, and read again. 0: nothing more for now.
- * EXL_ECLOSED: the peer has said good-bye. -errno: the connection broke. EXL_EPROTOCOL: the peer is none of ours. */
+/* Takes what has arrived; the link may have frames then. >0: there may be more, or what comes after them is an end; look at the link, and
+ * read again. 0: nothing more for now. EXL_ECLOSED: the peer has said good-bye. -errno: the connection broke. EXL_EPROTOCOL: the peer is none of ours. */
 int exl_connection_read(exl_connection_t *connection, exl_error_t *err);
 
 /* Sends what TLS and the link have to say. 0: all of it. 1: the socket is full. -errno, EXL_EPROTOCOL. */

@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "base/error.h"
+#include "base/little_endian.h"
 
 static const uint8_t magic[4] = {'E', 'X', 'L', '1'};
 
@@ -50,20 +51,6 @@ const char *exl_frame_type_to_string(uint8_t type)
     return type < EXL_FRAME_TYPES && names[type] ? names[type] : "unknown";
 }
 
-static void put(uint8_t *bytes, uint64_t number, int size)
-{
-    for (int i = 0; i < size; i++)
-        bytes[i] = (uint8_t)(number >> (8 * i));
-}
-
-static uint64_t get(const uint8_t *bytes, int size)
-{
-    uint64_t number = 0;
-    for (int i = 0; i < size; i++)
-        number |= (uint64_t)bytes[i] << (8 * i);
-    return number;
-}
-
 void exl_frame_encode(const exl_frame_t *frame, uint8_t bytes[EXL_FRAME_SIZE])
 {
     assert(frame->type > 0 && frame->type < EXL_FRAME_TYPES && frame->nfds <= EXL_FRAME_MAX_FDS);
@@ -73,10 +60,10 @@ void exl_frame_encode(const exl_frame_t *frame, uint8_t bytes[EXL_FRAME_SIZE])
     bytes[5] = frame->flags;
     bytes[6] = frame->nfds;
     bytes[7] = 0;
-    put(bytes + 8, frame->arg, 4);
-    put(bytes + 12, frame->epoch, 4);
-    put(bytes + 16, frame->id, 8);
-    put(bytes + 24, frame->size, 8);
+    exl_put_le(bytes + 8, frame->arg, 4);
+    exl_put_le(bytes + 12, frame->epoch, 4);
+    exl_put_le(bytes + 16, frame->id, 8);
+    exl_put_le(bytes + 24, frame->size, 8);
 }
 
 int exl_frame_decode(const uint8_t bytes[EXL_FRAME_SIZE], exl_frame_t *ret_frame)
@@ -87,10 +74,10 @@ int exl_frame_decode(const uint8_t bytes[EXL_FRAME_SIZE], exl_frame_t *ret_frame
     exl_frame_t frame = {.type = bytes[4],
                          .flags = bytes[5],
                          .nfds = bytes[6],
-                         .arg = (uint32_t)get(bytes + 8, 4),
-                         .epoch = (uint32_t)get(bytes + 12, 4),
-                         .id = get(bytes + 16, 8),
-                         .size = get(bytes + 24, 8)};
+                         .arg = (uint32_t)exl_le(bytes + 8, 4),
+                         .epoch = (uint32_t)exl_le(bytes + 12, 4),
+                         .id = exl_le(bytes + 16, 8),
+                         .size = exl_le(bytes + 24, 8)};
     if (frame.type == 0 || frame.type >= EXL_FRAME_TYPES || bytes[7] != 0)
         return EXL_EPROTOCOL;
     if (frame.nfds > EXL_FRAME_MAX_FDS || frame.size > EXL_FRAME_MAX_PAYLOAD)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/buffer.h"
+#include "base/little_endian.h"
 
 /* The longest text that is read: a reason, or a tail of stderr. */
 enum { TEXT_MAX = 64 * 1024 };
@@ -17,13 +18,12 @@ typedef struct writer {
     int rc;
 } writer_t;
 
-static void put(writer_t *writer, uint64_t number, int size)
+static void put(writer_t *writer, uint64_t number, size_t size)
 {
     uint8_t bytes[8];
-    for (int i = 0; i < size; i++)
-        bytes[i] = (uint8_t)(number >> (8 * i));
+    exl_put_le(bytes, number, size);
     if (writer->rc == 0)
-        writer->rc = exl_buffer_append(&writer->bytes, bytes, (size_t)size);
+        writer->rc = exl_buffer_append(&writer->bytes, bytes, size);
 }
 
 static void put_text(writer_t *writer, const char *text)
@@ -108,13 +108,11 @@ static reader_t reader_of(const exl_payload_t *payload)
 
 static uint64_t get(reader_t *reader, size_t size)
 {
-    uint64_t number = 0;
     if (reader->failed || reader->left < size) {
         reader->failed = true;
         return 0;
     }
-    for (size_t i = 0; i < size; i++)
-        number |= (uint64_t)reader->bytes[i] << (8 * i);
+    uint64_t number = exl_le(reader->bytes, size);
     reader->bytes += size;
     reader->left -= size;
     return number;

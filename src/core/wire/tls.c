@@ -3,7 +3,8 @@
 
 #include <errno.h>
 #include <stdatomic.h>
-#include <sys/random.h>
+
+#include "base/random.h"
 
 static _Atomic(const exl_tls_api_t *) provided;
 
@@ -14,11 +15,7 @@ void exl_tls_provide(const exl_tls_api_t *api)
 
 int exl_tls_key(uint8_t ret_key[EXL_TLS_KEY_SIZE])
 {
-    ssize_t got;
-    do
-        got = getrandom(ret_key, EXL_TLS_KEY_SIZE, 0);
-    while (got < 0 && errno == EINTR);
-    return got == EXL_TLS_KEY_SIZE ? 0 : got < 0 ? -errno : -EIO;
+    return exl_random(ret_key, EXL_TLS_KEY_SIZE);
 }
 
 int exl_tls_create(exl_tls_side_t side, const char *name, const uint8_t key[EXL_TLS_KEY_SIZE], exl_tls_t **ret_tls,

@@ -6,13 +6,13 @@
 #include <limits.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct exl_tls {
-    SSL_CTX *context; /* owned */
-    SSL *ssl;         /* owned, with both BIOs */
-    BIO *in, *out;    /* borrowed from ssl */
+    SSL *ssl;      /* owned, with both BIOs */
+    BIO *in, *out; /* borrowed from ssl */
     bool broken;
     size_t name_size;
     unsigned char name[EXL_TLS_NAME_MAX];
@@ -66,6 +66,18 @@ static bool configure(SSL_CTX *context)
            SSL_CTX_set_num_tickets(context, 0) && SSL_CTX_set_max_early_data(context, 0);
 }
 
+/* One for all, since it knows nothing of keys and names: making it is most of what a stranger would cost us. */
+static SSL_CTX *shared_context;
+
+static void make_context(void)
+{
+    SSL_CTX *context = SSL_CTX_new(TLS_method());
+    if (context && configure(context))
+        shared_context = context;
+    else
+        SSL_CTX_free(context);
+}
+
 static bool connect_bios(exl_tls_t *tls)
 {
     tls->in = BIO_new(BIO_s_mem());
@@ -109,7 +121,6 @@ static void destroy(exl_tls_t *tls)
     if (!tls)
         return;
     SSL_free(tls->ssl);
-    SSL_CTX_free(tls->context);
     OPENSSL_cleanse(tls->key, sizeof tls->key);
     free(tls);
 }
@@ -131,9 +142,10 @@ static int create(exl_tls_side_t side, const char *name, const uint8_t key[EXL_T
     tls->name_size = name_size;
     memcpy(tls->name, name, name_size);
     memcpy(tls->key, key, sizeof tls->key);
-    tls->context = SSL_CTX_new(TLS_method());
-    if (!tls->context || !configure(tls->context) || !(tls->ssl = SSL_new(tls->context)) ||
-        !SSL_set_app_data(tls->ssl, tls) || !connect_bios(tls)) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, make_context);
+    if (!shared_context || !(tls->ssl = SSL_new(shared_context)) || !SSL_set_app_data(tls->ssl, tls) ||
+        !connect_bios(tls)) {
         ERR_clear_error();
         destroy(tls);
         return exl_error_set(err, -ENOMEM, "TLS cannot be set up");

@@ -1,5 +1,5 @@
-/* record.c: see record.h. */
-#include "engine/record.h"
+/* timeline.c: see timeline.h. */
+#include "engine/timeline.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,18 +48,18 @@ static void tell_limits(const exl_pool_t *pool, const exl_pool_t *host)
     tell(pool, &event, NULL, NULL);
 }
 
-void exl__record_opened(exl_pool_t *pool, const exl_pool_t *host)
+void exl__timeline_opened(exl_pool_t *pool, const exl_pool_t *host)
 {
     pool->number = ++last_executor;
     tell_limits(pool, host);
 }
 
-void exl__record_resized(const exl_pool_t *pool)
+void exl__timeline_resized(const exl_pool_t *pool)
 {
     tell_limits(pool, pool->host);
 }
 
-void exl__record_closed(const exl_pool_t *pool)
+void exl__timeline_closed(const exl_pool_t *pool)
 {
     exl_event_t event = {.kind = EXL_EVENT_CLOSED, .t_ns = exl_clock_ns()};
     tell(pool, &event, NULL, NULL);
@@ -79,7 +79,7 @@ static uint64_t *producers_of(const exl_call_t *call, uint32_t *ret_count)
     return ids;
 }
 
-void exl__record_submitted(const exl_pool_t *pool, exl_task_t *task, const exl_call_t *call)
+void exl__timeline_submitted(const exl_pool_t *pool, exl_task_t *task, const exl_call_t *call)
 {
     const exl_request_t *request = &call->request;
     task->id = ++last_call;
@@ -94,7 +94,7 @@ void exl__record_submitted(const exl_pool_t *pool, exl_task_t *task, const exl_c
     free(after);
 }
 
-void exl__record_ready(const exl_task_t *task)
+void exl__timeline_ready(const exl_task_t *task)
 {
     exl_event_t event = {.kind = EXL_EVENT_READY, .t_ns = exl_clock_ns(), .call = task->id};
     tell(task->pool, &event, NULL, NULL);
@@ -118,7 +118,7 @@ static bool has_begun(const exl_task_t *task)
            exl_worker_started(worker) >= task->number;
 }
 
-void exl__record_times(exl_worker_t *worker)
+void exl__timeline_times(exl_worker_t *worker)
 {
     if (worker->claim)
         atomic_store(&worker->claim->timed, 1);
@@ -132,12 +132,12 @@ static void tell_started(exl_task_t *task, int64_t t_ns)
     task->start_told = true;
 }
 
-void exl__record_started(exl_task_t *task)
+void exl__timeline_started(exl_task_t *task)
 {
     tell_started(task, exl_clock_ns());
 }
 
-void exl__record_claimed(const exl_pool_t *pool)
+void exl__timeline_claimed(const exl_pool_t *pool)
 {
     EXL_LIST_FOREACH(&pool->workers, link)
     {
@@ -182,7 +182,7 @@ static void describe_run(exl_event_t *event, const exl_task_t *task)
     event->received = task->result ? exl_payload_size(task->result) : 0;
 }
 
-void exl__record_returned(exl_task_t *task)
+void exl__timeline_returned(exl_task_t *task)
 {
     exl_event_t event = {.kind = EXL_EVENT_RETURNED, .t_ns = exl_clock_ns(), .call = task->id, .count = task->restarts};
     describe_run(&event, task);
@@ -223,7 +223,7 @@ static const char *reason_for(const exl_failure_t *failure, char *text, size_t s
     return text;
 }
 
-void exl__record_ended(const exl_task_t *task)
+void exl__timeline_ended(const exl_task_t *task)
 {
     char text[64];
     exl_event_t event = {.kind = kind_of((exl_outcome_t)task->outcome), .t_ns = exl_clock_ns(), .call = task->id};

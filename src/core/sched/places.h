@@ -1,0 +1,76 @@
+/* places.h: nodes that calls can be given to, by what is free there.
+ *
+ * A place is given some more than it can run at once, `depth` times as much, so that it need not ask for its next call. A call goes
+ * to a place that can start it at once, the one with the most to spare; else to the one with the most room for calls ahead; one
+ * with GPUs to the one with the most of those. Among equals to the one that has waited longest.
+ *
+ * Places that have as many cores and GPUs are of one kind. What is asked here costs the number of kinds and the logarithm of the
+ * number of places. Pure arithmetic; not thread-safe: the owner serialises. */
+#ifndef EXL_SCHED_PLACES_H
+#define EXL_SCHED_PLACES_H
+
+#include <stdbool.h>
+
+#include "base/heap.h"
+#include "base/list.h"
+#include "sched/resources.h"
+
+/* Inside an object of the caller's. To be read only; all-zero before it is described. */
+typedef struct exl_place {
+    uint32_t cores; /* 0: not counted, it has workers */
+    uint32_t calls; /* at once; 0 where cores are counted: no limit */
+    uint32_t gpus;
+    uint32_t cores_used; /* may be more than there are */
+    uint32_t ncalls;
+    uint32_t nwide;              /* of these, with more than one core or with GPUs */
+    uint64_t gpus_used;          /* thousandths */
+    bool open;                   /* calls may be given to it */
+    struct exl_place_kind *kind; /* borrowed; NULL: not described */
+    exl_heap_link_t by_room, by_gpus;
+    exl_list_t ahead_link;
+    uint32_t spare; /* its part of the sum */
+} exl_place_t;
+
+typedef struct exl_places {
+    uint32_t depth;
+    struct exl_place_kind **kinds; /* owned */
+    size_t nkinds;
+    uint32_t nopen;
+    uint64_t spare;   /* of all open places */
+    exl_list_t ahead; /* open places that have more than they can run, by `ahead_link`; who came last is last */
+} exl_places_t;
+
+static inline exl_place_t *exl_place_ahead_of(exl_list_t *link)
+{
+    return EXL_CONTAINER(link, exl_place_t, ahead_link);
+}
+
+void exl_places_init(exl_places_t *places, uint32_t depth);
+void exl_places_fini(exl_places_t *places); /* the places themselves are the caller's */
+
+void exl_place_init(exl_place_t *place);
+
+/* What there is. The number of cores stays the same while it has calls. -ENOMEM, -EINVAL (so many that they cannot be
+ * counted); nothing is changed then. */
+int exl_places_describe(exl_places_t *places, exl_place_t *place, uint32_t cores, uint32_t calls, uint32_t gpus);
+
+/* A closed one is not found, and what it has is neither spare nor ahead. Open only once described. Idempotent. */
+void exl_places_open(exl_places_t *places, exl_place_t *place, bool open);
+
+/* A call is given to it, or taken from it. */
+void exl_places_take(exl_places_t *places, exl_place_t *place, const exl_request_t *request);
+void exl_places_give(exl_places_t *places, exl_place_t *place, const exl_request_t *request);
+
+/* Which is best for the call, which may have to wait there; NULL: none that is open has what it needs. */
+exl_place_t *exl_places_find(const exl_places_t *places, const exl_request_t *request);
+
+/* The best for a call of one core, also if it has no room for it; NULL: none is open. */
+exl_place_t *exl_places_first(const exl_places_t *places);
+
+/* Cores, or where these are not counted calls, that it may still be given. */
+uint32_t exl_place_room(const exl_places_t *places, const exl_place_t *place);
+
+/* How much it has beyond what runs there at once: in cores, calls or GPUs, whichever is most. */
+uint32_t exl_place_ahead(const exl_place_t *place);
+
+#endif
