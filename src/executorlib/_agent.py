@@ -38,6 +38,10 @@ def main(arguments: list[str]) -> NoReturn:
         raise SystemExit("the program that this executorlib agent was started for has ended") from None
     index = _index(arguments[1:])
     _forget_step(told["environ"], in_step=not told["pilot"])
+    if "FLUX_URI" in os.environ:
+        from executorlib import _flux_nest
+
+        _flux_nest.open_here(told["shares"][index][0])
     why = _serve(told, index, arguments[0])
     if why:
         print(f"executorlib agent {index} on {os.uname().nodename}: {why}", file=sys.stderr, flush=True)
@@ -46,6 +50,8 @@ def main(arguments: list[str]) -> NoReturn:
 
 
 def _index(arguments: list[str]) -> int:
+    if arguments and arguments[0].startswith("+"):  # of several jobs of Flux, each counts its tasks from 0
+        return int(arguments[0]) + int(os.environ["FLUX_TASK_RANK"])
     for text in (*arguments, os.environ.get("SLURM_PROCID"), os.environ.get("FLUX_TASK_RANK")):
         if text is not None:
             return int(text)

@@ -126,8 +126,8 @@ class Fleet:
         """Start the agents of `pool`: `settings` are arguments of theirs."""
         environ = os.environ if self._environ is None else self._environ
         file = write_privately(self.hand_over(pool, setup, settings))
-        command = [*self._launcher, *agent_command(file)]
         try:
+            command = self._command(agent_command(file))
             pool.launch(command, [f"{name}={value}" for name, value in environ.items()], file)
         except BaseException:
             os.unlink(file)
@@ -155,6 +155,10 @@ class Fleet:
             "ends": self._ends,
         }
         return json.dumps(told | changes)
+
+    def _command(self, agent: list[str]) -> list[str]:
+        """What the launcher is to run for this command to run on each node."""
+        return [*self._launcher, *agent]
 
     def _number_workers(self, counts: Sequence[int]) -> list[list[int]]:
         """The ids of the persistent workers of each node, now that there are to be so many.

@@ -42,6 +42,11 @@ def check(resource_dict: Mapping[str, Any] | None) -> dict[str, Any]:
     return checked
 
 
+def is_known(key: str) -> bool:
+    """Whether this key of a resource dictionary means something here, and not to a submission template only."""
+    return key in _CONVERTERS
+
+
 def check_open(resource_dict: Mapping[str, Any] | None) -> dict[str, Any]:
     """Like `check`, but keys that are unknown are kept, with a warning: a submission template may use them."""
     if not isinstance(resource_dict, Mapping):
@@ -50,11 +55,6 @@ def check_open(resource_dict: Mapping[str, Any] | None) -> dict[str, Any]:
     if unknown:
         warn_user(f"unknown resources, which are not checked: {', '.join(f'{key}{_meant(key)}' for key in unknown)}")
     return check({key: value for key, value in resource_dict.items() if key not in unknown}) | unknown
-
-
-def is_known(key: str) -> bool:
-    """Whether this key of a resource dictionary means something here, and not to a submission template only."""
-    return key in _CONVERTERS
 
 
 def check_one_node(resources: dict[str, Any]) -> None:

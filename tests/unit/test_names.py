@@ -77,34 +77,6 @@ def test_constructor(cls):
         assert parameter.default == DEFAULTS.get(parameter.name), parameter.name
 
 
-THERE = (
-    executorlib.SingleNodeExecutor,
-    executorlib.SlurmJobExecutor,
-    executorlib.SlurmClusterExecutor,
-    executorlib.api.TestClusterExecutor,
-)
-
-
-@pytest.mark.parametrize("cls", [cls for cls in PARAMETERS if cls not in THERE])
-def test_what_is_not_there_yet_says_its_name(cls):
-    with pytest.raises(NotImplementedError, match=cls.__name__):
-        cls(max_workers=1)
-
-
-@pytest.mark.parametrize(
-    ("function", "arguments"),
-    [
-        (executorlib.get_cache_data_queue, ["folder", "flux"]),
-        (executorlib.terminate_tasks_in_cache, ["folder", None, "flux"]),
-        (executorlib.terminate_task_in_cache, ["folder", "key", None, "flux"]),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
-def test_functions_that_are_not_there_yet_say_their_names(function, arguments):
-    with pytest.raises(NotImplementedError, match=function.__name__):
-        function(*arguments)
-
-
 def test_names_of_the_package():
     assert set(executorlib.__all__) == {
         "BaseExecutor",

@@ -18,8 +18,8 @@
 #include "sched/places.h"
 #include "wire/record.h"
 
-/* MOST_MS: what is further away is no end. */
-enum { MOST_MS = 1 << 30 };
+/* MOST_MS: what is further away is no end. LAST_WORDS_MS: of a launcher, after the death of an agent. */
+enum { MOST_MS = 1 << 30, LAST_WORDS_MS = 250 };
 
 typedef enum remote_state {
     VACANT,  /* nobody is to come */
@@ -38,6 +38,7 @@ typedef struct exl_remote {
     bool asked_back;          /* it is giving calls back, and gets none meanwhile */
     bool dismissed;           /* it gets no more calls */
     int64_t end_ns;           /* nothing starts there later; 0: no end is known */
+    bool died;                /* and the launcher may still say why */
     exl_peer_t peer;
     exl_deadline_t *silence; /* owned; runs while the connection is broken */
     exl_node_record_t node;
@@ -92,7 +93,8 @@ static remote_t *remote_at(exl_place_t *place)
 static void update_place(remote_t *remote)
 {
     exl_places_open(&remote->fleet->places, &remote->place,
-                    remote->state == THERE && remote->known && !remote->asked_back && !remote->dismissed);
+                    remote->state == THERE && remote->known && !remote->asked_back && !remote->dismissed &&
+                        !remote->died);
 }
 
 /* Whether the call can have the time there that it may take. */
@@ -698,11 +700,28 @@ static void silence_cb(void *subject)
     gone(remote, reason, false);
 }
 
+static void unexplained_cb(void *subject)
+{
+    gone(subject, "its agent died", false);
+}
+
+/* When a job is ended from outside its agents die a moment before the launcher, which knows the reason. */
+static bool wait_for_reason(remote_t *remote)
+{
+    remote->died =
+        remote->fleet->launcher && !remote->fleet->ending &&
+        exl_deadline_start(node_of(remote->fleet), LAST_WORDS_MS, unexplained_cb, remote, &remote->silence) == 0;
+    update_place(remote); /* it gets no more calls */
+    return remote->died;
+}
+
 /* Closed by its end, it is gone; without a good-bye its process died. Else the network may come back. */
 static void broken_cb(exl_peer_t *peer, int code, const char *reason)
 {
     remote_t *remote = remote_of(peer);
     char text[EXL_HOST_MAX + 320];
+    if (code == -ECONNRESET && wait_for_reason(remote))
+        return;
     bool for_good = code == EXL_ECLOSED || code == EXL_EPROTOCOL || code == -ECONNRESET || code == -ENOMEM;
     if (!for_good && exl_deadline_start(node_of(remote->fleet), remote->fleet->config.grace_ms, silence_cb, remote,
                                         &remote->silence) == 0)
@@ -748,11 +767,15 @@ static void arrived_cb(void *owner, exl_connection_t *connection, const exl_fram
 static void launcher_ended_cb(void *owner, int wait_status, const char *why)
 {
     exl_fleet_t *fleet = owner;
+    char explained[EXL_TAIL_SIZE + 160];
     (void)wait_status;
     fleet->launcher = NULL;
-    for (uint32_t i = 0; i < fleet->config.agents; i++)
-        if (fleet->remotes[i]->state == AWAITED)
-            gone(fleet->remotes[i], why, false);
+    (void)snprintf(explained, sizeof explained, "its agent died; %s", why);
+    for (uint32_t i = 0; i < fleet->config.agents; i++) {
+        remote_t *remote = fleet->remotes[i];
+        if (remote->state == AWAITED || (remote->state == THERE && remote->died))
+            gone(remote, remote->died ? explained : why, false);
+    }
     exl__pool_due(fleet->pool);
 }
 
