@@ -115,6 +115,8 @@ def _serve(told: dict[str, Any], index: int, file: str) -> str:
         cores=cores,
         calls=calls,
         gpus=len(gpus.names),
+        all_cores=int(os.environ.get("SLURM_CPUS_ON_NODE", 0)),
+        node=os.environ.get("SLURMD_NODENAME"),
     )
     if not why:
         pool.shutdown(wait=True)

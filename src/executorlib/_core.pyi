@@ -25,6 +25,8 @@ class Pool:
         host: Pool | None = None,
         fleet: tuple[str, str, bytes, int, int, int, bool] | None = None,
         timeline: str | None = None,
+        steps: bool = False,
+        hosts: tuple[str, list[str], list[int]] | None = None,
     ) -> None: ...
     agents: int
     closed: bool
@@ -96,5 +98,7 @@ def serve(
     cores: int,
     calls: int,
     gpus: int,
+    all_cores: int = 0,
+    node: str | None = None,
 ) -> str: ...
 def rank_main() -> None: ...

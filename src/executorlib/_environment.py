@@ -121,6 +121,7 @@ class Snapshot:
             request.cores,
             request.ranks,
             request.oversubscribe,
+            request.step,
         )
         setup = self._setups.get(key)
         if setup is None:
@@ -142,7 +143,9 @@ class Snapshot:
             setup["cwd"] = cwd
         if self.authkey is not None:
             setup["authkey"] = self.authkey
-        if request.ranks > 1:
+        if request.step is not None:
+            setup |= request.step.setup(request, _command("rank_main()"))
+        elif request.ranks > 1:
             from executorlib._mpi import inherited, launcher, of_a_job
 
             mpi = launcher()

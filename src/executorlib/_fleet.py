@@ -71,6 +71,7 @@ class Fleet:
         environ: environment of the launcher, by default that of this process. Agents have this process's anyhow, but
             for what the launcher adds.
         here: whether all nodes are this host; then nothing but the loopback interface is listened to.
+        job: id of the allocation whose cores are shared with other executors in it, or None.
         grace: how long, in seconds, a node may be out of reach before its calls are given up; 60 by default.
         ends: when the allocation ends, in seconds since the epoch; None if nobody knows.
         asks: whether agents ask Slurm themselves when their job ends.
@@ -96,6 +97,7 @@ class Fleet:
         grace: float | None = None,
         ends: float | None = None,
         asks: bool = False,
+        job: str | None = None,
     ) -> None:
         from executorlib import _tls
 
@@ -111,6 +113,7 @@ class Fleet:
         self.here = here
         self._ends = ends
         self._asks = asks
+        self.job = None if job is None else (job, list[str](), list[int]())
         self._workers: list[list[int]] = [[] for _ in shares]
         if room:
             self._number_workers([share.calls for share in shares])
@@ -140,7 +143,7 @@ class Fleet:
     def hand_over(self, pool: _core.Pool, setup: bytes, settings: dict[str, Any], **changes: Any) -> str:
         """The text of the hand-over file."""
         told = {
-            "addresses": ["127.0.0.1"] if self.here else _addresses(),
+            "addresses": ["127.0.0.1"] if self.here else addresses(),
             "port": pool.port,
             "name": self._name,
             "key": self._key.hex(),
@@ -219,17 +222,24 @@ def agent_command(file: str) -> list[str]:
     return [*interpreter(), "-c", _BOOT.format(place=place), file]
 
 
+def private_directory() -> str:
+    """Where files are that only this user's processes may read, on all nodes; made if missing."""
+    home = os.environ.get("EXECUTORLIB_AGENT_DIRECTORY") or os.path.join(os.path.expanduser("~"), ".executorlib")
+    os.makedirs(home, mode=0o700, exist_ok=True)
+    return os.path.abspath(home)
+
+
 def write_privately(text: str, directory: str | None = None) -> str:
     """Write a hand-over file, into this directory or the usual one; returns its path."""
-    home = directory or os.environ.get("EXECUTORLIB_AGENT_DIRECTORY") or os.path.expanduser("~/.executorlib")
-    os.makedirs(home, mode=0o700, exist_ok=True)
-    descriptor, path = tempfile.mkstemp(prefix="agents-", suffix=".json", dir=home)  # 0600
+    if directory is not None:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+    descriptor, path = tempfile.mkstemp(prefix="agents-", suffix=".json", dir=directory or private_directory())  # 0600
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
     return path
 
 
-def _addresses() -> list[str]:
+def addresses() -> list[str]:
     """Numeric addresses of this host at which other nodes may reach it, the likeliest first."""
     found: list[str] = []
     host = os.environ.get("EXECUTORLIB_DRIVER_ADDRESS")

@@ -136,6 +136,7 @@ class Launcher:
 
 
 _launchers: dict[tuple, Launcher] = {}
+_libraries: dict[tuple, tuple[str, str, str]] = {}
 
 
 def launcher() -> Launcher:
@@ -146,12 +147,32 @@ def launcher() -> Launcher:
         FileNotFoundError: if there is no launcher.
         RuntimeError: if there is one, but not of mpi4py's MPI; the text names both.
     """
-    names = ("PATH", "LD_LIBRARY_PATH", "MPI4PY_MPIABI", "MPI4PY_LIBMPI", _VARIABLE, _START)
-    key = (sys.executable, tuple(sys.path), *map(os.environ.get, names))
+    key = _environment_key()
     known = _launchers.get(key)
     if known is None:
-        known = _launchers[key] = _find(*_probe())
+        known = _launchers[key] = _find(*_probed(key))
     return known
+
+
+def library() -> tuple[str, str]:
+    """The family of the MPI that mpi4py uses, "MPICH" or "Open MPI", and what it says of itself.
+
+    Raises:
+        ImportError: without mpi4py, or if it cannot load its library.
+    """
+    vendor, version, _ = _probed(_environment_key())
+    return "MPICH" if vendor in _HYDRA else vendor, version
+
+
+def _environment_key() -> tuple:
+    names = ("PATH", "LD_LIBRARY_PATH", "MPI4PY_MPIABI", "MPI4PY_LIBMPI", _VARIABLE, _START)
+    return sys.executable, tuple(sys.path), *map(os.environ.get, names)
+
+
+def _probed(key: tuple) -> tuple[str, str, str]:
+    if key not in _libraries:
+        _libraries[key] = _probe()
+    return _libraries[key]
 
 
 def _environment() -> dict[str, str]:

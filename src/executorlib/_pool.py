@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from executorlib._cached import CachedCalls, Call
     from executorlib._fleet import Fleet
     from executorlib._gpus import Inventory
+    from executorlib._places import Hosts
     from executorlib._record import RecordingPool
     from executorlib._session import Sessions
+    from executorlib._steps import Step
 
 
 class PoolExecutor(BaseExecutor):
@@ -41,7 +43,8 @@ class PoolExecutor(BaseExecutor):
 
     Parameters:
         resources: checked resources of each call, unless it asks for others.
-        accepts: refuses, by raising, checked resources that this kind of executor cannot give.
+        accepts: refuses, by raising, checked resources that this kind of executor cannot give. May return how a
+            scheduler is to start the call, and how many cores that occupies.
         persistent: whether workers outlive their calls.
         max_workers: how many workers (persistent) or calls (else) run at once; None is no limit.
         max_cores: how many cores the running calls occupy together; None takes those of this process, unless
@@ -53,6 +56,8 @@ class PoolExecutor(BaseExecutor):
         info: settings to show to the user.
         host: the executor in whose limits this one's only worker has its place.
         fleet: the nodes on which the calls run, if not on this one.
+        steps: whether a scheduler starts each call, or each persistent worker.
+        hosts: tells name of the job, and names and cores of its nodes, where calls are counted by node.
         timeline: file to which what happens is logged; None takes the variable EXECUTORLIB_TIMELINE, if it is set.
         recorder: takes the calls instead of a pool of the engine, and runs none.
     """
@@ -64,7 +69,7 @@ class PoolExecutor(BaseExecutor):
         self,
         *,
         resources: dict[str, Any],
-        accepts: Callable[[dict[str, Any]], None],
+        accepts: Callable[[dict[str, Any]], tuple[Step, int, int] | None],
         persistent: bool,
         max_workers: int | None,
         max_cores: int | None,
@@ -75,6 +80,8 @@ class PoolExecutor(BaseExecutor):
         info: dict[str, Any],
         host: PoolExecutor | None = None,
         fleet: Fleet | None = None,
+        steps: bool = False,
+        hosts: Callable[[], Hosts | None] | None = None,
         timeline: str | os.PathLike[str] | None = None,
         recorder: RecordingPool | None = None,
     ) -> None:
@@ -96,6 +103,9 @@ class PoolExecutor(BaseExecutor):
         if host is not None:
             self._gpus = host._gpus
         self._fleet = fleet
+        self._steps = steps
+        self._hosts = hosts
+        self._step_pool: _core.Pool | None = None
         # What an executor inside an exclusive call has.
         self._all_cores = max_cores or (_core.cpu_count() if fleet is None else fleet.widest)
         self._zygote = zygote(fresh=fleet is not None)
@@ -108,7 +118,7 @@ class PoolExecutor(BaseExecutor):
         # A batch has no place for presets, a log or a time limit per call, or a second try of one call, or for MPI
         # ranks, each of which returns one.
         one_by_one = init_function is not None or restart_limit or self._default.options or self._default.limited
-        one_by_one = one_by_one or self._default.cache is not None
+        one_by_one = one_by_one or self._default.cache is not None or steps
         self._batches = persistent and not one_by_one and self._default.ranks == 1
         setup = self._lasting_setup(init_function) if persistent else b""
         # What the engine here is told, or the one of each agent.
@@ -131,10 +141,14 @@ class PoolExecutor(BaseExecutor):
                 imports=imports,
                 host=None if host is None else host._core_pool,
                 timeline=self._timeline,
+                steps=steps,
+                hosts=hosts() if hosts is not None and steps else None,
                 **settings,
             )
         else:
-            self._core_pool = _core.Pool(fleet=fleet.config, imports=imports, timeline=self._timeline, **settings)
+            self._core_pool = _core.Pool(
+                fleet=fleet.config, imports=imports, timeline=self._timeline, hosts=fleet.job, **settings
+            )
             fleet.launch(self._core_pool, setup, **settings)
         self._pool: _core.Pool = self._core_pool if fleet is None else fleet.kept(self._core_pool)
         if self._gpus is not None:
@@ -159,7 +173,7 @@ class PoolExecutor(BaseExecutor):
         count = check_limit("max_workers", max_workers)
         if count is None:
             raise ResourceError("max_workers must be an integer, not None")
-        if self._default.gpus and self._recorder is None:
+        if self._default.gpus and self._default.step is None and self._recorder is None:
             self._check_gpus(self._default, count)
         if not self._pool.closed:
             if self._fleet is None:
@@ -244,17 +258,23 @@ class PoolExecutor(BaseExecutor):
         if self._sessions is not None:
             self._sessions.shutdown(False, cancel_futures)
         self._pool.shutdown(wait, cancel_futures)
+        if self._step_pool is not None:
+            self._step_pool.shutdown(wait, cancel_futures)
         if self._cached is not None:
             self._cached.settle(cancel_futures, wait)
         if self._sessions is not None and wait:
             self._sessions.shutdown(True, cancel_futures)
         if wait:
             forget(self._pool)
+            if self._step_pool is not None:
+                forget(self._step_pool)
 
     def __len__(self) -> int:
         others = 0 if self._sessions is None else self._sessions.pending()
         if self._cached is not None:
             others += self._cached.pending()
+        if self._step_pool is not None:
+            others += len(self._step_pool)
         return len(self._pool) + others
 
     def __reduce__(self) -> NoReturn:
@@ -262,13 +282,32 @@ class PoolExecutor(BaseExecutor):
 
     def _send(self, call: Call, request: Request, options: bytes | None) -> Future:
         setup = None if self._persistent else snapshot().setup(self._zygote, request)
+        pool = self._pool if request.step is None or self._steps else self._pool_of_steps()
         try:
-            return self._pool.submit(*call, request.needs, setup, options)
+            return pool.submit(*call, request.needs, setup, options)
         except (TypeError, AttributeError, PickleError) as error:
             from executorlib._culprit import name_culprit
 
             name_culprit(error, *call)
             raise
+
+    def _pool_of_steps(self) -> _core.Pool:
+        """For calls that a scheduler starts, beside those that go to agents; made when the first one comes."""
+        if self._pool.closed:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if self._step_pool is None:
+            self._step_pool = _core.Pool(
+                zygote=self._zygote.spec,
+                persistent=False,
+                max_cores=self._max_cores or 0,
+                max_workers=self._workers or 0,
+                restart_limit=0,
+                steps=True,
+                hosts=None if self._hosts is None else self._hosts(),
+                timeline=self._timeline,
+            )
+            adopt(self, self._step_pool)
+        return self._step_pool
 
     def _submit_cached(self, call: Call, request: Request) -> Future:
         if self._pool.closed:
@@ -369,10 +408,12 @@ class PoolExecutor(BaseExecutor):
         request = Request(resources)
         if not self._persistent and self._max_cores is not None and request.cores > self._max_cores:
             raise ResourceError(f"a call needs {request.cores} cores, but max_cores is {self._max_cores}")
-        self._accepts(resources)
-        if request.gpus and self._recorder is None:
+        step = self._accepts(resources)
+        if step is not None:
+            request.become_step(*step)
+        if request.gpus and request.step is None and self._recorder is None:
             self._check_gpus(request, self._workers or 1 if self._persistent else 1)
-        if resources.get("exclusive"):
+        if resources.get("exclusive") and request.step is None:
             request.cores = self._all_cores
         if request.cwd is not None:
             os.makedirs(request.cwd, exist_ok=True)
@@ -401,7 +442,7 @@ class PoolExecutor(BaseExecutor):
         several threads per call, libraries that start them at import could not be forked; and a library may look for
         GPUs, or count processors, at its import.
         """
-        alike = init_function is None and not self._default.gpus and not self._default.pin
+        alike = not self._steps and init_function is None and not self._default.gpus and not self._default.pin
         alike = alike and (self._fleet is None or self._fleet.shares_imports)
         return self._persistent and alike and self._workers != 1 and self._default.needs[:2] == (1, 1)
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from executorlib._steps import Step
+
 
 def check(resource_dict: Mapping[str, Any] | None) -> dict[str, Any]:
     """A new dictionary of the checked entries, without those that are None.
@@ -113,14 +115,15 @@ class Request:
         oversubscribe (bool): whether there may be more ranks than cores.
         needs (tuple[int, ...]): for the engine: cores, ranks, GPUs, thousandths of each GPU that is shared (0 is whole
             GPUs; each share counts as a GPU), priority (higher starts first), time limit (0 is none) and grace time in
-            milliseconds, whether it is pinned.
+            milliseconds, whether it is pinned, nodes and cores on each of them where these are counted.
         options (bytes | None): what the worker does for this call only, pickled; None for nothing.
         cache (CacheRequest | None): where its result is kept, if it is.
+        step (Step | None): how a scheduler starts it, if it is to.
     """
 
     __slots__ = (
         "cache", "cores", "cwd", "gpu_share", "gpus", "needs", "options", "oversubscribe", "own_threads", "pin",
-        "ranks", "threads",
+        "ranks", "step", "threads",
     )  # fmt: skip
 
     def __init__(self, resources: dict[str, Any]) -> None:
@@ -129,13 +132,14 @@ class Request:
         self.ranks = resources.get("cores", 1)
         self.oversubscribe = resources.get("openmpi_oversubscribe", False)
         self.cores = self.ranks * self.threads
+        self.step: Step | None = None
         cwd = resources.get("cwd")
         self.cwd = None if cwd is None else os.path.abspath(cwd)
         gpus = resources.get("gpus_per_core", 0)
         # Each rank has the same: whole GPUs, or one share.
         self.gpus, self.gpu_share = (self.ranks, _share(gpus)) if isinstance(gpus, float) else (self.ranks * gpus, 0)
         self.pin = resources.get("pin", False)
-        self.needs = (
+        self.needs: tuple[int, ...] = (
             _ALL_CORES if resources.get("exclusive") else self.cores,
             self.ranks,
             self.gpus,
@@ -148,6 +152,11 @@ class Request:
         options = {key: resources[key] for key in _OPTIONS if key in resources}
         self.options = dumps(options, 5) if options else None
         self.cache = CacheRequest(resources, options) if "cache_directory" in resources else None
+
+    def become_step(self, step: Step, cores: int, node_cores: int) -> None:
+        """A scheduler starts the call: it counts as so many cores, `node_cores` on each node, with GPUs from there."""
+        self.step = step
+        self.needs = (cores, self.ranks, 0, 0, *self.needs[4:7], 0, step.nodes, node_cores)
 
     @property
     def limited(self) -> bool:

@@ -70,6 +70,23 @@ def allocation(environ: Mapping[str, str] | None = None) -> Allocation | None:
     return Allocation(job, repeated(per_node)) if job and per_node else None
 
 
+def node_names() -> list[str]:
+    """Names of the allocation's nodes, in the order of their processors; none where Slurm does not say."""
+    nodes = os.environ.get("SLURM_JOB_NODELIST") or _said(
+        "squeue", "--noheader", "--format=%N", "--jobs=" + os.environ["SLURM_JOB_ID"]
+    )
+    return _said("scontrol", "show", "hostnames", nodes.strip()).split() if nodes.strip() else []
+
+
+def _said(name: str, *arguments: str) -> str:
+    try:
+        return subprocess.run(
+            [name, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_LIMIT, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
 def repeated(text: str) -> list[int]:
     """Numbers in Slurm's notation.
 

@@ -263,11 +263,14 @@ _BINDING = ("OMPI_MCA_hwloc_base_binding_policy", "PRTE_MCA_hwloc_default_bindin
 # ---- MPI ranks ----
 
 
-def plan_ranks(setup: bytes, launcher: bool) -> "tuple[int, list[bytes], bool, bytes | None]":
+def plan_ranks(
+    setup: bytes, launcher: bool, nodes: bytes = b""
+) -> "tuple[int, list[bytes], bool, bytes | None, tuple | None]":
     """In the head of a rank group: become what the driver was.
 
     Returns how many ranks there are, the command that starts them, whether this process can fork them instead (never if
-    `launcher`), and what a template may import for it to be quicker.
+    `launcher`), what a template may import for it to be quicker, and what belongs to a step of a scheduler, if the
+    ranks are one.
     """
     import os
     from _pickle import dumps, loads
@@ -281,10 +284,15 @@ def plan_ranks(setup: bytes, launcher: bool) -> "tuple[int, list[bytes], bool, b
             del os.environ[name]
     for name, value in description["launch_environ"].items():
         os.environ.setdefault(name, value)
+    step = description.get("step")
+    if step is not None and step[0]:
+        load_tls()
     was_there = "mpi4py.MPI" in sys.modules
     forks = description["forks"] and not launcher and load_mpi() and can_fork()
     command = [os.fsencode(argument) for argument in description["launch"]]
-    return description["ranks"], command, forks, dumps(None, 5) if forks and not was_there else None
+    if nodes:
+        command.insert(1, b"--nodelist=" + nodes.replace(b"\n", b","))
+    return description["ranks"], command, forks, dumps(None, 5) if forks and not was_there else None, step
 
 
 def load_mpi() -> bool:
@@ -343,6 +351,8 @@ def join_ranks(setup: bytes) -> int:
     for name, value in description["launch_environ"].items():
         if os.environ.get(name) == value:
             del os.environ[name]
+    if description["ranks"] == 1:
+        return 0  # a plain process in a step of its own
     # See load_mpi().
     import site  # noqa: F401
 
@@ -358,6 +368,28 @@ def join_ranks(setup: bytes) -> int:
             f"{starter} started {description['ranks']} MPI ranks, but mpi4py, which uses {library}, sees {size}"
         )
     return MPI.COMM_WORLD.Get_rank()
+
+
+def load_tls() -> None:
+    _core.provide_tls(load_own("_tls").api)
+
+
+def set_door(value: str) -> None:
+    """What a rank on the head's host has from the start."""
+    import os
+
+    os.environ["EXECUTORLIB_RANKS"] = value
+
+
+def place() -> bytes:
+    """Where this rank is, if it is in a step of a scheduler; for messages."""
+    import os
+
+    step = os.environ.get("SLURM_STEP_ID")
+    if step is None:
+        return b""
+    node = os.environ.get("SLURMD_NODENAME", os.uname().nodename)
+    return f"node {node}, process {os.getpid()} of step {os.environ.get('SLURM_JOB_ID')}.{step}".encode()
 
 
 def set_up_rank(setup: bytes, index: int) -> "dict[str, Any]":

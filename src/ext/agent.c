@@ -45,8 +45,8 @@ static int wait_over(exl_agent_t *agent, exl_error_t *err)
 
 PyObject *exl_serve(PyObject *module, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"pool",     "addresses", "port",  "name", "key", "index",
-                            "grace_ms", "cores",     "calls", "gpus", NULL};
+    static char *names[] = {"pool",  "addresses", "port", "name",      "key",  "index", "grace_ms",
+                            "cores", "calls",     "gpus", "all_cores", "node", NULL};
     const char *addresses[MOST_ADDRESSES + 1];
     exl_agent_config_t config = {.addresses = addresses};
     exl_agent_t *agent = NULL;
@@ -54,9 +54,10 @@ PyObject *exl_serve(PyObject *module, PyObject *args, PyObject *keywords)
     PyObject *pool, *list;
     Py_ssize_t key_size;
     (void)module;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OO!$Hsy#IIIII:serve", names, &pool, &PyList_Type, &list,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OO!$Hsy#IIIIIIz:serve", names, &pool, &PyList_Type, &list,
                                      &config.port, &config.name, &config.key, &key_size, &config.index,
-                                     &config.grace_ms, &config.cores, &config.calls, &config.gpus) ||
+                                     &config.grace_ms, &config.cores, &config.calls, &config.gpus, &config.all_cores,
+                                     &config.node) ||
         !(config.pool = exl_pool_of(pool)) || addresses_of(list, addresses) < 0)
         return NULL;
     if (key_size != EXL_TLS_KEY_SIZE)

@@ -25,7 +25,7 @@ typedef struct {
 } PoolObject;
 
 /* What a call needs, in the order in which the facade names it (executorlib/_resources.py, Request.needs). */
-enum needs { CORES, RANKS, GPUS, GPU_SHARE, PRIORITY, RUN_TIME_MS, GRACE_MS, PIN, NNEEDS };
+enum needs { CORES, RANKS, GPUS, GPU_SHARE, PRIORITY, RUN_TIME_MS, GRACE_MS, PIN, NODES, NODE_CORES, NNEEDS };
 
 typedef struct {
     long needs[NNEEDS];
@@ -47,12 +47,13 @@ static int check_open(const PoolObject *self)
 
 static int parse_needs(PyObject *tuple, long needs[NNEEDS])
 {
-    if (!tuple || !PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != NNEEDS) {
-        PyErr_Format(PyExc_TypeError, "needs must be a tuple of %d integers", NNEEDS);
+    Py_ssize_t count = tuple && PyTuple_Check(tuple) ? PyTuple_GET_SIZE(tuple) : 0;
+    if (count != NODES && count != NNEEDS) { /* nodes may be left out */
+        PyErr_Format(PyExc_TypeError, "needs must be a tuple of %d or %d integers", NODES, NNEEDS);
         return -1;
     }
     for (int i = 0; i < NNEEDS; i++)
-        needs[i] = PyLong_AsLong(PyTuple_GET_ITEM(tuple, i));
+        needs[i] = i < count ? PyLong_AsLong(PyTuple_GET_ITEM(tuple, i)) : 0;
     return PyErr_Occurred() ? -1 : 0;
 }
 
@@ -61,7 +62,9 @@ static exl_request_t resources_of(const long needs[NNEEDS])
     return (exl_request_t){.cores = (uint32_t)needs[CORES],
                            .gpus = (uint32_t)needs[GPUS],
                            .gpu_share = (uint32_t)needs[GPU_SHARE],
-                           .pin = needs[PIN] != 0};
+                           .pin = needs[PIN] != 0,
+                           .nodes = (uint32_t)needs[NODES],
+                           .node_cores = (uint32_t)needs[NODE_CORES]};
 }
 
 /* ---- arguments of the constructor ---- */
@@ -130,22 +133,45 @@ static int create_with_zygote(PoolObject *self, const char *key, PyObject *argv,
     return rc;
 }
 
+/* (job, names, cores as 32-bit numbers). The arrays are the caller's to free; the strings are the tuple's. */
+static int parse_hosts(PyObject *tuple, exl_pool_hosts_t *hosts)
+{
+    PyObject *names, *cores;
+    if (!PyArg_ParseTuple(tuple, "sOO!", &hosts->job, &names, &PyList_Type, &cores))
+        return -1;
+    hosts->names = strings_of(names);
+    uint32_t *counts = hosts->names ? PyMem_Calloc((size_t)PyList_GET_SIZE(cores) + 1, sizeof *counts) : NULL;
+    for (Py_ssize_t i = 0; counts && i < PyList_GET_SIZE(cores); i++)
+        counts[i] = (uint32_t)PyLong_AsUnsignedLong(PyList_GET_ITEM(cores, i));
+    hosts->cores = counts;
+    hosts->count = (uint32_t)PyList_GET_SIZE(cores);
+    if (counts && !PyErr_Occurred() && PySequence_Size(names) == PyList_GET_SIZE(cores))
+        return 0;
+    if (!PyErr_Occurred())
+        PyErr_SetString(PyExc_ValueError, "each node has a name and a number of cores");
+    PyMem_Free((void *)hosts->names);
+    PyMem_Free(counts);
+    return -1;
+}
+
 static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"zygote", "persistent",    "max_cores",      "max_workers", "restart_limit",
-                            "setup",  "allow_futures", "exclusive_wide", "imports",     "ranks",
-                            "needs",  "host",          "fleet",          "timeline",    NULL};
+    static char *names[] = {
+        "zygote",         "persistent", "max_cores", "max_workers", "restart_limit", "setup", "allow_futures",
+        "exclusive_wide", "imports",    "ranks",     "needs",       "host",          "fleet", "timeline",
+        "steps",          "hosts",      NULL};
     PoolObject *self = (PoolObject *)object;
     const char *key = NULL;
-    PyObject *argv = NULL, *envp = NULL, *setup = NULL, *imports = NULL, *needs = NULL, *host = NULL, *fleet = NULL;
+    PyObject *argv = NULL, *envp = NULL, *setup = NULL, *imports = NULL, *needs = NULL, *host = NULL, *fleet = NULL,
+             *hosts = NULL;
     long each[NNEEDS] = {0};
-    int persistent = 0, allow_futures = 1, exclusive_wide = 1;
+    int persistent = 0, allow_futures = 1, exclusive_wide = 1, steps = 0;
     exl_pool_config_t config = {0};
     exl_fleet_config_t fleet_config = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$(sOO)pIIISppOIOOOz:Pool", names, &key, &argv, &envp,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$(sOO)pIIISppOIOOOzpO:Pool", names, &key, &argv, &envp,
                                      &persistent, &config.max_cores, &config.max_workers, &config.restart_limit, &setup,
                                      &allow_futures, &exclusive_wide, &imports, &config.ranks, &needs, &host, &fleet,
-                                     &config.timeline) ||
+                                     &config.timeline, &steps, &hosts) ||
         (needs && parse_needs(needs, each) < 0))
         return -1;
     int remote = parse_fleet(fleet, &fleet_config);
@@ -153,6 +179,7 @@ static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
         return -1;
     config.fleet = remote ? &fleet_config : NULL;
     config.each = resources_of(each);
+    config.steps = steps;
     if (host && host != Py_None) {
         if (!Py_IS_TYPE(host, Py_TYPE(object)) || !needs) {
             PyErr_SetString(PyExc_TypeError, "host must be a pool, and needs say what its guest takes there");
@@ -174,7 +201,17 @@ static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
         self->imports = Py_NewRef(imports);
     if (setup && PyBytes_GET_SIZE(setup) && exl_payload_of_bytes(setup, &config.setup) < 0)
         return -1;
+    exl_pool_hosts_t nodes = {0};
+    if (hosts && hosts != Py_None) {
+        if (parse_hosts(hosts, &nodes) < 0) {
+            exl_payload_unref(config.setup);
+            return -1;
+        }
+        config.hosts = &nodes;
+    }
     int rc = remote ? create(self, &config) : create_with_zygote(self, key, argv, envp, &config);
+    PyMem_Free((void *)nodes.names);
+    PyMem_Free((void *)nodes.cores);
     exl_payload_unref(config.setup);
     return rc;
 }

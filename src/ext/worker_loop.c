@@ -18,6 +18,7 @@
 #include "base/idmap.h"
 #include "base/spin.h"
 #include "node/claim.h"
+#include "node/gate.h"
 #include "node/head.h"
 #include "node/rank_group.h"
 #include "node/zygote_server.h"
@@ -409,6 +410,21 @@ static bool keep_function(worker_t *worker, exl_message_t *message)
     return true;
 }
 
+/* In a step of a scheduler, with where this is. */
+static int send_joined(worker_t *worker, uint64_t number)
+{
+    PyObject *place = PyObject_CallMethod(worker->state->worker, "place", NULL);
+    exl_payload_t *payload = NULL;
+    if (!place || (PyBytes_GET_SIZE(place) && exl_payload_of_bytes(place, &payload) < 0)) {
+        Py_XDECREF(place);
+        return -1;
+    }
+    send_frame(worker, EXL_FRAME_JOINED, number, payload);
+    exl_payload_unref(payload);
+    Py_DECREF(place);
+    return 0;
+}
+
 /* A rank's first step: MPI starts, before any of the user's code runs. -1 with an exception set. */
 static int join_ranks(worker_t *worker, PyObject *setup, uint64_t *ret_rank)
 {
@@ -417,9 +433,8 @@ static int join_ranks(worker_t *worker, PyObject *setup, uint64_t *ret_rank)
     Py_XDECREF(rank);
     if (PyErr_Occurred())
         return -1;
-    send_frame(worker, EXL_FRAME_JOINED, number, NULL);
     *ret_rank = number;
-    return 0;
+    return send_joined(worker, number);
 }
 
 static bool set_up(worker_t *worker, const exl_message_t *message)
@@ -587,28 +602,40 @@ static void run_rank(const exl_rank_place_t *place)
 }
 
 /* In the head of a rank group: become what the driver was, and say how ranks are started. */
-static int plan_ranks(exl_payload_t *setup, bool launcher, exl_launch_plan_t *ret_plan)
+static bool parse_step(PyObject *step, exl_launch_plan_t *plan)
+{
+    if (step == Py_None)
+        return true;
+    plan->is_step = true;
+    return PyArg_ParseTuple(step, "yyyII", &plan->step.addresses, &plan->step.directory, &plan->step.pace,
+                            &plan->step.pace_ms, &plan->step.pace_burst);
+}
+
+static int plan_ranks(exl_payload_t *setup, bool launcher, exl_payload_t *nodes, exl_launch_plan_t *ret_plan)
 {
     PyObject *bytes = exl_payload_bytes(setup);
-    PyObject *plan =
-        bytes ? PyObject_CallMethod(zygote_state->worker, "plan_ranks", "OO", bytes, launcher ? Py_True : Py_False)
-              : NULL;
-    PyObject *list = NULL, *imports = NULL;
+    PyObject *names = nodes ? exl_payload_bytes(nodes) : PyBytes_FromString("");
+    PyObject *plan = bytes && names ? PyObject_CallMethod(zygote_state->worker, "plan_ranks", "OOO", bytes,
+                                                          launcher ? Py_True : Py_False, names)
+                                    : NULL;
+    Py_XDECREF(names);
+    PyObject *list = NULL, *imports = NULL, *step = NULL;
     unsigned int nranks = 0;
     int forks = 0;
     char **argv = NULL;
-    if (plan && PyArg_ParseTuple(plan, "IO!pO", &nranks, &PyList_Type, &list, &forks, &imports) && nranks > 0)
+    if (plan && PyArg_ParseTuple(plan, "IO!pOO", &nranks, &PyList_Type, &list, &forks, &imports, &step) && nranks > 0)
         argv = PyMem_RawCalloc((size_t)PyList_GET_SIZE(list) + 1, sizeof *argv);
     for (Py_ssize_t i = 0; argv && i < PyList_GET_SIZE(list); i++)
         argv[i] = PyBytes_AsString(PyList_GET_ITEM(list, i));
     Py_XDECREF(bytes);
     if (argv && !PyErr_Occurred()) {
-        *ret_plan = (exl_launch_plan_t){.argv = argv, .envp = environ, .nranks = nranks}; /* the list is kept */
+        *ret_plan = (exl_launch_plan_t){.argv = argv, .envp = environ, .nranks = nranks}; /* list and step are kept */
         if (forks)
             ret_plan->fork = (exl_rank_fork_t){.hooks = &fork_hooks, .run = run_rank};
         if (PyBytes_Check(imports))
             (void)exl_payload_of_bytes(imports, &ret_plan->imports); /* a hint */
-        return 0;
+        if (parse_step(step, ret_plan))
+            return 0;
     }
     PyMem_RawFree(argv);
     Py_XDECREF(plan);
@@ -695,20 +722,54 @@ static int unhex(const char *digits, uint8_t *bytes, size_t size)
     return 0;
 }
 
-/* Connects to the group's head and says the secret. set_up_rank() takes it out of the environment. */
-static int join_group(exl_channel_t *channel)
+/* The head is on this host: the variable has its socket and the secret. */
+static int connect_here(const char *value, uint8_t secret[EXL_SECRET_SIZE])
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    uint8_t secret[32];
-    const char *value = getenv(EXL_RANKS_VARIABLE);
     const char *colon = value ? strrchr(value, ':') : NULL;
-    if (!colon || strlen(colon + 1) != 2 * sizeof secret || unhex(colon + 1, secret, sizeof secret) < 0 ||
+    if (!colon || strlen(colon + 1) != 2 * EXL_SECRET_SIZE || unhex(colon + 1, secret, EXL_SECRET_SIZE) < 0 ||
         (size_t)(colon - value) >= sizeof address.sun_path)
         return EXL_EPROTOCOL;
     memcpy(address.sun_path, value, (size_t)(colon - value));
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
-        return -errno;
+    return fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0 ? -errno : fd;
+}
+
+/* It is elsewhere, or may be: the variable names the ticket. */
+static int connect_there(exl_state_t *state, const char *path, uint8_t secret[EXL_SECRET_SIZE], exl_error_t *err)
+{
+    exl_ticket_t ticket;
+    char directory[EXL_RANK_DIRECTORY_SIZE], value[EXL_RANK_DIRECTORY_SIZE + 16];
+    int fd = -1, rc = exl_ticket_read(path, &ticket, err);
+    if (rc < 0)
+        return rc;
+    PyObject *none = PyObject_CallMethod(state->worker, "load_tls", NULL);
+    if (!none) {
+        PyErr_Print();
+        return exl_error_set(err, -ENOSYS, "an MPI rank cannot load what encrypts its connection");
+    }
+    Py_DECREF(none);
+    rc = exl_gate_pass(&ticket, &fd, directory, err);
+    if (rc == 0) {
+        memcpy(secret, ticket.secret, EXL_SECRET_SIZE);
+        (void)snprintf(value, sizeof value, "%s/ranks:", directory);
+        none = PyObject_CallMethod(state->worker, "set_door", "s", value);
+        Py_XDECREF(none);
+    }
+    exl_ticket_wipe(&ticket);
+    return rc < 0 ? rc : fd;
+}
+
+/* Connects to the group's head and says the secret. join_ranks() takes the variable out of the environment. */
+static int join_group(exl_state_t *state, exl_channel_t *channel, exl_error_t *err)
+{
+    uint8_t secret[EXL_SECRET_SIZE];
+    const char *value = getenv(EXL_RANKS_VARIABLE);
+    int fd = !value            ? EXL_EPROTOCOL
+             : value[0] == '@' ? connect_there(state, value + 1, secret, err)
+                               : connect_here(value, secret);
+    if (fd < 0)
+        return fd;
     exl_channel_init(channel, fd);
     exl_payload_t *hello;
     int rc = exl_payload_of(secret, sizeof secret, &hello);
@@ -728,9 +789,10 @@ PyObject *exl_rank_main(PyObject *module, PyObject *unused)
     exl_idmap_init(&worker.functions);
     if (find_worker_module(state) < 0)
         return NULL;
-    int rc = join_group(&worker.channel);
+    exl_error_t err = {"an MPI rank cannot connect to the head of its group"};
+    int rc = join_group(state, &worker.channel, &err);
     if (rc < 0)
-        return exl_raise(rc, "an MPI rank cannot connect to the head of its group");
+        return exl_raise(rc, err.text);
     if (!serve(&worker))
         _exit(EXIT_FAILURE); /* the others may be gone: MPI would wait for them */
     Py_RETURN_NONE;

@@ -20,9 +20,10 @@ extern char **environ;
 /* ---- the head's process ---- */
 
 /* The setup's text: "none", or the ranks' arguments, separated by ",". */
-static int plan(exl_payload_t *setup, bool launcher, exl_launch_plan_t *ret_plan)
+static int plan(exl_payload_t *setup, bool launcher, exl_payload_t *nodes, exl_launch_plan_t *ret_plan)
 {
     (void)launcher;
+    (void)nodes;
     static char text[256];
     static char *argv[8] = {(char *)(uintptr_t)STUB_MPIEXEC, (char *)(uintptr_t) "run"};
     exl_payload_view_t view;

@@ -297,8 +297,8 @@ def test_each_node_has_its_gpus(job, gate, monkeypatch, block):
         ({"wait": False}, ValueError, "wait=False"),
         ({"disable_dependencies": True, "refresh_rate": 1}, ValueError, "refresh_rate"),
         ({"resource_dict": {"core": 1}}, ResourceError, "unknown resource 'core'"),
-        ({"resource_dict": {"cores": 5}}, ResourceError, "at most 4 on one node"),
-        ({"resource_dict": {"num_nodes": 2}}, NotImplementedError, "num_nodes"),
+        ({"resource_dict": {"threads_per_core": 5}}, ResourceError, "at most 4 on one node"),
+        ({"resource_dict": {"cores": 4, "num_nodes": 4}}, ResourceError, "needs 4 cores on 4 nodes"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )

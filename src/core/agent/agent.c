@@ -511,17 +511,22 @@ static int parse_addresses(exl_agent_t *agent, const exl_agent_config_t *config,
 
 static int prepare(exl_agent_t *agent, const exl_agent_config_t *config, exl_error_t *err)
 {
-    *agent = (exl_agent_t){
-        .pool = config->pool,
-        .retry_ms = RETRY_MS,
-        .index = config->index,
-        .grace_ms = config->grace_ms,
-        .record = {.cores = config->cores, .calls = config->calls, .gpus = config->gpus, .pid = (uint32_t)getpid()}};
+    *agent = (exl_agent_t){.pool = config->pool,
+                           .retry_ms = RETRY_MS,
+                           .index = config->index,
+                           .grace_ms = config->grace_ms,
+                           .record = {.cores = config->cores,
+                                      .calls = config->calls,
+                                      .gpus = config->gpus,
+                                      .pid = (uint32_t)getpid(),
+                                      .all_cores = config->all_cores}};
     exl_list_init(&agent->due.link);
     agent->due.run = flush_due;
     exl_list_init(&agent->errands);
     exl_idmap_init(&agent->functions);
     (void)gethostname(agent->record.host, sizeof agent->record.host - 1);
+    if (config->node)
+        (void)strncpy(agent->record.name, config->node, sizeof agent->record.name - 1);
     (void)strncpy(agent->name, config->name, EXL_TLS_NAME_MAX);
     memcpy(agent->key, config->key, sizeof agent->key);
     while (!agent->instance) {

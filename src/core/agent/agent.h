@@ -18,8 +18,9 @@ typedef struct exl_agent_config {
     const uint8_t *key; /* EXL_TLS_KEY_SIZE bytes */
     uint32_t index;     /* which of the driver's agents this is */
     uint32_t grace_ms;
-    uint32_t cores, calls, gpus; /* what the driver may count with, see exl_node_record_t */
-    exl_pool_t *pool;            /* borrowed: runs the calls */
+    uint32_t cores, calls, gpus, all_cores; /* what the driver may count with, see exl_node_record_t */
+    const char *node;                       /* its name for the scheduler, or "" */
+    exl_pool_t *pool;                       /* borrowed: runs the calls */
 } exl_agent_config_t;
 
 typedef struct exl_agent exl_agent_t;

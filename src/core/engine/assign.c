@@ -52,11 +52,26 @@ static int send_pins(exl_worker_t *worker, uint32_t count, const uint32_t *cpus)
     return rc;
 }
 
+static int send_nodes(const exl_pool_t *pool, exl_worker_t *worker, uint32_t count, const uint32_t *places)
+{
+    exl_buffer_t text;
+    exl_buffer_init(&text);
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < count; i++)
+        rc = append_line(&text, exl_hosts_name(pool->resources.hosts, places[i]));
+    if (rc == 0)
+        rc = send_text(worker, EXL_FRAME_NODES, &text);
+    exl_buffer_fini(&text);
+    return rc;
+}
+
 int exl__pool_assign(const exl_pool_t *pool, exl_worker_t *worker, exl_request_t request, exl_holding_t *holding)
 {
     worker->request = request;
     worker->holding = *holding;
     *holding = (exl_holding_t){0};
     int rc = worker->holding.gpus ? send_devices(pool, worker, request.gpus, worker->holding.gpus) : 0;
+    if (rc == 0 && worker->holding.nodes)
+        rc = send_nodes(pool, worker, request.nodes, worker->holding.nodes);
     return rc == 0 && worker->holding.cpus ? send_pins(worker, request.cores, worker->holding.cpus) : rc;
 }

@@ -174,7 +174,7 @@ static int take_resources(exl_pool_t *pool, exl_holding_t *ret_holding)
         return 0;
     }
     if (!exl_resources_fits(&pool->resources, pool->each)) {
-        if (pool->nworkers == 0)
+        if (pool->nworkers == 0 && !pool->each.nodes)
             could_not_start(pool, "a worker needs more GPUs than there are");
         return -EAGAIN; /* a worker that is about to end has them; a pass follows when it is gone */
     }
@@ -194,7 +194,7 @@ static int start_worker(exl_pool_t *pool, bool preloaded)
         return rc;
     exl_zygote_t *zygote =
         pool->imports && pool->setup ? exl_zygote_prepare(pool->zygote, pool->setup, pool->imports) : pool->zygote;
-    unsigned kind = (pool->ranks > 1 ? EXL_WORKER_HEAD : 0) | (preloaded ? EXL_WORKER_PRELOADED : 0);
+    unsigned kind = (pool->ranks > 1 || pool->steps ? EXL_WORKER_HEAD : 0) | (preloaded ? EXL_WORKER_PRELOADED : 0);
     rc = exl_worker_start(zygote, kind | EXL_WORKER_PERSISTENT, &events, pool, &worker, &err);
     if (rc < 0) {
         return_resources(pool, pool->each, &holding);

@@ -43,6 +43,8 @@ typedef struct exl_remote {
     exl_deadline_t *silence; /* owned; runs while the connection is broken */
     exl_node_record_t node;
     exl_list_t outstanding;
+    int host;          /* in the ledger of the allocation; negative: not counted there */
+    uint32_t held;     /* cores there that its persistent workers have */
     uint32_t *workers; /* owned: ids of its persistent workers, to be told; NULL: none */
     uint32_t nworkers;
     exl_idmap_t calls;     /* number -> task */
@@ -66,6 +68,7 @@ struct exl_fleet {
     exl_list_t unsent;
     uint64_t last_number;
     bool ending, cancelling;
+    bool was_shared;     /* other executors used the nodes */
     bool changed;        /* somebody may have become able to do more */
     bool passed_over;    /* a call has been given while an agent that could have begun it was giving back */
     uint32_t ngiving;    /* agents that are giving calls back */
@@ -109,10 +112,36 @@ static bool may_begin(const remote_t *remote, const exl_task_t *task)
     return has_time(remote, task) && (!remote->end_ns || !task->run_time_ms || remote->place.spare);
 }
 
+static exl_hosts_t *ledger_of(const exl_fleet_t *fleet)
+{
+    return fleet->pool->resources.hosts;
+}
+
+static bool is_shared(const exl_fleet_t *fleet)
+{
+    return ledger_of(fleet) && exl_hosts_shared(ledger_of(fleet));
+}
+
+/* What other executors leave of its node. */
+static void look_at_host(remote_t *remote)
+{
+    bool shared = remote->host >= 0 && is_shared(remote->fleet);
+    exl_places_share(&remote->fleet->places, &remote->place, shared,
+                     shared ? exl_hosts_free(ledger_of(remote->fleet), (uint32_t)remote->host) : 0);
+}
+
+static uint32_t width_of(const remote_t *remote, const exl_task_t *task)
+{
+    uint32_t cores = task->item.request.cores;
+    return !remote->node.cores ? 0 : cores == EXL_ALL_CORES ? remote->node.cores : cores;
+}
+
 static void attach(remote_t *remote, exl_task_t *task)
 {
     exl_list_push_back(&remote->outstanding, &task->item.link);
     task->remote = remote;
+    if (remote->host >= 0)
+        exl_hosts_use(ledger_of(remote->fleet), (uint32_t)remote->host, width_of(remote, task));
     exl_places_take(&remote->fleet->places, &remote->place, &task->item.request);
 }
 
@@ -121,6 +150,8 @@ static void detach(remote_t *remote, exl_task_t *task)
     (void)exl_idmap_remove(&remote->calls, task->number);
     exl_list_remove(&task->item.link);
     task->remote = NULL;
+    if (remote->host >= 0)
+        exl_hosts_return(ledger_of(remote->fleet), (uint32_t)remote->host, width_of(remote, task));
     exl_places_give(&remote->fleet->places, &remote->place, &task->item.request);
 }
 
@@ -237,13 +268,17 @@ static remote_t *place_for(const exl_fleet_t *fleet, const exl_task_t *task)
     const exl_request_t *request = &task->item.request;
     remote_t *found = remote_at(exl_places_find(&fleet->places, request));
     uint32_t most = 0;
-    if (!found || may_begin(found, task))
+    if (!found || !exl_place_may_take(&found->place, request))
+        return NULL;
+    if (may_begin(found, task))
         return found;
     found = NULL;
     for (uint32_t i = 0; i < fleet->config.agents; i++) {
         remote_t *remote = fleet->remotes[i];
-        uint32_t room = remote->place.open ? exl_place_room(&fleet->places, &remote->place) : 0;
-        if (room <= most || !exl_place_suits(&remote->place, request) || !may_begin(remote, task))
+        const exl_place_t *place = &remote->place;
+        uint32_t room = place->open ? exl_place_room(&fleet->places, place) : 0;
+        if (room <= most || !exl_place_suits(place, request) || !exl_place_may_take(place, request) ||
+            !may_begin(remote, task))
             continue;
         found = remote;
         most = room;
@@ -274,7 +309,7 @@ static exl_task_t *next_task(exl_pool_t *pool, const exl_place_t *place)
 {
     uint32_t room = exl_place_room(&pool->fleet->places, place);
     exl_resources_t resources = {.calls_used = place->ncalls};
-    if (place->cores && place->ncalls) {
+    if (place->cores && (place->ncalls || place->shared)) {
         resources.cores = 1 + (room < place->cores ? room : place->cores);
         resources.cores_used = 1;
     }
@@ -282,10 +317,11 @@ static exl_task_t *next_task(exl_pool_t *pool, const exl_place_t *place)
     return item ? EXL_CONTAINER(item, exl_task_t, item) : NULL;
 }
 
-/* Whether an agent may still come, or take calls again, or could take this one later. */
+/* Whether an agent may still come, or take calls again, or get back what others use of its node, or take this one later. */
 static bool may_find_place(const exl_fleet_t *fleet, const exl_task_t *task)
 {
-    bool waits = fleet->nawaited > 0 || fleet->nthere > fleet->places.nopen || fleet->config.renewed;
+    bool waits = fleet->nawaited > 0 || fleet->nthere > fleet->places.nopen || fleet->config.renewed ||
+                 (fleet->nthere && is_shared(fleet));
     for (uint32_t i = 0; i < fleet->config.agents && !waits; i++) {
         const remote_t *remote = fleet->remotes[i];
         waits = remote->place.open && exl_place_suits(&remote->place, &task->item.request) && has_time(remote, task);
@@ -426,6 +462,12 @@ void exl__fleet_schedule(exl_pool_t *pool)
     exl_fleet_t *fleet = pool->fleet;
     if (fleet->loss)
         fail_all(pool);
+    bool shared = is_shared(fleet);
+    if (shared || fleet->was_shared)
+        for (uint32_t i = 0; i < fleet->config.agents; i++)
+            if (fleet->remotes[i]->known && fleet->remotes[i]->state == THERE)
+                look_at_host(fleet->remotes[i]);
+    fleet->was_shared = shared;
     for (const exl_place_t *first; pool->queue.count && (first = exl_places_first(&fleet->places));) {
         exl_task_t *task = next_task(pool, first);
         if (!task)
@@ -530,6 +572,28 @@ static int count(remote_t *remote, const exl_node_record_t *node)
     return rc;
 }
 
+/* Persistent workers have their cores also while they do nothing. */
+static void hold(remote_t *remote, uint32_t workers)
+{
+    if (remote->host < 0)
+        return;
+    uint32_t before = remote->held;
+    remote->held = workers * remote->fleet->pool->each.cores;
+    exl_hosts_use(ledger_of(remote->fleet), (uint32_t)remote->host, remote->held);
+    if (before)
+        exl_hosts_return(ledger_of(remote->fleet), (uint32_t)remote->host, before);
+}
+
+static void join_ledger(remote_t *remote)
+{
+    const exl_node_record_t *node = &remote->node;
+    if (!ledger_of(remote->fleet) || !node->name[0])
+        return;
+    remote->host = exl_hosts_add(ledger_of(remote->fleet), node->name, node->all_cores ? node->all_cores : node->cores);
+    if (remote->fleet->pool->persistent)
+        hold(remote, node->calls);
+}
+
 /* How many workers there are from now on; what it has too much of is shared out. */
 static void tell_workers(remote_t *remote)
 {
@@ -543,6 +607,7 @@ static void tell_workers(remote_t *remote)
     exl_payload_unref(payload);
     free(remote->workers);
     remote->workers = NULL;
+    hold(remote, remote->nworkers);
     if (rc < 0 || count(remote, &node) < 0)
         return;
     uint32_t ahead = exl_place_ahead(&remote->place);
@@ -570,6 +635,8 @@ static void introduce(remote_t *remote, const exl_payload_t *payload)
         return;
     bool first = !remote->known;
     remote->known = true;
+    if (first)
+        join_ledger(remote);
     if (first && remote->workers)
         tell_workers(remote);
     set_end(remote, node.ends ? node.left_ms : EXL_NO_END);
@@ -681,6 +748,8 @@ static void gone(remote_t *remote, const char *reason, bool good_bye)
     remote->silence = NULL;
     EXL_LIST_FOREACH_SAFE(&remote->outstanding, link)
     lose(remote, exl__task_of(link), reason);
+    hold(remote, 0);
+    remote->host = -1;
     exl_peer_fini(&remote->peer, good_bye);
     exl_idmap_fini(&remote->calls);
     exl_idmap_fini(&remote->functions);
@@ -786,7 +855,7 @@ static int add_remote(exl_fleet_t *fleet, uint32_t index)
     remote_t *remote = calloc(1, sizeof *remote);
     if (!remote)
         return -ENOMEM;
-    *remote = (remote_t){.fleet = fleet, .index = index};
+    *remote = (remote_t){.fleet = fleet, .index = index, .host = -1};
     exl_place_init(&remote->place);
     exl_list_init(&remote->unsent_link);
     exl_list_init(&remote->outstanding);

@@ -345,6 +345,30 @@ static void grace_cb(uv_timer_t *timer)
     exl_worker_kill(EXL_CONTAINER(link, exl_worker_t, link), SIGKILL);
 }
 
+static void freed_cb(exl_hosts_user_t *user)
+{
+    exl__pool_due(EXL_CONTAINER(user, exl_pool_t, hosts_user));
+}
+
+static void leave_hosts(exl_pool_t *pool)
+{
+    if (pool->resources.hosts)
+        exl_hosts_leave(pool->resources.hosts, &pool->hosts_user);
+    pool->resources.hosts = NULL;
+}
+
+static int join_hosts(exl_pool_t *pool, const exl_pool_hosts_t *hosts)
+{
+    pool->hosts_user.freed = freed_cb;
+    pool->resources.hosts = exl_hosts_join(hosts->job, &pool->hosts_user);
+    int rc = pool->resources.hosts ? 0 : -ENOMEM;
+    for (uint32_t i = 0; rc >= 0 && i < hosts->count; i++)
+        rc = exl_hosts_add(pool->resources.hosts, hosts->names[i], hosts->cores[i]);
+    if (rc < 0)
+        leave_hosts(pool);
+    return rc;
+}
+
 static void close_pool(exl_pool_t *pool)
 {
     assert(exl_list_empty(&pool->waiting) && pool->queue.count == 0);
@@ -364,6 +388,7 @@ static void close_pool(exl_pool_t *pool)
     pool->gpu_variable = NULL;
     pool->resources.gpus = NULL;
     pool->resources.pins = NULL; /* go with the engine */
+    leave_hosts(pool);
     exl__fleet_destroy(pool->fleet);
     pool->fleet = NULL;
     if (pool->zygote)
@@ -438,6 +463,7 @@ static exl_pool_t *pool_new(const exl_pool_config_t *config)
     exl_queue_init(&pool->queue, PATIENCE);
     pool->refs = 2;
     pool->persistent = config->persistent;
+    pool->steps = config->steps;
     pool->max_workers = config->max_workers;
     pool->ranks = config->ranks;
     pool->restart_limit = config->restart_limit;
@@ -491,9 +517,14 @@ int exl_pool_create(const exl_pool_config_t *config, exl_pool_t **ret_pool, exl_
         rc = exl_engine_acquire(&pool->engine, err);
     if (rc == 0) {
         pool->resources.pins = &exl_engine_node(pool->engine)->pins;
-        rc = find_place(pool, config, err);
+        rc = config->hosts ? join_hosts(pool, config->hosts) : 0;
         if (rc < 0)
+            (void)exl_error_set(err, rc, "%s", exl_strerror(rc));
+        rc = rc < 0 ? rc : find_place(pool, config, err);
+        if (rc < 0) {
+            leave_hosts(pool);
             exl_engine_release(pool->engine);
+        }
     }
     if (rc == 0 && pool->journal)
         exl__timeline_opened(pool, config->host);
@@ -555,7 +586,9 @@ static void begin(exl_pool_t *pool, exl_task_t *task)
     task->pool = pool;
     task->item.order = ++pool->last_order;
     pool->npending++;
-    exl_task_ref(task); /* of "pending" */
+    if (pool->steps)
+        task->import_key = 0; /* the head of a step imports nothing, and ranks elsewhere have no templates */
+    exl_task_ref(task);       /* of "pending" */
     (void)exl_task_update(task, EXL_TASK_SUBMIT);
     exl_task_t *failed = exl_graph_failed_producer(task);
     if (failed)
@@ -761,6 +794,8 @@ int exl__pool_cancel(exl_task_t *task)
         break;
     case EXL_TASK_READY:
         exl_queue_remove(&pool->queue, &task->item);
+        if (pool->resources.hosts)
+            exl__pool_due(pool); /* others may have kept nodes free for it */
         break;
     default:
         return 0;

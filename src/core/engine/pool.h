@@ -13,12 +13,22 @@
 
 typedef struct exl_pool exl_pool_t;
 
+/* Shared by all executors of the process in that job. */
+typedef struct exl_pool_hosts {
+    const char *job;
+    const char *const *names; /* of its nodes */
+    const uint32_t *cores;    /* … of each */
+    uint32_t count;
+} exl_pool_hosts_t;
+
 typedef struct exl_pool_config {
     exl_zygote_spec_t zygote; /* copied */
     bool persistent;
-    uint32_t max_cores;     /* one process per call: cores in use at once; 0: no limit */
-    uint32_t max_workers;   /* persistent: number of workers; else calls at once, 0: no limit */
-    uint32_t ranks;         /* persistent: MPI ranks of each worker; 0 or 1: none */
+    uint32_t max_cores;                 /* one process per call: cores in use at once; 0: no limit */
+    uint32_t max_workers;               /* persistent: number of workers; else calls at once, 0: no limit */
+    uint32_t ranks;                     /* persistent: MPI ranks of each worker; 0 or 1: none */
+    const struct exl_pool_hosts *hosts; /* borrowed, or NULL: the nodes of the allocation in which its calls count */
+    bool steps; /* each call, or persistent worker, is a step of a scheduler (rank_group.h), also of one rank */
     uint32_t restart_limit; /* how often a call whose worker was lost is started again */
     exl_payload_t *setup;   /* referenced; persistent workers' environment and initializer, or NULL */
     exl_request_t each;     /* persistent: GPUs of each worker, and whether it is pinned to so many cores */

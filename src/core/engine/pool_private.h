@@ -19,7 +19,7 @@ struct exl_pool {
     uint32_t number;                   /* in the journal */
     exl_journal_t *journal;            /* a reference, or NULL: what happens is not logged */
     unsigned refs;                     /* the handle, and the engine until closed */
-    bool persistent, closing, closed;
+    bool persistent, steps, closing, closed;
     bool ended;      /* workers have been told to end; the grace timer runs */
     bool grace_open; /* the timer's handle needs closing */
     uint32_t max_workers, restart_limit;
@@ -27,8 +27,9 @@ struct exl_pool {
     exl_payload_t *setup;   /* owned or NULL */
     exl_payload_t *imports; /* owned or NULL; persistent: what a template imports before workers are forked from it */
     exl_queue_t queue;
-    exl_resources_t resources; /* one process per call; persistent: GPUs and processors of the workers */
-    exl_request_t each;        /* persistent: what each worker has */
+    exl_hosts_user_t hosts_user; /* of resources.hosts, if that is there */
+    exl_resources_t resources;   /* one process per call; persistent: GPUs and processors of the workers */
+    exl_request_t each;          /* persistent: what each worker has */
     exl_gpus_t gpus;
     char *gpu_variable; /* owned; NULL until the GPUs are known */
     exl_list_t waiting; /* tasks whose arguments are not there yet */

@@ -52,7 +52,8 @@ static void finish(exl_worker_t *worker, exl_outcome_t outcome, exl_payload_t *p
     worker->task = NULL;
     pool->nunborn = 0;
     pool->nending++;
-    give_back_cores(worker);
+    if (!pool->steps) /* a step holds them, for the scheduler, until it has ended */
+        give_back_cores(worker);
     exl__pool_finish(task, outcome, payload, NULL);
     exl__pool_due(pool);
 }
@@ -85,7 +86,7 @@ static void gone_cb(exl_worker_t *worker)
     }
     exl_list_remove(&worker->link);
     pool->nworkers--;
-    if (task)
+    if (task || (pool->steps && worker->request.cores)) /* a spare has none */
         give_back_cores(worker);
     exl_resources_give_gpus(&pool->resources, worker->request, &worker->holding);
     if (task) {
@@ -136,9 +137,14 @@ void exl__solo_drop_spare(exl_pool_t *pool)
     exl_worker_end(spare);
 }
 
+static bool needs_head(const exl_task_t *task)
+{
+    return task->ranks > 1 || task->pool->steps;
+}
+
 static unsigned kind_for(const exl_task_t *task)
 {
-    return (task->ranks > 1 ? EXL_WORKER_HEAD : 0) | (task->cloudpickled ? EXL_WORKER_PRELOADED : 0);
+    return (needs_head(task) ? EXL_WORKER_HEAD : 0) | (task->cloudpickled ? EXL_WORKER_PRELOADED : 0);
 }
 
 /* A process from `zygote`: the spare one if it comes from there. */
@@ -146,7 +152,7 @@ static int get_worker(exl_pool_t *pool, exl_zygote_t *zygote, const exl_task_t *
                       exl_error_t *err)
 {
     exl_worker_t *spare = pool->spare;
-    bool fits = spare && spare->zygote == zygote && !spare->channel.ended && spare->head == (task->ranks > 1) &&
+    bool fits = spare && spare->zygote == zygote && !spare->channel.ended && spare->head == needs_head(task) &&
                 spare->launcher == exl_worker_launcher_needed();
     if (fits) {
         pool->spare = NULL;
@@ -186,7 +192,8 @@ static void start(exl_pool_t *pool, exl_task_t *task)
     if (rc < 0) {
         pool->nending++;
         exl_worker_end(worker);
-        give_back_cores(worker);
+        if (!pool->steps)
+            give_back_cores(worker);
         exl__pool_fail(task, EXL_BLAME_ENGINE, "out of memory while sending the call");
         return;
     }
@@ -246,5 +253,7 @@ void exl__solo_schedule(exl_pool_t *pool)
         else if (exl__pool_copy(task, copied) < 0)
             fail(pool, task, EXL_BLAME_ENGINE, "out of memory while copying the arguments");
     }
+    if (pool->resources.hosts && !pool->queue.count)
+        exl_hosts_nobody_waits(pool->resources.hosts);
     exl__guests_admit(pool);
 }

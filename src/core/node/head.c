@@ -20,6 +20,8 @@ typedef struct {
     exl_claim_t *claim;    /* owned; NULL for one process per call */
     exl_rank_group_t *group;
     bool launcher;         /* it alone may start ranks */
+    exl_rank_step_t step;  /* that of the group, if it is one */
+    exl_payload_t *nodes;  /* owned, or NULL */
     exl_message_t *inputs; /* owned; of the next call: what it depends on, and its options; before the setup: GPUs and
                               processors */
     uint32_t ninputs, capacity;
@@ -74,6 +76,10 @@ static int launch_group(head_t *head, const exl_launch_plan_t *plan, const exl_m
                         exl_payload_t **ret_exception, exl_error_t *err)
 {
     int rc = exl_rank_group_create(plan->nranks, &head->group, err);
+    if (rc == 0 && plan->is_step) {
+        head->step = plan->step;
+        exl_rank_group_as_step(head->group, &head->step);
+    }
     return rc < 0 ? rc
                   : exl_rank_group_launch(head->group, plan->argv, plan->envp, head->inputs, head->ninputs, setup,
                                           ret_exception, err);
@@ -129,7 +135,7 @@ static bool set_up(head_t *head, const exl_message_t *message, exl_plan_cb plan)
         (void)dup2(message->fds[0], STDOUT_FILENO);
     if (!message->payload || head->group)
         return false;
-    if (plan(message->payload, head->launcher, &launch) != 0) {
+    if (plan(message->payload, head->launcher, head->nodes, &launch) != 0) {
         send_up(head, EXL_FRAME_SETUP_FAILED, message->frame.id, launch.exception);
         return false;
     }
@@ -170,6 +176,10 @@ static void send_list(head_t *head, uint64_t number, exl_payload_t *const *resul
 {
     exl_error_t err = {""};
     exl_payload_t *list;
+    if (count == 1) { /* a plain process in a step of its own */
+        send_up(head, EXL_FRAME_RESULT, number, results[0]);
+        return;
+    }
     int rc = exl_gather(results, count, &list);
     if (rc == 0) {
         send_up(head, EXL_FRAME_RESULT, number, list);
@@ -232,6 +242,11 @@ static bool handle(head_t *head, exl_message_t *message, exl_plan_cb plan)
     case EXL_FRAME_DEVICES:
     case EXL_FRAME_PINS:
         return keep_input(head, message);
+    case EXL_FRAME_NODES:
+        exl_payload_unref(head->nodes);
+        head->nodes = message->payload;
+        message->payload = NULL;
+        return true;
     case EXL_FRAME_SETUP:
         return set_up(head, message, plan);
     case EXL_FRAME_FUNCTION:
@@ -259,6 +274,7 @@ static void head_fini(head_t *head)
 {
     drop_inputs(head);
     free(head->inputs);
+    exl_payload_unref(head->nodes);
     exl_claim_close(head->claim);
     exl_channel_fini(&head->channel);
 }

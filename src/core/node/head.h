@@ -16,12 +16,15 @@ typedef struct exl_launch_plan {
     char *const *argv; /* of the launcher */
     char *const *envp;
     uint32_t nranks;
+    bool is_step; /* the launcher starts a step of a scheduler, also for one rank, which then returns one value */
+    exl_rank_step_t step; /* … */
     exl_rank_fork_t fork; /* how to do without the launcher; `run` is NULL: not at all */
     exl_payload_t
         *imports; /* owned by the caller; what took time, and a template may import for later heads; or NULL */
     exl_payload_t *exception; /* owned by the caller */
 } exl_launch_plan_t;
-typedef int (*exl_plan_cb)(exl_payload_t *setup, bool launcher, exl_launch_plan_t *ret_plan);
+/* `nodes`: names of those for the ranks, or NULL: the launcher is to choose. */
+typedef int (*exl_plan_cb)(exl_payload_t *setup, bool launcher, exl_payload_t *nodes, exl_launch_plan_t *ret_plan);
 
 /* Serves until the engine has no more calls or the group is lost. Returns the exit status. */
 int exl_head_serve(const exl_role_t *role, exl_plan_cb plan);

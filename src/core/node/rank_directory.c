@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <ftw.h>
 #include <limits.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,11 +79,11 @@ static int remove_entry(const char *path, const struct stat *status, int type, s
 {
     char target[PATH_MAX];
     (void)status;
-    (void)position;
     ssize_t length = type == FTW_SL ? readlink(path, target, sizeof target - 1) : -1;
     if (length > 0) {
         target[length] = '\0';
-        if (strncmp(target, segment_prefix, sizeof segment_prefix - 1) == 0)
+        bool is_ticket = strcmp(path + position->base, "ticket") == 0;
+        if (is_ticket || strncmp(target, segment_prefix, sizeof segment_prefix - 1) == 0)
             (void)unlink(target);
     }
     (void)remove(path);
@@ -93,6 +95,29 @@ void exl_rank_directory_remove(const char *path)
     enum { OPEN_DIRECTORIES = 16 };
     if (path[0])
         (void)nftw(path, remove_entry, OPEN_DIRECTORIES, FTW_DEPTH | FTW_PHYS);
+}
+
+/* The process in the name of a directory of this pid namespace; 0 for anything else. */
+static pid_t owner_of(const char *name)
+{
+    char prefix[EXL_RANK_DIRECTORY_SIZE];
+    prefix_of(0, prefix, sizeof prefix); /* ends in "0-" */
+    size_t length = strlen(prefix) - 2;
+    return strncmp(name, prefix, length) == 0 ? (pid_t)strtol(name + length, NULL, 10) : 0;
+}
+
+void exl_rank_directory_sweep_all(void)
+{
+    for (size_t i = 0; i < sizeof parents / sizeof *parents; i++) {
+        DIR *parent = opendir(parents[i]);
+        for (const struct dirent *entry; parent && (entry = readdir(parent));) {
+            pid_t owner = owner_of(entry->d_name);
+            if (owner > 0 && kill(owner, 0) < 0 && errno == ESRCH)
+                exl_rank_directory_sweep(owner);
+        }
+        if (parent)
+            (void)closedir(parent);
+    }
 }
 
 void exl_rank_directory_sweep(pid_t owner)

@@ -23,4 +23,7 @@ void exl_rank_directory_expect(const char *path);
 /* Removes those of a process that has ended. */
 void exl_rank_directory_sweep(pid_t owner);
 
+/* Those of this user of whatever processes are not there any more: a scheduler may kill all of a step at once. */
+void exl_rank_directory_sweep_all(void);
+
 #endif

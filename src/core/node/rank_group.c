@@ -18,12 +18,14 @@
 
 #include "base/clock.h"
 #include "base/random.h"
+#include "launch/pace.h"
 #include "launch/spawn.h"
 #include "node/descendants.h"
+#include "node/gate.h"
 #include "node/pmi_host.h"
 #include "node/rank_directory.h"
 
-enum { SECRET_BYTES = 32, START_LIMIT_S = 300, HELLO_LIMIT_MS = 1000, NEWS_GRACE_MS = 300, END_LIMIT_MS = 4000 };
+enum { STEP_END_MS = 3000, START_LIMIT_S = 300, HELLO_LIMIT_MS = 1000, NEWS_GRACE_MS = 300, END_LIMIT_MS = 4000 };
 
 struct rank {
     exl_channel_t channel;
@@ -31,7 +33,8 @@ struct rank {
     bool ready;
     bool ended;      /* a child of this process that was waited for */
     int wait_status; /* … and how it ended */
-    uint32_t number; /* MPI's, once ready */
+    uint32_t number; /* MPI's, once it has joined */
+    char place[96];  /* node and step, once it has joined a step; or "" */
 };
 
 struct exl_rank_group {
@@ -40,10 +43,12 @@ struct exl_rank_group {
     bool joined;        /* MPI has started in a rank */
     struct rank *ranks; /* owned; in the order of connection until all are ready, then by rank */
     struct pollfd *fds; /* owned; those of wait_once() */
-    char directory[EXL_RANK_DIRECTORY_SIZE], address[64 + 64 + 2 * SECRET_BYTES];
+    char directory[EXL_RANK_DIRECTORY_SIZE], address[64 + EXL_TICKET_PATH_MAX];
+    char ticket[EXL_TICKET_PATH_MAX]; /* a file; "": there is none */
+    const exl_rank_step_t *step;      /* borrowed, or NULL */
     char session[128], segments[128]; /* variables that tell Open MPI where to keep its files */
     char **environment;               /* owned; the strings are not */
-    uint8_t secret[SECRET_BYTES];
+    uint8_t secret[EXL_SECRET_SIZE];
     int listener, signal_fd;
     exl_pmi_host_t *host; /* owned; NULL where a launcher has started the ranks */
     int lost;         /* the error, once a rank or the launcher has gone in a call: answers that came before go first */
@@ -68,6 +73,8 @@ static void close_door(exl_rank_group_t *group)
     struct sockaddr_un address = socket_address(group);
     (void)close(group->listener);
     (void)unlink(address.sun_path);
+    if (group->ticket[0])
+        (void)unlink(group->ticket);
     group->listener = -1;
 }
 
@@ -84,6 +91,29 @@ static int open_door(exl_rank_group_t *group)
     int length = snprintf(group->address, sizeof group->address, EXL_RANKS_VARIABLE "=%s:", address.sun_path);
     for (size_t i = 0; i < sizeof group->secret; i++)
         length += snprintf(group->address + length, sizeof group->address - (size_t)length, "%02x", group->secret[i]);
+    return 0;
+}
+
+/* For ranks on other hosts: what connects them with the socket, and how they find it. */
+static int open_gate(exl_rank_group_t *group, exl_error_t *err)
+{
+    exl_ticket_t ticket = {0};
+    char link[2 * EXL_RANK_DIRECTORY_SIZE];
+    struct sockaddr_un address = socket_address(group);
+    pid_t gate;
+    if (strlen(group->step->addresses) > EXL_TICKET_ADDRESSES_MAX)
+        return exl_error_set(err, -ENAMETOOLONG, "this host has too many addresses");
+    memcpy(ticket.addresses, group->step->addresses, strlen(group->step->addresses));
+    memcpy(ticket.secret, group->secret, sizeof ticket.secret);
+    int rc = exl_gate_open(address.sun_path, &ticket, &gate, err);
+    if (rc == 0)
+        rc = exl_ticket_write(&ticket, group->step->directory, group->ticket, err);
+    exl_ticket_wipe(&ticket);
+    if (rc < 0)
+        return rc;
+    (void)snprintf(group->address, sizeof group->address, EXL_RANKS_VARIABLE "=@%s", group->ticket);
+    (void)snprintf(link, sizeof link, "%s/ticket", group->directory);
+    (void)!symlink(group->ticket, link); /* so that it goes with the directory */
     return 0;
 }
 
@@ -249,6 +279,9 @@ static int say_gone(const exl_rank_group_t *group, uint32_t rank, exl_error_t *e
     char text[64] = "ended";
     if (gone->ended)
         (void)describe_status(gone->wait_status, text, sizeof text);
+    if (gone->place[0])
+        return exl_error_set(err, EXL_ECLOSED, "MPI rank %u of %u, on %s, ended", gone->number, group->size,
+                             gone->place);
     if (group->nready == group->size)
         return exl_error_set(err, EXL_ECLOSED, "MPI rank %u of %u, process %d, %s", rank, group->size, (int)gone->pid,
                              text);
@@ -260,7 +293,14 @@ static int note_death(exl_rank_group_t *group, pid_t pid, int status, exl_error_
     char text[64];
     if (pid == group->launcher) {
         group->launcher = 0;
-        return exl_error_set(err, EXL_ECLOSED, "the MPI launcher %s", describe_status(status, text, sizeof text));
+        (void)describe_status(status, text, sizeof text);
+        if (group->step && group->size > 1 && !group->joined)
+            return exl_error_set(
+                err, EXL_ECLOSED,
+                "srun %s before MPI had started in any of %u ranks: if its messages name no other cause, "
+                "try another way to start MPI, by pmi_mode",
+                text, group->size);
+        return exl_error_set(err, EXL_ECLOSED, "%s %s", group->step ? "srun" : "the MPI launcher", text);
     }
     for (uint32_t i = 0; group->nchildren && i < group->connected; i++)
         if (pid == group->ranks[i].pid && !group->ranks[i].ended) {
@@ -289,9 +329,28 @@ static int reap(exl_rank_group_t *group, exl_error_t *err)
     return rc;
 }
 
+/* Lets it end its step on all nodes, and say why that ended: killed, it would leave the ranks to themselves. */
+static void end_step(exl_rank_group_t *group)
+{
+    int64_t deadline_ns = exl_clock_ns() + STEP_END_MS * EXL_NS_PER_MS;
+    if (!group->terminated)
+        (void)kill(group->launcher, SIGTERM);
+    for (;;) {
+        struct pollfd news = {.fd = group->signal_fd, .events = POLLIN};
+        exl_error_t ignored;
+        (void)reap(group, &ignored);
+        int64_t left_ns = deadline_ns - exl_clock_ns();
+        if (!group->launcher || left_ns <= 0)
+            return;
+        (void)poll(&news, 1, (int)(left_ns / EXL_NS_PER_MS) + 1);
+    }
+}
+
 static void kill_all(exl_rank_group_t *group)
 {
     close_door(group);
+    if (group->step && group->launcher)
+        end_step(group);
     for (uint32_t i = 0; i < group->connected && group->nready < group->size; i++)
         exl_rank_directory_note(group->directory, group->ranks[i].pid);
     for (;;) {
@@ -450,6 +509,38 @@ static int by_rank(exl_rank_group_t *group, exl_error_t *err)
     return 0;
 }
 
+/* Ranks of a step say where they are: what they are to this host are connections. */
+static void note_place(struct rank *rank, const exl_message_t *message)
+{
+    exl_payload_view_t view;
+    rank->number = (uint32_t)message->frame.id;
+    if (message->payload && exl_payload_map(message->payload) == 0 && exl_payload_view(message->payload, &view) == 0)
+        (void)snprintf(rank->place, sizeof rank->place, "%.*s", (int)view.body_size, (const char *)view.body);
+}
+
+/* Until it is this launcher's turn. */
+static int keep_pace(exl_rank_group_t *group, exl_error_t *err)
+{
+    const exl_rank_step_t *step = group->step;
+    int wait_ms =
+        step && step->pace[0] ? exl_pace_take(step->pace, step->pace_ms, step->pace_burst, exl_clock_ns()) : 0;
+    int64_t deadline_ns = exl_clock_ns() + wait_ms * EXL_NS_PER_MS;
+    int rc = 0;
+    /* Where the file cannot be used the start is not bounded; that is no reason not to start. */
+    for (int64_t left_ns = deadline_ns - exl_clock_ns(); rc == 0 && left_ns > 0;
+         left_ns = deadline_ns - exl_clock_ns()) {
+        struct pollfd news = {.fd = group->signal_fd, .events = POLLIN};
+        if (poll(&news, 1, (int)(left_ns / EXL_NS_PER_MS) + 1) > 0)
+            rc = reap(group, err);
+    }
+    return rc;
+}
+
+void exl_rank_group_as_step(exl_rank_group_t *group, const exl_rank_step_t *step)
+{
+    group->step = step;
+}
+
 /* 0: all are ready. 1: one could not set itself up. */
 static int await_ready(exl_rank_group_t *group, exl_payload_t **ret_exception, exl_error_t *err)
 {
@@ -464,6 +555,7 @@ static int await_ready(exl_rank_group_t *group, exl_payload_t **ret_exception, e
             return 1;
         } else if (rc > 0 && message.frame.type == EXL_FRAME_JOINED) {
             group->joined = true;
+            note_place(&group->ranks[from], &message);
             exl_message_fini(&message);
             continue;
         } else if (rc > 0 && message.frame.type == EXL_FRAME_READY && !group->ranks[from].ready) {
@@ -501,12 +593,17 @@ int exl_rank_group_launch(exl_rank_group_t *group, char *const *argv, char *cons
     int rc = open_door(group);
     if (rc < 0)
         return exl_error_set(err, rc, "cannot open a socket for MPI ranks: %s", exl_strerror(rc));
-    if (make_environment(group, envp) < 0)
-        return exl_error_set(err, -ENOMEM, "out of memory");
+    if (group->step && group->step->addresses[0])
+        rc = open_gate(group, err);
+    if (rc == 0 && make_environment(group, envp) < 0)
+        rc = exl_error_set(err, -ENOMEM, "out of memory");
+    if (rc == 0)
+        rc = keep_pace(group, err);
     exl_spawn_t spawn = {.argv = argv, .envp = group->environment, .control_fd = -1, .stderr_fd = STDERR_FILENO};
-    rc = exl_spawn(&spawn, &group->launcher, err);
+    if (rc == 0)
+        rc = exl_spawn(&spawn, &group->launcher, err);
     while (rc == 0 && group->connected < group->size)
-        rc = wait_once(group, -1, START_LIMIT_S * 1000, err);
+        rc = wait_once(group, -1, group->step ? -1 : START_LIMIT_S * 1000, err);
     close_door(group);
     return rc < 0 ? rc : set_up(group, first, nfirst, setup, ret_exception, err);
 }

@@ -44,6 +44,14 @@ typedef struct exl_rank_fork {
     int foreign_fd;                             /* closed there */
 } exl_rank_fork_t;
 
+/* Ranks that a launcher starts as a step of a scheduler, in general on other hosts. All strings are borrowed. */
+typedef struct exl_rank_step {
+    const char *addresses; /* where this host is found, one blank between; "": all ranks are on this host */
+    const char *directory; /* for the ticket (ticket.h) */
+    const char *pace;      /* file that bounds how many launchers start a second, see pace.h; "": none does */
+    uint32_t pace_ms, pace_burst;
+} exl_rank_step_t;
+
 /* A place for the files of `nranks` ranks. */
 int exl_rank_group_create(uint32_t nranks, exl_rank_group_t **ret_group, exl_error_t *err);
 uint32_t exl_rank_group_size(const exl_rank_group_t *group);
@@ -57,6 +65,10 @@ int exl_rank_group_fork(exl_rank_group_t *group, const exl_rank_fork_t *how, con
  * connect. */
 int exl_rank_group_launch(exl_rank_group_t *group, char *const *argv, char *const *envp, const exl_message_t *first,
                           uint32_t nfirst, const exl_message_t *setup, exl_payload_t **ret_exception, exl_error_t *err);
+
+/* Before the launch. Such a launcher may take as long as it likes, and is asked to end before it is killed, so that it ends its
+ * step. Ranks on other hosts need a TLS library. */
+void exl_rank_group_as_step(exl_rank_group_t *group, const exl_rank_step_t *step);
 
 /* Waits until `fd` has something to read. 0, or negative: a rank or the launcher has gone, or SIGTERM has come. */
 int exl_rank_group_wait(exl_rank_group_t *group, int fd, exl_error_t *err);

@@ -22,10 +22,13 @@ static uint64_t left(uint64_t most, uint64_t used)
 
 uint32_t exl_place_room(const exl_places_t *places, const exl_place_t *place)
 {
-    uint64_t calls = left((uint64_t)place->calls * places->depth, place->ncalls);
+    uint32_t depth = place->shared ? 1 : places->depth;
+    uint64_t calls = left((uint64_t)place->calls * depth, place->ncalls);
     if (!place->cores)
         return (uint32_t)calls;
-    uint64_t cores = left((uint64_t)place->cores * places->depth, place->cores_used);
+    uint64_t cores = left((uint64_t)place->cores * depth, place->cores_used);
+    if (place->shared && place->free < cores)
+        cores = place->free;
     return (uint32_t)(place->calls && calls < cores ? calls : cores);
 }
 
@@ -42,6 +45,8 @@ uint32_t exl_place_ahead(const exl_place_t *place)
 static uint32_t spare_of(const exl_place_t *place)
 {
     uint64_t calls = left(place->calls, place->ncalls), cores = left(place->cores, place->cores_used);
+    if (place->shared && place->free < cores)
+        cores = place->free;
     return (uint32_t)(!place->cores || (place->calls && calls < cores) ? calls : cores);
 }
 
@@ -140,6 +145,11 @@ static bool suits(const struct exl_place_kind *kind, const exl_request_t *reques
     return width <= kind->cores && gpus_of(request) <= kind->gpus * UINT64_C(1000);
 }
 
+bool exl_place_may_take(const exl_place_t *place, const exl_request_t *request)
+{
+    return !place->shared || !place->cores || width_of(place, request) <= spare_of(place);
+}
+
 /* ---- what is asked ---- */
 
 bool exl_place_suits(const exl_place_t *place, const exl_request_t *request)
@@ -220,6 +230,15 @@ void exl_places_open(exl_places_t *places, exl_place_t *place, bool open)
     update(places, place);
 }
 
+void exl_places_share(exl_places_t *places, exl_place_t *place, bool shared, uint32_t free)
+{
+    if (place->shared == shared && place->free == free)
+        return;
+    place->shared = shared;
+    place->free = free;
+    update(places, place);
+}
+
 /* ---- calls come and go ---- */
 
 static bool is_wide(const exl_place_t *place, const exl_request_t *request)
@@ -233,6 +252,7 @@ void exl_places_take(exl_places_t *places, exl_place_t *place, const exl_request
     place->nwide += is_wide(place, request);
     place->cores_used += width_of(place, request);
     place->gpus_used += gpus_of(request);
+    place->free = (uint32_t)left(place->free, width_of(place, request));
     update(places, place);
 }
 

@@ -22,9 +22,11 @@ typedef struct exl_place {
     uint32_t gpus;
     uint32_t cores_used; /* may be more than there are */
     uint32_t ncalls;
-    uint32_t nwide;              /* of these, with more than one core or with GPUs */
-    uint64_t gpus_used;          /* thousandths */
-    bool open;                   /* calls may be given to it */
+    uint32_t nwide;     /* of these, with more than one core or with GPUs */
+    uint64_t gpus_used; /* thousandths */
+    bool open;          /* calls may be given to it */
+    bool shared;        /* others use its node: it is given nothing ahead, and no more than `free` cores */
+    uint32_t free;
     struct exl_place_kind *kind; /* borrowed; NULL: not described */
     exl_heap_link_t by_room, by_gpus;
     exl_list_t ahead_link;
@@ -57,6 +59,9 @@ int exl_places_describe(exl_places_t *places, exl_place_t *place, uint32_t cores
 /* A closed one is not found, and what it has is neither spare nor ahead. Open only once described. Idempotent. */
 void exl_places_open(exl_places_t *places, exl_place_t *place, bool open);
 
+/* Whether somebody else uses the node as well, and how many of its cores nobody has. */
+void exl_places_share(exl_places_t *places, exl_place_t *place, bool shared, uint32_t free);
+
 /* A call is given to it, or taken from it. */
 void exl_places_take(exl_places_t *places, exl_place_t *place, const exl_request_t *request);
 void exl_places_give(exl_places_t *places, exl_place_t *place, const exl_request_t *request);
@@ -72,6 +77,9 @@ bool exl_place_suits(const exl_place_t *place, const exl_request_t *request);
 
 /* Cores, or where these are not counted calls, that it may still be given. */
 uint32_t exl_place_room(const exl_places_t *places, const exl_place_t *place);
+
+/* Whether it could start the call at once where it may give it nothing ahead; true for all others. */
+bool exl_place_may_take(const exl_place_t *place, const exl_request_t *request);
 
 /* How much it has beyond what runs there at once: in cores, calls or GPUs, whichever is most. */
 uint32_t exl_place_ahead(const exl_place_t *place);

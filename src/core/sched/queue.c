@@ -29,7 +29,8 @@ void exl_queue_fini(exl_queue_t *queue)
 static bool lane_matches(const struct exl_queue_lane *lane, const exl_queue_item_t *item)
 {
     return lane->priority == item->priority && lane->request.cores == item->request.cores &&
-           lane->request.gpus == item->request.gpus && lane->request.gpu_share == item->request.gpu_share;
+           lane->request.gpus == item->request.gpus && lane->request.gpu_share == item->request.gpu_share &&
+           lane->request.nodes == item->request.nodes && lane->request.node_cores == item->request.node_cores;
 }
 
 static exl_list_t *lane_new(exl_queue_t *queue, const exl_queue_item_t *item)

@@ -7,6 +7,8 @@
 
 static bool has_cores(const exl_resources_t *resources, exl_request_t request)
 {
+    if (request.nodes && resources->hosts && !exl_hosts_fit(resources->hosts, request.nodes, request.node_cores))
+        return false;
     if (resources->calls && resources->calls_used >= resources->calls)
         return false;
     if (request.cores == EXL_ALL_CORES ? resources->calls_used > 0 : resources->cores_used == EXL_ALL_CORES)
@@ -42,10 +44,13 @@ int exl_resources_take(exl_resources_t *resources, exl_request_t request, exl_ho
 {
     bool gpus = resources->gpus && request.gpus;
     bool pin = resources->pins && request.pin && request.cores <= resources->pins->count;
-    exl_holding_t holding = {.gpus = gpus ? malloc(request.gpus * sizeof *holding.gpus) : NULL,
+    bool nodes = resources->hosts && request.nodes;
+    exl_holding_t holding = {.nodes = nodes ? malloc(request.nodes * sizeof *holding.nodes) : NULL,
+                             .gpus = gpus ? malloc(request.gpus * sizeof *holding.gpus) : NULL,
                              .cpus = pin ? malloc(request.cores * sizeof *holding.cpus) : NULL};
-    assert(exl_resources_fits(resources, request) && (ret_holding || !(gpus || pin)));
-    if ((gpus && !holding.gpus) || (pin && !holding.cpus)) {
+    assert(exl_resources_fits(resources, request) && (ret_holding || !(gpus || pin || nodes)));
+    if ((gpus && !holding.gpus) || (pin && !holding.cpus) || (nodes && !holding.nodes)) {
+        free(holding.nodes);
         free(holding.gpus);
         free(holding.cpus);
         return -ENOMEM;
@@ -54,6 +59,8 @@ int exl_resources_take(exl_resources_t *resources, exl_request_t request, exl_ho
     resources->calls_used++;
     if (gpus)
         exl_gpus_take(resources->gpus, request.gpus, request.gpu_share, holding.gpus);
+    if (nodes)
+        exl_hosts_take(resources->hosts, request.nodes, request.node_cores, holding.nodes);
     if (pin)
         take_cpus(resources, request.cores, &holding);
     if (ret_holding)
@@ -75,6 +82,10 @@ void exl_resources_give(exl_resources_t *resources, exl_request_t request, exl_h
 
 void exl_resources_give_gpus(exl_resources_t *resources, exl_request_t request, exl_holding_t *holding)
 {
+    if (holding->nodes)
+        exl_hosts_give(resources->hosts, request.nodes, request.node_cores, holding->nodes);
+    free(holding->nodes);
+    holding->nodes = NULL;
     if (!holding->gpus)
         return;
     exl_gpus_give(resources->gpus, request.gpus, request.gpu_share, holding->gpus);

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "sched/gpus.h"
+#include "sched/hosts.h"
 #include "sched/pins.h"
 
 /* A call that asks for so many runs alone, whatever the limits are. */
@@ -20,19 +21,23 @@ typedef struct exl_request {
     uint32_t gpus;
     uint32_t gpu_share; /* thousandths of each; 0: whole ones */
     bool pin;           /* processors of its own, where there are enough */
+    uint32_t nodes;     /* of an allocation, on each of which it has `node_cores`; 0: it is not counted by node */
+    uint32_t node_cores;
 } exl_request_t;
 
 typedef struct exl_resources {
     uint32_t cores, calls; /* capacity; 0: unlimited */
     uint32_t cores_used, calls_used;
-    exl_gpus_t *gpus; /* borrowed; NULL: not counted */
-    exl_pins_t *pins; /* borrowed; NULL: nobody is pinned */
+    exl_gpus_t *gpus;   /* borrowed; NULL: not counted */
+    exl_pins_t *pins;   /* borrowed; NULL: nobody is pinned */
+    exl_hosts_t *hosts; /* owned elsewhere; NULL: nodes are not counted */
 } exl_resources_t;
 
 /* Which GPUs and processors somebody has, where it is not only a matter of how many. All-zero: none. */
 typedef struct exl_holding {
-    uint32_t *gpus; /* owned; places in the inventory, as many as requested, or NULL */
-    uint32_t *cpus; /* owned; numbers of processors, as many as cores requested, or NULL */
+    uint32_t *gpus;  /* owned; places in the inventory, as many as requested, or NULL */
+    uint32_t *cpus;  /* owned; numbers of processors, as many as cores requested, or NULL */
+    uint32_t *nodes; /* owned; places in the ledger of the allocation, as many as requested, or NULL */
 } exl_holding_t;
 
 typedef enum exl_shortage {
@@ -48,7 +53,7 @@ bool exl_resources_fits(const exl_resources_t *resources, exl_request_t request)
 /* -ENOMEM with nothing taken. `ret_holding` may be NULL for a request without GPUs and pinning. */
 int exl_resources_take(exl_resources_t *resources, exl_request_t request, exl_holding_t *ret_holding);
 
-/* Cores, call and processors; GPUs stay until exl_resources_give_gpus(). */
+/* Cores, call and processors; GPUs and nodes stay until exl_resources_give_gpus(). */
 void exl_resources_give(exl_resources_t *resources, exl_request_t request, exl_holding_t *holding);
 void exl_resources_give_gpus(exl_resources_t *resources, exl_request_t request, exl_holding_t *holding);
 

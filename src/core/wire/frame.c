@@ -13,6 +13,7 @@ const char *exl_frame_type_to_string(uint8_t type)
     static const char *const names[EXL_FRAME_TYPES] = {
         [EXL_FRAME_DEVICES] = "devices",
         [EXL_FRAME_PINS] = "pins",
+        [EXL_FRAME_NODES] = "nodes",
         [EXL_FRAME_SETUP] = "setup",
         [EXL_FRAME_FUNCTION] = "function",
         [EXL_FRAME_FORGET] = "forget",

@@ -37,6 +37,7 @@ enum exl_frame_type {
     /* These two before the setup; MPI ranks get the whole list alike, and each takes its part. */
     EXL_FRAME_DEVICES = 1, /* the variable that names GPUs, then their names, one a line */
     EXL_FRAME_PINS,        /* numbers of the processors to run on, one a line */
+    EXL_FRAME_NODES,       /* to a head, before the setup: names of the nodes for its ranks, one a line */
     EXL_FRAME_SETUP,       /* id: worker, arg: its index; descriptor: stdout; payload: environment and initializer */
     EXL_FRAME_FUNCTION,    /* id: a function; payload: its pickle; without: the function of the next call */
     EXL_FRAME_FORGET,      /* all functions */

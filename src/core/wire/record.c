@@ -57,7 +57,9 @@ int exl_node_record_write(const exl_node_record_t *record, exl_payload_t **ret_p
     put(&writer, record->pid, 4);
     put(&writer, record->ends, 1);
     put(&writer, record->left_ms, 8);
+    put(&writer, record->all_cores, 4);
     put_text(&writer, record->host);
+    put_text(&writer, record->name);
     return finish(&writer, ret_payload);
 }
 
@@ -160,8 +162,11 @@ int exl_node_record_read(const exl_payload_t *payload, exl_node_record_t *ret_re
     record.pid = get_u32(&reader);
     record.ends = get_flag(&reader);
     record.left_ms = get(&reader, 8);
+    record.all_cores = get_u32(&reader);
     exl_segment_t host = get_text(&reader, EXL_HOST_MAX);
     memcpy(record.host, host.bytes, host.size);
+    exl_segment_t name = get_text(&reader, EXL_HOST_MAX);
+    memcpy(record.name, name.bytes, name.size);
     if (end_of(&reader) < 0)
         return EXL_EPROTOCOL;
     *ret_record = record;
@@ -171,7 +176,7 @@ int exl_node_record_read(const exl_payload_t *payload, exl_node_record_t *ret_re
 int exl_needs_record_read(const exl_payload_t *payload, exl_needs_record_t *ret_record)
 {
     reader_t reader = reader_of(payload);
-    exl_needs_record_t record;
+    exl_needs_record_t record = {.ranks = 0};
     record.request.cores = get_u32(&reader);
     record.request.gpus = get_u32(&reader);
     record.request.gpu_share = get_u32(&reader);

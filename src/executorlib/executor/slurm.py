@@ -10,7 +10,6 @@ from executorlib._file_pool import FileExecutor
 from executorlib._pool import PoolExecutor
 from executorlib._record import recorder_for
 from executorlib._resources import FILE_DEFAULTS, check, check_limit, check_open, is_known
-from executorlib._unavailable import unavailable
 from executorlib.executor.base import BaseExecutor
 from executorlib.executor.recording import RecordingExecutor
 from executorlib.executor.single import (
@@ -27,15 +26,17 @@ if TYPE_CHECKING:
 
     from executorlib._fleet import Fleet
     from executorlib._slurm_queue import SlurmQueue
+    from executorlib._steps import Step
 
 
 class SlurmJobExecutor(PoolExecutor):
     """Runs Python functions on the nodes of a Slurm allocation.
 
     Use it in a batch script or under salloc: one srun starts an agent on each node, which lives as long as the
-    executor, and calls go to the agents. So calls may be short and many, and none of them costs a job step. Without
-    an allocation that srun asks for one, and calls wait until it is granted. Otherwise it does what
-    `SingleNodeExecutor` does on one machine.
+    executor, and calls go to the agents. So calls may be short and many, and none of them costs a job step, but for
+    those that srun must start (`num_nodes`, `pmi_mode` and `slurm_cmd_args` below). Without an allocation srun asks for
+    one, and calls wait until it is granted. Otherwise it does what `SingleNodeExecutor` does on one machine. Several
+    executors of one program share the cores of the allocation.
 
     Agents speak with the program over TLS 1.3, with a key made for this executor that only they are told, through a
     file that only this user can read, in ~/.executorlib or the directory that the variable
@@ -50,17 +51,25 @@ class SlurmJobExecutor(PoolExecutor):
         max_cores (int | None): how many cores the running calls occupy together. With block allocation and without
             `max_workers` there are `max_cores // cores` workers. If neither limit is given, these are all cores of the
             allocation, and as many workers as it has room for; one of them is needed where there is no allocation.
-        resource_dict (Mapping | None): what every call needs, with the keys that `SingleNodeExecutor` explains. A call
-            has all its cores and GPUs on one node. Here these differ:
+        resource_dict (Mapping | None): what every call needs, with the keys that `SingleNodeExecutor` explains. Here
+            these differ:
 
             - gpus_per_core (int or float): which GPUs a node has, its agent finds out as `SingleNodeExecutor` does.
-            - exclusive (bool): whether a call has a node for itself, as far as this executor goes.
-            - slurm_cmd_args (list[str]): further options for the srun that starts the agents; not per call.
+            - num_nodes (int): on how many nodes the ranks of a call are spread evenly; by default on as few as have
+              room for them. Ranks on several nodes are started by srun, as a step of their own, which takes a good part
+              of a second; with block allocation once for each worker. The result is the list over ranks.
+            - exclusive (bool): whether a call has its nodes for itself, as far as executors of this program go.
             - run_time_max (int or float): a call that could not have so many seconds before the allocation ends fails
               at once, with a `StartError`.
-            - num_nodes (int): 1; calls over several nodes are not available in this release.
-        pmi_mode (str | None): what srun is to tell MPI ranks by, its option `--mpi`. Has no effect on calls on one
-            node, whose ranks are started by mpiexec.
+            - slurm_cmd_args (list[str]): further options for srun. Those of the executor are for the srun that starts
+              the agents; a call with others is started by an srun of its own, with these options.
+
+            Without an allocation, calls that need srun go only with an executor all of whose calls do, by its own
+            `resource_dict`.
+        pmi_mode (str | None): what srun is to tell MPI ranks of each other by, its option `--mpi`: "pmi2", "pmix", …
+            All calls of several ranks are then started by srun. By default those on one node are not, and for others
+            what fits the MPI of mpi4py is chosen. At most 25 times a second srun is started, or as often as the
+            variable EXECUTORLIB_SRUN_RATE says.
         hostname_localhost (bool | None): True if all nodes are this host: the program then listens to nobody outside.
         block_allocation (bool): whether workers stay and serve one call after the other; False by default.
         init_function (Callable | None): see `SingleNodeExecutor`. The numbers of workers, `executorlib_worker_id`, go
@@ -132,10 +141,19 @@ class SlurmJobExecutor(PoolExecutor):
             resources.setdefault("openmpi_oversubscribe", True)
         if block_allocation:
             max_workers = _worker_count(max_workers, max_cores, resources)
-        fleet = None
+        fleet = places = None
         if recorder is None:
+            from executorlib._places import Places
+
             _add_cache(resources, cache_directory)
-            fleet = _fleet(resources, max_workers, max_cores, bool(block_allocation), hostname_localhost)
+            places = Places.of_job(
+                resources, pmi_mode, hostname_localhost, limited=not (max_workers is None and max_cores is None)
+            )
+            if not places.all_steps:
+                fleet = _fleet(resources, max_workers, max_cores, bool(block_allocation), hostname_localhost)
+                places.widest = fleet.widest
+            elif block_allocation:
+                places.check_workers(resources, max_workers or 1)
         info = {
             **{key: value for key, value in resources.items() if key != "cache_key_version"},
             "cores": resources.get("cores", 1),
@@ -153,23 +171,26 @@ class SlurmJobExecutor(PoolExecutor):
             info |= {"init_function": init_function, "restart_limit": restart_limit}
         else:
             info |= {"max_cores": max_cores}
-        arguments = resources.get("slurm_cmd_args", [])
 
-        def accepts(resources: dict[str, Any]) -> None:
-            _check_on_one_node(resources, None if fleet is None else fleet.widest, arguments)
+        def accepts(resources: dict[str, Any]) -> tuple[Step, int, int] | None:
+            if "submission_template" in resources:
+                raise ResourceError("submission_template needs one of the Cluster executors")
+            return None if places is None else places.step(resources)
 
         super().__init__(
             resources=resources,
             accepts=accepts,
             persistent=bool(block_allocation),
             max_workers=max_workers,
-            max_cores=max_cores,
+            max_cores=max_cores if places is None or max_cores is not None else places.limit,
             init_function=init_function,
             restart_limit=restart_limit,
             allow_futures=not disable_dependencies,
             log_obj_size=log_obj_size,
             info=info,
             fleet=fleet,
+            steps=places is not None and places.all_steps,
+            hosts=None if places is None else places.hosts,
             recorder=recorder,
         )
 
@@ -423,6 +444,10 @@ def _worker_count(max_workers: int | None, max_cores: int | None, resources: dic
     if job is None:
         raise ValueError("block_allocation=True needs max_workers or max_cores: how many workers there are to be")
     count = sum(_room(job.cpus, resources))
+    if resources.get("num_nodes", 1) > 1 or count == 0:
+        from executorlib._places import Places
+
+        count = Places(job.cpus).workers(resources)
     warnings.warn(
         f"neither max_workers nor max_cores is set; using max_workers={count}, for which the allocation has room",
         stacklevel=3,
@@ -474,28 +499,11 @@ def _fleet(
         shares,
         room=room if persistent else (),
         environ=_slurm.launcher_environ(os.environ),
+        job=None if job is None else job.job,
         here=bool(localhost) or (job is not None and len(job.cpus) == 1 and "SLURMD_NODENAME" in os.environ),
         ends=None if job is None else _slurm.end_of(job.job),
         asks=job is None,
     )
-
-
-def _check_on_one_node(resources: dict[str, Any], widest: int | None, arguments: list[str]) -> None:
-    """Refuse what cannot be given on one node."""
-    if "submission_template" in resources:
-        raise ResourceError("submission_template needs one of the Cluster executors")
-    if resources.get("slurm_cmd_args", []) != arguments:
-        raise ResourceError(
-            "slurm_cmd_args are for the srun that starts the agents: they belong into the resource_dict of the executor"
-        )
-    if resources.get("num_nodes", 1) > 1:
-        raise unavailable(f"num_nodes={resources['num_nodes']}")
-    cores, threads = resources.get("cores", 1), resources.get("threads_per_core", 1)
-    if widest is not None and cores * threads > widest:
-        raise ResourceError(
-            f"a call needs {cores * threads} cores, but this executor has at most {widest} on one node, and calls over "
-            "several nodes are not available in this release"
-        )
 
 
 def _check_for_jobs(**arguments: Any) -> None:
