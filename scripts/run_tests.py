@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 #: Those that take about half of the time; the other share are all others.
-BESIDE = ["tests/cpython", "tests/differential", "tests/faults", "tests/integration", "tests/slurm"]
+BESIDE = ["tests/faults", "tests/integration", "tests/slurm"]
 
 
 class Share:

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -123,13 +124,24 @@ def files():
 def no_files_left():
     before = files()
     yield
-    left = files() - before
+    left = files() - before - _mapped_by_others()
     deadline = time.monotonic() + support.SOON
     # Other programs on this machine have files of MPI as well, which go when those are done with them.
     while left and time.monotonic() < deadline:
         time.sleep(0.05)
-        left &= files()
+        left = left & files() - _mapped_by_others()
     assert not left, f"files left behind: {sorted(left)}"
+
+
+def _mapped_by_others():
+    """The files in shared memory that processes have mapped which this one has not started."""
+    found = set()
+    ours = {os.getpid(), *support.descendants(os.getpid())}
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal() and int(process.name) not in ours:
+            with contextlib.suppress(OSError):
+                found.update(re.findall(r"/dev/shm/\S+", (process / "maps").read_text()))
+    return found
 
 
 def _has_owner(path):

@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import sys
+import time
 from array import array
 from typing import Any, NoReturn
 
@@ -29,11 +31,18 @@ _OF_THE_STEP = frozenset(
 
 def main(arguments: list[str]) -> NoReturn:
     """Serve until the driver has no more use for this agent; ends the process."""
-    with open(arguments[0], encoding="utf-8") as file:
-        told = json.load(file)
+    try:
+        with open(arguments[0], encoding="utf-8") as file:
+            told = json.load(file)
+    except FileNotFoundError:
+        raise SystemExit("the program that this executorlib agent was started for has ended") from None
     index = _index(arguments[1:])
-    _forget_step(told["environ"])
-    why = _serve(told, index)
+    _forget_step(told["environ"], in_step=not told["pilot"])
+    if "FLUX_URI" in os.environ:
+        from executorlib import _flux_nest
+
+        _flux_nest.open_here(told["shares"][index][0])
+    why = _serve(told, index, arguments[0])
     if why:
         print(f"executorlib agent {index} on {os.uname().nodename}: {why}", file=sys.stderr, flush=True)
     # Whatever still runs is of no use to anybody, and ends with this process.
@@ -41,29 +50,32 @@ def main(arguments: list[str]) -> NoReturn:
 
 
 def _index(arguments: list[str]) -> int:
+    if arguments and arguments[0].startswith("+"):  # of several jobs of Flux, each counts its tasks from 0
+        return int(arguments[0]) + int(os.environ["FLUX_TASK_RANK"])
     for text in (*arguments, os.environ.get("SLURM_PROCID"), os.environ.get("FLUX_TASK_RANK")):
         if text is not None:
             return int(text)
     raise SystemExit("an agent is started by srun or flux run, which tells it its number; there is none here")
 
 
-def _forget_step(environ: dict[str, str]) -> None:
+def _forget_step(environ: dict[str, str], in_step: bool) -> None:
     """Make this environment that of the driver, whose variables of Slurm and Flux are given, on this node."""
     for name in list(os.environ):
-        if name.startswith(_OF_A_TASK) or name in _OF_THE_STEP:
+        if name.startswith(_OF_A_TASK) or (in_step and name in _OF_THE_STEP):
             del os.environ[name]
     for name, value in environ.items():
         if not name.startswith(_OF_A_TASK):
             os.environ.setdefault(name, value)
 
 
-def _serve(told: dict[str, Any], index: int) -> str:
+def _serve(told: dict[str, Any], index: int, file: str) -> str:
     from executorlib import _core, _tls
     from executorlib._environment import zygote
     from executorlib._gpus import inventory
+    from executorlib._slurm import end_of
 
     _core.provide_tls(_tls.api)
-    cores, calls = told["shares"][index]
+    cores, calls = told["shares"][0 if told["pilot"] else index]
     settings = told["settings"]
     settings["needs"] = tuple(settings["needs"])
     if settings["persistent"]:
@@ -76,10 +88,22 @@ def _serve(told: dict[str, Any], index: int) -> str:
         **settings,
     )
     if settings["persistent"]:
-        pool.number_workers(array("I", told["workers"][index]).tobytes())
+        pool.number_workers(array("I", [index] if told["pilot"] else told["workers"][index]).tobytes())
     gpus = inventory()
     if gpus.names:
         pool.set_gpus(gpus.variable, gpus.names)
+    if told["pilot"]:
+
+        def prepare_for_end(*_: Any) -> None:
+            """What has begun goes on as long as it can, and nothing else begins."""
+            if not os.path.exists(file):  # the executor has ended
+                os._exit(0)
+            pool.set_end(0)
+
+        signal.signal(signal.SIGTERM, prepare_for_end)
+    ends = end_of(os.environ.get("SLURM_JOB_ID")) if told["asks"] else told["ends"]
+    if ends is not None:
+        pool.set_end(ends - time.time())
     why = _core.serve(
         pool,
         told["addresses"],

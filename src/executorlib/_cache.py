@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 
-from executorlib._unavailable import unavailable
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,8 +29,8 @@ def get_cache_data(cache_directory: str) -> list[dict]:
     Returns:
         list[dict]: one dictionary for each file, with those of these keys that the file has: function, input_args,
             input_kwargs, output or error (if the call has ended), resource_dict, runtime (in seconds), queue_id,
-            error_log_file; and filename, the file's absolute path. `queue_id` is what Slurm's commands take: a number,
-            or "12_3" for a call that waits or runs as task 3 of the job array 12. `pandas.DataFrame` takes the list.
+            error_log_file; and filename, the file's absolute path. `queue_id` is what the scheduler's commands take: a
+            number, or "12_3" for a call that waits or runs as task 3 of the job array 12. `pandas.DataFrame` takes it.
 
     Warns:
         UserWarning: for each file that cannot be read, and so is left out.
@@ -87,38 +85,45 @@ def get_cache_data_queue(
 
     Parameters:
         cache_directory (str): the cache. If it does not exist it has no calls.
-        queue_type (str | None): "slurm", also the default; "flux" is not available in this release.
-        config_directory (str | None): a configuration of pysqa; has no effect: Slurm's own commands are asked.
+        queue_type (str | None): "slurm" or "flux", which then has all of them; None for the one that each call was
+            submitted to.
+        config_directory (str | None): a configuration of pysqa; has no effect: the scheduler's own commands are asked.
 
     Returns:
         list[dict]: the entries of `get_cache_data()`, each with a `status`: "finished" if the call has ended, by result
-            or by error; else the state of its job in lower case, such as "pending" or "running"; "aborted" if Slurm has
+            or by error; else the state of its job in lower case, such as "pending" or "running"; "aborted" if there is
             no such job any more; "running" if it is computed without a scheduler.
 
     Raises:
-        RuntimeError: if Slurm does not answer.
-        FileNotFoundError: if there are calls that wait or run, and no Slurm.
+        ValueError: for another queue_type.
+        RuntimeError: if the scheduler does not answer.
+        FileNotFoundError: if there are calls that wait or run, and no such scheduler.
 
     Example:
         >>> [(entry["queue_id"], entry["status"]) for entry in get_cache_data_queue("results", queue_type="slurm")]
         [(1042, 'finished'), (1043, 'pending')]
     """
-    if queue_type not in (None, "slurm"):
-        raise unavailable(f"get_cache_data_queue with queue_type={queue_type!r}")
-    from executorlib._slurm_queue import Outage, SlurmQueue
+    _check_scheduler("queue_type", queue_type)
+    from executorlib import _cache_entry, _job_record
+    from executorlib._scheduler import Outage, queue_of_kind
 
     entries = get_cache_data(cache_directory)
-    waiting = [entry for entry in entries if not {"output", "error"} & entry.keys() and "queue_id" in entry]
-    queue = SlurmQueue()
-    try:
-        states = queue.states([str(entry["queue_id"]) for entry in waiting]) if waiting else {}
-    except Outage as outage:
-        raise RuntimeError(f"Slurm does not tell the states of jobs: {outage}") from None
+    waiting: dict[str, list[dict]] = {}
     for entry in entries:
-        entry["status"] = "finished" if {"output", "error"} & entry.keys() else "running"
-    for entry in waiting:
-        state = states.get(str(entry["queue_id"]))
-        entry["status"] = "aborted" if state is None or queue.has_ended(state) else state.lower()
+        ended = bool({"output", "error"} & entry.keys())
+        entry["status"] = "finished" if ended else "running"
+        if not ended and "queue_id" in entry:
+            base = entry["filename"].removesuffix(_cache_entry.INPUT_SUFFIX)
+            waiting.setdefault(queue_type or _job_record.kind(base) or "slurm", []).append(entry)
+    for kind, asked in waiting.items():
+        queue = queue_of_kind(kind)
+        try:
+            states = queue.states([str(entry["queue_id"]) for entry in asked])
+        except Outage as outage:
+            raise RuntimeError(f"{kind} does not tell the states of jobs: {outage}") from None
+        for entry in asked:
+            state = states.get(str(entry["queue_id"]))
+            entry["status"] = "aborted" if state is None or queue.has_ended(state) else state.lower()
     return entries
 
 
@@ -166,17 +171,18 @@ def terminate_tasks_in_cache(
 
     Parameters:
         cache_directory (str): the directory; sub-folders belong to it.
-        pysqa_config_directory (str | None): has no effect: Slurm's own commands end the jobs.
+        pysqa_config_directory (str | None): has no effect: the scheduler's own commands end the jobs.
         backend (str | None): None, for calls of TestClusterExecutor, and those of whose jobs there is a record; "slurm"
-            to ask Slurm about the others too; "flux" is not available in this release.
+            or "flux" to ask that about the others too.
 
     Raises:
-        RuntimeError: once all others are ended, if some run on other machines, or Slurm does not answer.
+        ValueError: for another backend.
+        RuntimeError: once all others are ended, if some run on other machines, or the scheduler does not answer.
 
     Example:
         >>> terminate_tasks_in_cache("executorlib_cache")
     """
-    _check_backend("terminate_tasks_in_cache", backend)
+    _check_scheduler("backend", backend)
     from executorlib._job import INPUT
     from executorlib._jobs import terminate
 
@@ -207,20 +213,20 @@ def terminate_task_in_cache(
 
     Raises:
         FileNotFoundError: if there is no such call, or it is done.
-        RuntimeError: if it runs on another machine, or Slurm does not answer.
+        RuntimeError: if it runs on another machine, or the scheduler does not answer.
 
     Example:
         >>> terminate_task_in_cache("executorlib_cache", "my_call")
     """
-    _check_backend("terminate_task_in_cache", backend)
+    _check_scheduler("backend", backend)
     from executorlib._jobs import terminate
 
     terminate(os.path.join(os.path.abspath(cache_directory), cache_key), backend)
 
 
-def _check_backend(function: str, backend: str | None) -> None:
-    if backend not in (None, "slurm"):
-        raise unavailable(f"{function} with backend={backend!r}")
+def _check_scheduler(name: str, scheduler: str | None) -> None:
+    if scheduler not in (None, "slurm", "flux"):
+        raise ValueError(f'{name} must be "slurm", "flux" or None, not {scheduler!r}')
 
 
 for _function in (

@@ -216,7 +216,8 @@ class RemoteTraceback(Exception):
 
 def set_remote_cause(exception: BaseException, traceback: str) -> None:
     """Make the worker's traceback the cause of `exception`, as it arrived in this process."""
-    exception.__cause__ = RemoteTraceback(traceback)
+    if traceback:
+        exception.__cause__ = RemoteTraceback(traceback)
 
 
 def error_for(kind: str, info: dict[str, Any]) -> BaseException:
@@ -251,6 +252,7 @@ def _worker_lost(info: dict[str, Any]) -> BaseException:
 def _job_lost(info: dict[str, Any]) -> BaseException:
     reason = info.get("reason", "UNKNOWN")
     message = f"job {info.get('job_id')} on {info.get('host') or 'no node yet'} ended as {reason}"
+    message += f" ({info['note']})" if info.get("note") else ""
     if info.get("signal"):
         message += f", by signal {_signal_name(info['signal'])}"
     elif info.get("status"):

@@ -36,14 +36,12 @@ _DEPTH = {False: 2, True: 16}
 _SIOCGIFADDR = 0x8915
 _SIZE_OF_IFREQ = 40
 
-# Not `-m`, which looks in the working directory first, where a user may have a json.py.
-_BOOT = """\
-import sys
-sys.path[:] = [entry for entry in sys.path if entry]
-sys.path.append({place!r})
-from executorlib._agent import main
-main(sys.argv[1:])
-"""
+# Not `-m`, which looks in the working directory first, where a user may have a json.py. In one line, for templates of
+# batch scripts.
+_BOOT = (
+    "import sys; sys.path[:] = [entry for entry in sys.path if entry]; sys.path.append({place!r}); "
+    "from executorlib._agent import main; main(sys.argv[1:])"
+)
 
 # Variables that a launcher sets for what it starts, and that calls are to have as this process has them.
 _OF_A_LAUNCHER = ("SLURM", "SRUN", "FLUX")
@@ -75,11 +73,18 @@ class Fleet:
         here: whether all nodes are this host; then nothing but the loopback interface is listened to.
         job: id of the allocation whose cores are shared with other executors in it, or None.
         grace: how long, in seconds, a node may be out of reach before its calls are given up; 60 by default.
+        ends: when the allocation ends, in seconds since the epoch; None if nobody knows.
+        asks: whether agents ask Slurm themselves when their job ends.
+
+    Attributes:
+        shares_imports (bool): whether workers of one node may have their imports from one template.
 
     Raises:
         OSError: when the hand-over file cannot be written. It is put into EXECUTORLIB_AGENT_DIRECTORY, else
             ~/.executorlib, which all nodes must see.
     """
+
+    shares_imports = True
 
     def __init__(
         self,
@@ -90,6 +95,8 @@ class Fleet:
         environ: Mapping[str, str] | None = None,
         here: bool = False,
         grace: float | None = None,
+        ends: float | None = None,
+        asks: bool = False,
         job: str | None = None,
     ) -> None:
         from executorlib import _tls
@@ -104,29 +111,36 @@ class Fleet:
         self._grace_ms = _GRACE_MS if grace is None else int(grace * 1000)
         self._environ = environ
         self.here = here
+        self._ends = ends
+        self._asks = asks
         self.job = None if job is None else (job, list[str](), list[int]())
         self._workers: list[list[int]] = [[] for _ in shares]
         if room:
             self._number_workers([share.calls for share in shares])
 
     @property
-    def config(self) -> tuple[str, str, bytes, int, int, int]:
-        """What the engine is told: address, name, key, agents, depth and grace time in milliseconds."""
+    def config(self) -> tuple[str, str, bytes, int, int, int, bool]:
+        """What the engine is told: address, name, key, agents, depth, grace time in milliseconds, whether agents are
+        renewed."""
         address = "127.0.0.1" if self.here else "0.0.0.0"
-        return address, self._name, self._key, len(self.shares), _DEPTH[bool(self.room)], self._grace_ms
+        return address, self._name, self._key, len(self.shares), _DEPTH[bool(self.room)], self._grace_ms, False
 
     def launch(self, pool: _core.Pool, setup: bytes, **settings: Any) -> None:
         """Start the agents of `pool`: `settings` are arguments of theirs."""
         environ = os.environ if self._environ is None else self._environ
         file = write_privately(self.hand_over(pool, setup, settings))
-        command = [*self._launcher, *agent_command(file)]
         try:
+            command = self._command(agent_command(file))
             pool.launch(command, [f"{name}={value}" for name, value in environ.items()], file)
         except BaseException:
             os.unlink(file)
             raise
 
-    def hand_over(self, pool: _core.Pool, setup: bytes, settings: dict[str, Any]) -> str:
+    def kept(self, pool: _core.Pool) -> Any:
+        """What the executor uses as its pool, once `launch` has been called."""
+        return pool
+
+    def hand_over(self, pool: _core.Pool, setup: bytes, settings: dict[str, Any], **changes: Any) -> str:
         """The text of the hand-over file."""
         told = {
             "addresses": ["127.0.0.1"] if self.here else addresses(),
@@ -139,8 +153,15 @@ class Fleet:
             "environ": {name: value for name, value in os.environ.items() if name.startswith(_OF_A_LAUNCHER)},
             "setup": base64.b64encode(setup).decode("ascii"),
             "settings": settings,
+            "pilot": False,
+            "asks": self._asks,
+            "ends": self._ends,
         }
-        return json.dumps(told)
+        return json.dumps(told | changes)
+
+    def _command(self, agent: list[str]) -> list[str]:
+        """What the launcher is to run for this command to run on each node."""
+        return [*self._launcher, *agent]
 
     def _number_workers(self, counts: Sequence[int]) -> list[list[int]]:
         """The ids of the persistent workers of each node, now that there are to be so many.
@@ -208,9 +229,11 @@ def private_directory() -> str:
     return os.path.abspath(home)
 
 
-def write_privately(text: str) -> str:
-    """Write a hand-over file; returns its path."""
-    descriptor, path = tempfile.mkstemp(prefix="agents-", suffix=".json", dir=private_directory())  # 0600
+def write_privately(text: str, directory: str | None = None) -> str:
+    """Write a hand-over file, into this directory or the usual one; returns its path."""
+    if directory is not None:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+    descriptor, path = tempfile.mkstemp(prefix="agents-", suffix=".json", dir=directory or private_directory())  # 0600
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
     return path

@@ -37,6 +37,7 @@ _FOR_EXECUTOR = (*_NEED_EXECUTOR, "threads_per_core", "terminate_grace", "openmp
 
 _CALL = ("function", "input_args", "input_kwargs", "resource_dict", "error_log_file", "setup")
 _ITEM = ("executorlib.task_scheduler.file.shared", "FutureItem")
+_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _PATIENCE = 60.0  # seconds for a network file system to show what another machine has written
 
 
@@ -175,12 +176,35 @@ def _compute(base: str, queued: bool) -> None:
 
     store = _extension("_store")
     began = time()
+    queue_id = _queue_id()
     fields = store.read(base + INPUT, list(_CALL))
     outcome = _outcome(base, fields, queued)
     fields.pop("setup", None)
-    queue_id = int(os.environ.get("SLURM_JOB_ID") or os.getpid())
     times = {"runtime": dumps(time() - began), "queue_id": dumps(queue_id)}
     store.write(base + OUTPUT, {**fields, **outcome, **times})
+
+
+def _queue_id() -> int:
+    environ = os.environ
+    if "FLUX_JOB_ID" in environ:  # there may be a Slurm job around its instance
+        return job_number(environ["FLUX_JOB_ID"])
+    return int(environ.get("SLURM_JOB_ID") or os.getpid())
+
+
+def job_number(text: str) -> int:
+    """A job id of Flux, in base 58 (RFC 19) or decimal, as a number.
+
+    Example:
+        >>> job_number("ƒ2ZSz"), job_number("17")
+        (304267, 17)
+    """
+    text = text.strip()
+    if not text.startswith(("ƒ", "f")):
+        return int(text)
+    number = 0
+    for character in text[1:]:
+        number = 58 * number + _BASE58.index(character)
+    return number
 
 
 def _outcome(base: str, fields: "dict[str, bytes]", queued: bool) -> "dict[str, bytes]":
@@ -190,6 +214,8 @@ def _outcome(base: str, fields: "dict[str, bytes]", queued: bool) -> "dict[str, 
     worker.apply_setup(loads(fields["setup"]) if "setup" in fields else {})
     resources = loads(fields["resource_dict"]) if "resource_dict" in fields else {}
     log = loads(fields["error_log_file"]) if "error_log_file" in fields else None
+    if queued and "FLUX_JOB_ID" in os.environ:
+        _extension("_flux_nest").open_here(resources.get("cores", 1) * resources.get("threads_per_core", 1))
     worker.apply_setup({"cwd": _enter(resources.get("cwd") or os.path.dirname(base))})
     call = None
     try:
@@ -341,7 +367,10 @@ def _boot() -> None:
     folder = os.path.dirname(os.path.abspath(__file__))
     if sys.path and os.path.abspath(sys.path[0]) == folder:
         del sys.path[0]  # it would offer the package's modules by their bare names
-    for name in ("_core", "_store", "_worker"):
+    modules = ["_core", "_store", "_worker"]
+    if "FLUX_JOB_ID" in os.environ:
+        modules.append("_flux_nest")
+    for name in modules:
         for suffix in (*extension_suffixes(), ".py"):
             path = os.path.join(folder, name + suffix)
             if os.path.exists(path):

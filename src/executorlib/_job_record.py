@@ -42,6 +42,14 @@ def _read_list(path: str, key: str) -> str | None:
     return found and found[1]
 
 
+def kind(base: str) -> str | None:
+    """The kind of the queue that has this call, if there is a record."""
+    try:
+        return os.readlink(base + RECORD).partition(" ")[0]
+    except OSError:
+        return None
+
+
 def make(base: str, kind: str, queue_id: str) -> bool:
     """Note that the call has been submitted; False if another driver was first."""
     try:

@@ -40,11 +40,12 @@ from executorlib._local_queue import LocalQueue
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TypeAlias
 
+    from executorlib._flux_queue import FluxQueue
     from executorlib._slurm_queue import SlurmQueue
 
-    Queue = LocalQueue | SlurmQueue
+    Queue: TypeAlias = LocalQueue | SlurmQueue | FluxQueue
 
 _logger = logging.getLogger("executorlib")
 
@@ -499,11 +500,12 @@ def awaited(base: str) -> FileFuture:
 
 def _queue_of(base: str) -> Queue:
     """Where this call was submitted."""
-    if _job_record.read(base) is None:
+    kind = _job_record.kind(base)
+    if kind is None:
         return LocalQueue()
-    from executorlib._slurm_queue import SlurmQueue
+    from executorlib._scheduler import queue_of_kind
 
-    return SlurmQueue()
+    return queue_of_kind(kind)
 
 
 def terminate(base: str, backend: str | None = None) -> None:
@@ -520,10 +522,11 @@ def terminate(base: str, backend: str | None = None) -> None:
     if not os.path.exists(base + INPUT):
         raise FileNotFoundError(2, "no call that waits or runs has this file", base + INPUT)
     claim = _core.read_claim(base)
-    if backend == "slurm" or _job_record.read(base) is not None:
+    kind = _job_record.kind(base) or backend
+    if kind in ("slurm", "flux"):
         from executorlib._queued_jobs import end_in_queue
 
-        end_in_queue(base)
+        end_in_queue(base, kind)
     elif claim is not None and claim[3] == "elsewhere":
         raise RuntimeError(f"{base} is computed by process {claim[1]} on {claim[2]}; end it there")
     elif claim is not None and claim[3] == "lives":

@@ -150,7 +150,7 @@ class PoolExecutor(BaseExecutor):
                 fleet=fleet.config, imports=imports, timeline=self._timeline, hosts=fleet.job, **settings
             )
             fleet.launch(self._core_pool, setup, **settings)
-        self._pool: _core.Pool = self._core_pool
+        self._pool: _core.Pool = self._core_pool if fleet is None else fleet.kept(self._core_pool)
         if self._gpus is not None:
             self._pool.set_gpus(self._gpus.variable, self._gpus.names)
         if log_obj_size and recorder is None:
@@ -443,6 +443,7 @@ class PoolExecutor(BaseExecutor):
         GPUs, or count processors, at its import.
         """
         alike = not self._steps and init_function is None and not self._default.gpus and not self._default.pin
+        alike = alike and (self._fleet is None or self._fleet.shares_imports)
         return self._persistent and alike and self._workers != 1 and self._default.needs[:2] == (1, 1)
 
     def _lasting_setup(self, init_function: Callable | None) -> bytes:

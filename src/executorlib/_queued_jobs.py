@@ -26,7 +26,7 @@ from executorlib._errors import error_for
 from executorlib._job import CLAIMED, ENDED, INPUT, OUTPUT, remove, remove_empty_logs, take_failure
 from executorlib._jobs import _TAIL, Job, Jobs, _logger
 from executorlib._local_queue import LocalQueue
-from executorlib._slurm_queue import Outage, SlurmQueue
+from executorlib._scheduler import NEVER, Outage, queue_of_kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,12 +34,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from executorlib._file_future import FileFuture
-    from executorlib._slurm_queue import Ending
+    from executorlib._flux_queue import FluxQueue
+    from executorlib._scheduler import Ending
+    from executorlib._slurm_queue import SlurmQueue
 
 # Calls are collected for this long since the last one, and since the first one.
 _COLLECT_S, _COLLECT_LONGEST_S = 0.005, 0.1
-# Between two queries: from the first to the last; and at most this part of the time goes into them.
-_FIRST_LOOK_S, _LAST_LOOK_S, _LOOK_SHARE = 1.0, 30.0, 20
+# Between two queries: from the first to the last, unless the queue is asked more often.
+_FIRST_LOOK_S, _LAST_LOOK_S = 1.0, 30.0
 _SOON_S = 0.2
 # How long after a job's end its output may appear: on network file systems late, if it was written at all.
 _GRACE_FAILED_S, _GRACE_COMPLETED_S = 1.0, 10.0
@@ -53,7 +55,9 @@ class QueuedJobs(Jobs):
     The parameters are those of `Jobs`. A limit counts jobs that wait in the queue, too; 0 leaves it to the scheduler.
     """
 
-    def __init__(self, queue: SlurmQueue, limit: int, detaches: bool = False, temporary: bool = False) -> None:
+    def __init__(
+        self, queue: SlurmQueue | FluxQueue, limit: int, detaches: bool = False, temporary: bool = False
+    ) -> None:
         super().__init__(queue, limit, detaches, temporary)
         self._submissions = Errands("executorlib-submit")
         self._inquiries = Errands("executorlib-inquire")
@@ -345,7 +349,7 @@ class QueuedJobs(Jobs):
         self._queued[queue_id] = job
         with suppress(OSError):
             self._watch.add_file(job.id + _MARK, job.base + ENDED)
-        self._look_in(_FIRST_LOOK_S)
+        self._look_in(min(_FIRST_LOOK_S, self._queue.longest_pause_s))
         if os.path.exists(job.output):
             self._finish(job)
 
@@ -372,8 +376,8 @@ class QueuedJobs(Jobs):
 
     def _looked(self, asked: list[str], told: dict[str, str] | None, took: float) -> None:
         self._looking = False
-        self._interval = min(1.5 * self._interval, _LAST_LOOK_S)
-        self._next_look = monotonic() + max(self._interval, _LOOK_SHARE * took)
+        self._interval = min(1.5 * self._interval, _LAST_LOOK_S, self._queue.longest_pause_s)
+        self._next_look = monotonic() + max(self._interval, self._queue.pause_share * took)
         if told is None:
             return
         suspects = []
@@ -411,7 +415,7 @@ class QueuedJobs(Jobs):
             self._unseen.pop(queue_id, None)
             if job is None:
                 continue
-            patient = ending.state == "COMPLETED" or ending.reason == _NEVER
+            patient = ending.state == "COMPLETED" or ending.reason == NEVER
             self._after(
                 _GRACE_COMPLETED_S if patient else _GRACE_FAILED_S,
                 partial(self._bury, job, ending),
@@ -531,13 +535,17 @@ class QueuedJobs(Jobs):
         super()._detach()
 
 
-def end_in_queue(base: str) -> None:
+def end_in_queue(base: str, kind: str) -> None:
     """End the job of a call that any driver has submitted.
 
+    Parameters:
+        base: path of the call's files without their endings.
+        kind: of the queue.
+
     Raises:
-        RuntimeError: if Slurm does not answer.
+        RuntimeError: if the scheduler does not answer.
     """
-    queue = SlurmQueue()
+    queue = queue_of_kind(kind)
     queue_id = _job_record.read(base)
     try:
         found = queue.find([base]) if queue_id is None else {base: queue_id}
@@ -548,7 +556,6 @@ def end_in_queue(base: str) -> None:
     _job_record.remove(base)
 
 
-_NEVER = "DependencyNeverSatisfied"
 _NOT_STARTED = "because a job it depends on has failed, "
 
 
@@ -558,8 +565,9 @@ def _lost(job: Job, queue_id: str, ending: Ending) -> BaseException:
         "job_id": queue_id,
         "reason": ending.state,
         "host": ending.nodes or None,
-        "where": (_NOT_STARTED if ending.reason == _NEVER else "") + f"before it had written {job.output}",
-        "stderr": _end_of(log),
+        "note": "" if ending.reason in ("None", NEVER) or ending.state == ending.reason else ending.reason,
+        "where": (_NOT_STARTED if ending.reason == NEVER else "") + f"before it had written {job.output}",
+        "stderr": end_of_log(log),
         "seconds": job.resources.get("run_time_max"),
     }
     info |= {"log": log} if os.path.exists(log) else {}
@@ -567,7 +575,8 @@ def _lost(job: Job, queue_id: str, ending: Ending) -> BaseException:
     return error_for("job_lost", info)
 
 
-def _end_of(path: str) -> str:
+def end_of_log(path: str) -> str:
+    """The end of a log, "" if there is none."""
     try:
         with open(path, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))

@@ -44,6 +44,11 @@ def check(resource_dict: Mapping[str, Any] | None) -> dict[str, Any]:
     return checked
 
 
+def is_known(key: str) -> bool:
+    """Whether this key of a resource dictionary means something here, and not to a submission template only."""
+    return key in _CONVERTERS
+
+
 def check_open(resource_dict: Mapping[str, Any] | None) -> dict[str, Any]:
     """Like `check`, but keys that are unknown are kept, with a warning: a submission template may use them."""
     if not isinstance(resource_dict, Mapping):

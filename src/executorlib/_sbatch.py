@@ -85,6 +85,16 @@ def script(folders: Sequence[str]) -> str:
     return _SCRIPT.format(choose=choose, command=shlex.join(start), input=INPUT, ended=ENDED, logs=logs)
 
 
+def agent_script(command: Sequence[str], first: int) -> str:
+    """The script of a job, or of an array, that runs `command` with a number, from `first` on, as last argument."""
+    return f"#!/bin/sh\nexec {shlex.join(command)} $(({first} + ${{SLURM_ARRAY_TASK_ID:-0}}))\n"
+
+
+def agent_variables(command: Sequence[str], directory: str, resources: dict[str, Any]) -> dict[str, Any]:
+    """What a submission template may refer to where it is to start `command`, as `variables` says."""
+    return variables(directory, directory, resources, ()) | {"command": shlex.join(command)}
+
+
 def folders_of(text: str) -> list[str]:
     """The calls of a job with this script, as far as they can be told."""
     _, several, rest = text.partition("<<'END_OF_FOLDERS'\n")
@@ -100,13 +110,19 @@ def folders_of(text: str) -> list[str]:
 
 def output_options(folder: str, directory: str, resources: dict[str, Any]) -> list[str]:
     """Where a job of one call writes to."""
-    told = ["--open-mode=append"]
-    for option, key, log in zip(("output", "error"), ("stdout_file", "stderr_file"), LOGS, strict=True):
-        own = resources.get(key)
-        path = os.path.join(folder, log) if own is None else os.path.abspath(os.path.join(directory, own))
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        told.append(f"--{option}={path.replace('%', '%%')}")
-    return told
+    files = output_files(folder, directory, resources)
+    options = {"output": files["stdout"], "error": files["stderr"]}
+    return ["--open-mode=append", *(f"--{option}={path.replace('%', '%%')}" for option, path in options.items())]
+
+
+def output_files(folder: str, directory: str, resources: dict[str, Any]) -> dict[str, str]:
+    """The files for "stdout" and "stderr" of a job of one call, in folders that are made if missing."""
+    files = {}
+    for stream, log in zip(("stdout", "stderr"), LOGS, strict=True):
+        own = resources.get(f"{stream}_file")
+        files[stream] = os.path.join(folder, log) if own is None else os.path.abspath(os.path.join(directory, own))
+        os.makedirs(os.path.dirname(files[stream]), exist_ok=True)
+    return files
 
 
 def variables(folder: str, directory: str, resources: dict[str, Any], dependencies: Sequence[str]) -> dict[str, Any]:
@@ -131,6 +147,30 @@ def render(template: str, values: dict[str, Any]) -> str:
             "submission_template needs Jinja2; install it with: pip install 'executorlib[cluster]'", name=missing.name
         ) from None
     return jinja2.Template(template, keep_trailing_newline=True).render(values)
+
+
+def submit_by_pysqa(queue_type: str, config_directory: str, values: dict[str, Any], execute: Any) -> str:
+    """Have pysqa make a script of these values, and submit it; returns the number of the job.
+
+    Parameters:
+        queue_type: "slurm" or "flux".
+        config_directory: its configuration.
+        values: made by `variables`, and `submission_template` if there is one.
+        execute: runs a command.
+
+    Raises:
+        ModuleNotFoundError: without pysqa.
+    """
+    try:
+        from pysqa import QueueAdapter
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError(
+            "pysqa_config_directory needs pysqa; install it with: pip install pysqa", name=missing.name
+        ) from None
+    unused = ("threads_per_core", "gpus_per_core", "openmpi_oversubscribe", "slurm_cmd_args")
+    values = {key: value for key, value in values.items() if key not in unused}
+    adapter = QueueAdapter(directory=config_directory, queue_type=queue_type, execute_command=execute)
+    return str(adapter.submit_job(**values))
 
 
 def sets_output(text: str) -> bool:

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from typing import NamedTuple
 
 from executorlib._errors import ResourceError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _LIMIT = 60  # seconds for a question to Slurm
+_SOON = 3  # … for one without whose answer an executor is of use
 
 # Variables of this process in which srun finds options: ours are said in the command line, and these would come on top
 # (a number of processors per task makes a step exclusive, for one).
@@ -204,3 +206,36 @@ def cores_per_node(arguments: Sequence[str]) -> int | None:
         return min(int(count) for count, name in counts if partition or name.endswith("*"))
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
+
+
+def end_of(job: str | None) -> float | None:
+    """When the job around this process reaches its time limit, in seconds since the epoch; None if nobody knows."""
+    told = os.environ.get("SLURM_JOB_END_TIME", "")  # of later releases
+    if told.isdecimal():
+        return float(told)
+    program = shutil.which("squeue")
+    if program is None or not job:
+        return None
+    try:
+        said = subprocess.run(
+            [program, "--noheader", "--format=%L", f"--jobs={job}"],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_SOON, check=True,
+        ).stdout  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    left = seconds(said.strip())
+    return None if left is None else time.time() + left
+
+
+def seconds(text: str) -> float | None:
+    """A duration in Slurm's notation; None for "UNLIMITED" and the like.
+
+    Example:
+        >>> seconds("1-02:03:04")
+        93784.0
+    """
+    match = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)", text)
+    if match is None:
+        return None
+    days, hours, minutes, rest = (int(part or 0) for part in match.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + rest)

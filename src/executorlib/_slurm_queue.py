@@ -12,35 +12,12 @@ from contextlib import suppress
 
 from executorlib import _sbatch
 from executorlib._refusal import CommandError
+from executorlib._scheduler import Ending, Outage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterable, Sequence
-    from typing import Any, NamedTuple
-
-    class Ending(NamedTuple):
-        """How a job ended.
-
-        Attributes:
-            state: in Slurm's words: COMPLETED, FAILED, TIMEOUT, …; UNKNOWN if it knows nothing of the job any more.
-            reason: why it waited last, of interest if it never ran.
-            status: exit status of its script.
-            signal: that ended its script, or 0.
-            nodes: where it ran.
-            log: the file that its error output went to, if that is known.
-        """
-
-        state: str
-        reason: str
-        status: int
-        signal: int
-        nodes: str
-        log: str
-
-else:
-    from collections import namedtuple
-
-    Ending = namedtuple("Ending", "state reason status signal nodes log")
+    from typing import Any
 
 _ENDED = frozenset(
     {
@@ -64,10 +41,6 @@ _COMMENT = "executorlib"  # of our jobs, by which they are found
 _USUAL_MAX_ARRAY_SIZE = 1001
 
 
-class Outage(Exception):
-    """Slurm does not answer; it may later."""
-
-
 class SlurmQueue:
     """Jobs of Slurm.
 
@@ -77,6 +50,7 @@ class SlurmQueue:
 
     kind = "slurm"
     holds = True
+    longest_pause_s, pause_share = 30.0, 20
 
     def __init__(self, config_directory: str | None = None) -> None:
         self.config_directory = config_directory
@@ -117,14 +91,15 @@ class SlurmQueue:
         """
         directory = resources.get("cwd") or folders[0]
         os.makedirs(directory, exist_ok=True)
+        values = _sbatch.variables(folders[0], directory, resources, dependencies)
+        template = resources.get("submission_template")
         if self.config_directory is not None:
-            return [self._submit_by_pysqa(folders[0], directory, resources, dependencies)]
-        fixed = ["sbatch", "--parsable", "--no-requeue", f"--comment={_COMMENT}"]
+            return [self._submit_by_pysqa(values, template)]
+        fixed = self._fixed()
         if dependencies:
             fixed += ["--dependency=afterok:" + ":".join(dependencies), "--kill-on-invalid-dep=yes"]
-        values = _sbatch.variables(folders[0], directory, resources, dependencies)
         chosen = []
-        if template := resources.get("submission_template"):
+        if template:
             script = _sbatch.render(template, values)
             if not _sbatch.sets_output(script):
                 chosen = _sbatch.output_options(folders[0], directory, resources)
@@ -140,25 +115,54 @@ class SlurmQueue:
             os.makedirs(folders[0], exist_ok=True)
             with open(os.path.join(folders[0], "run_queue.sh"), "w") as file:
                 file.write(script)
-        told = _run([*fixed, *chosen, *resources.get("slurm_cmd_args", ())], directory, script)
-        number = told.split()[-1].split(";")[0]
+        number = _number(_run([*fixed, *chosen, *resources.get("slurm_cmd_args", ())], directory, script))
         return [number] if len(folders) == 1 else [f"{number}_{task}" for task in range(len(folders))]
 
-    def _submit_by_pysqa(
-        self, folder: str, directory: str, resources: dict[str, Any], dependencies: Sequence[str]
-    ) -> str:
-        try:
-            from pysqa import QueueAdapter
-        except ModuleNotFoundError as missing:
-            raise ModuleNotFoundError(
-                "pysqa_config_directory needs pysqa; install it with: pip install pysqa", name=missing.name
-            ) from None
-        values = _sbatch.variables(folder, directory, resources, [*dependencies])
+    def submit_agents(
+        self, command: Sequence[str], numbers: Sequence[int], directory: str, resources: dict[str, Any]
+    ) -> list[str]:
+        """Submit a job for each of these numbers, which its command gets as last argument; returns their queue ids.
+
+        Parameters:
+            command: that each job runs.
+            numbers: without gaps, and no more than an array can have.
+            directory: of the logs, which are named by the queue id.
+            resources: of each job.
+
+        Raises:
+            As `submit`.
+        """
         template = resources.get("submission_template")
-        unused = ("threads_per_core", "gpus_per_core", "openmpi_oversubscribe", "slurm_cmd_args")
-        values = {key: value for key, value in values.items() if key not in unused}
-        adapter = QueueAdapter(directory=self.config_directory, queue_type="slurm", execute_command=_for_pysqa)
-        return str(adapter.submit_job(**values, **({"submission_template": template} if template else {})))
+        if template or self.config_directory is not None:
+            return [self._submit_agent([*command, str(number)], number, directory, resources) for number in numbers]
+        array = [f"--array=0-{len(numbers) - 1}"] if len(numbers) > 1 else []
+        script = _sbatch.agent_script(command, numbers[0])
+        chosen = [*_sbatch.options(resources), f"--job-name={resources.get('job_name') or _COMMENT}"]
+        log = os.path.join(directory.replace("%", "%%"), "%A_%a.log" if array else "%j.log")
+        arguments = [*self._fixed(), *chosen, *array, f"--output={log}", *resources.get("slurm_cmd_args", ())]
+        number = _number(_run(arguments, resources.get("cwd"), script))
+        return [f"{number}_{task}" for task in range(len(numbers))] if array else [number]
+
+    def _submit_agent(self, command: Sequence[str], number: int, directory: str, resources: dict[str, Any]) -> str:
+        """By the user's template, or pysqa."""
+        folder = os.path.join(directory, str(number))
+        os.makedirs(folder, exist_ok=True)
+        values = _sbatch.agent_variables(command, folder, resources)
+        if self.config_directory is not None:
+            return self._submit_by_pysqa(values, resources.get("submission_template"))
+        script = _sbatch.render(resources["submission_template"], values)
+        log = os.path.join(directory.replace("%", "%%"), "%j.log")
+        chosen = [] if _sbatch.sets_output(script) else [f"--output={log}"]
+        arguments = [*self._fixed(), *chosen, *resources.get("slurm_cmd_args", ())]
+        return _number(_run(arguments, folder, script))
+
+    @staticmethod
+    def _fixed() -> list[str]:
+        return ["sbatch", "--parsable", "--no-requeue", f"--comment={_COMMENT}"]
+
+    def _submit_by_pysqa(self, values: dict[str, Any], template: str | None) -> str:
+        values |= {"submission_template": template} if template else {}
+        return _sbatch.submit_by_pysqa("slurm", self.config_directory or "", values, _for_pysqa)
 
     def find(self, folders: Collection[str]) -> dict[str, str]:
         """The queue ids of those of these calls that wait or run, by what is in their scripts.
@@ -274,6 +278,11 @@ def _accounted(queue_id: str) -> Ending:
             status, _, number = code.partition(":")
             return Ending(state.split()[0], "", int(status), int(number or 0), nodes, "")
     return Ending("UNKNOWN", "", 0, 0, "", "")
+
+
+def _number(told: str) -> str:
+    """The number of a job in what `sbatch --parsable` says."""
+    return told.split()[-1].split(";")[0]
 
 
 def _for_pysqa(commands: Any, working_directory: str | None = None, split_output: bool = True, **_: Any) -> Any:

@@ -230,12 +230,24 @@ def set_up(setup: bytes, index: int) -> "dict[str, Any]":
     return begin(description, index)
 
 
+def own_flux(cores: int) -> None:
+    """Give this process a Flux instance of its own."""
+    import os
+    from _frozen_importlib import _load  # type: ignore[attr-defined]
+    from _frozen_importlib_external import spec_from_file_location
+
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_flux_nest.py")
+    _load(spec_from_file_location("executorlib._flux_nest", path)).open_here(cores)
+
+
 def begin(description: "dict[str, Any]", index: int) -> "dict[str, Any]":
     """Where this process is, calls may run: says so, and runs the initializer; returns its presets."""
     import os
     from _pickle import loads
 
     _core._enter_worker(description.get("cores", 0))
+    if os.environ.pop("EXECUTORLIB_FLUX_NESTING", None):
+        own_flux(description.get("cores", 1))
     for name in _BINDING:
         os.environ.setdefault(name, "none")
     init = description.get("init")

@@ -10,6 +10,7 @@ typedef struct {
     PyObject *globals, *defaults, *annotations, *name, *qualname;
     Py_ssize_t nnames;
     PyObject **names, **values; /* the globals that it names; a NULL value was not there */
+    bool in_module;             /* then cloudpickle may have taken it by name */
     exl_shared_t *shared;       /* NULL: cannot be shared, as long as it stays so */
 } entry_t;
 
@@ -131,12 +132,22 @@ static int note_globals(entry_t *entry, PyFunctionObject *function)
     return PyErr_Occurred() ? -1 : 0;
 }
 
+/* Whether its module has it under its name, as pickle checks each time. */
+static bool is_in_module(const PyFunctionObject *function)
+{
+    PyObject *module =
+        function->func_module ? PyDict_GetItemWithError(PyImport_GetModuleDict(), function->func_module) : NULL;
+    PyObject *members = module && PyModule_CheckExact(module) ? PyModule_GetDict(module) : NULL;
+    return members && PyDict_GetItemWithError(members, function->func_qualname) == (PyObject *)function;
+}
+
 /* Whether the function, and all that it names, is what it was. */
 static bool is_current(const entry_t *entry, const PyFunctionObject *function)
 {
     if (entry->globals != function->func_globals || entry->defaults != function->func_defaults ||
         entry->name != function->func_name || entry->qualname != function->func_qualname ||
-        entry->annotations != function->func_annotations || function->func_kwdefaults || function->func_closure ||
+        entry->annotations != function->func_annotations || entry->in_module != is_in_module(function) ||
+        function->func_kwdefaults || function->func_closure ||
         (function->func_dict && PyDict_GET_SIZE(function->func_dict)))
         return false;
     for (Py_ssize_t i = 0; i < entry->nnames; i++)
@@ -186,6 +197,7 @@ static entry_t *entry_new(exl_state_t *state, PyFunctionObject *function)
     entry->annotations = Py_XNewRef(function->func_annotations);
     entry->name = Py_NewRef(function->func_name);
     entry->qualname = Py_NewRef(function->func_qualname);
+    entry->in_module = is_in_module(function);
     if (note_globals(entry, function) < 0) {
         entry_free(entry);
         return NULL;
@@ -249,15 +261,6 @@ PyObject *exl_function_reference(exl_submission_t *submission, PyObject *object)
 static void shared_destroy(PyObject *capsule)
 {
     exl_shared_unref(PyCapsule_GetPointer(capsule, NULL));
-}
-
-/* Whether its module has it under its name, as pickle checks each time. */
-static bool is_in_module(const PyFunctionObject *function)
-{
-    PyObject *module =
-        function->func_module ? PyDict_GetItemWithError(PyImport_GetModuleDict(), function->func_module) : NULL;
-    PyObject *members = module && PyModule_CheckExact(module) ? PyModule_GetDict(module) : NULL;
-    return members && PyDict_GetItemWithError(members, function->func_qualname) == (PyObject *)function;
 }
 
 /* No exception is left. */

@@ -69,19 +69,21 @@ static exl_request_t resources_of(const long needs[NNEEDS])
 
 /* ---- arguments of the constructor ---- */
 
-/* (address, name, key, agents, depth, grace_ms); None: no fleet. */
+/* (address, name, key, agents, depth, grace_ms, renewed); None: no fleet. */
 static int parse_fleet(PyObject *tuple, exl_fleet_config_t *fleet)
 {
     Py_ssize_t key_size;
+    int renewed = 0;
     if (!tuple || tuple == Py_None)
         return 0;
     if (!PyTuple_Check(tuple)) {
         PyErr_SetString(PyExc_TypeError, "fleet must be a tuple");
         return -1;
     }
-    if (!PyArg_ParseTuple(tuple, "ssy#III:fleet", &fleet->address, &fleet->name, &fleet->key, &key_size, &fleet->agents,
-                          &fleet->depth, &fleet->grace_ms))
+    if (!PyArg_ParseTuple(tuple, "ssy#IIIp:fleet", &fleet->address, &fleet->name, &fleet->key, &key_size,
+                          &fleet->agents, &fleet->depth, &fleet->grace_ms, &renewed))
         return -1;
+    fleet->renewed = renewed;
     if (key_size == EXL_TLS_KEY_SIZE && fleet->agents && fleet->depth)
         return 1;
     PyErr_Format(PyExc_ValueError, "a fleet needs a key of %d bytes, agents, and a depth", EXL_TLS_KEY_SIZE);
@@ -790,6 +792,123 @@ static PyObject *pool_launch(PyObject *object, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* ---- agents that are renewed ---- */
+
+/* Also after shutdown(): calls may still wait for agents. */
+static int check_made(const PoolObject *self)
+{
+    if (self->pool)
+        return 0;
+    PyErr_SetString(PyExc_RuntimeError, "the pool was never made");
+    return -1;
+}
+
+static PyObject *done_or_raise(int rc)
+{
+    if (rc < 0)
+        return exl_raise(rc, NULL);
+    Py_RETURN_NONE;
+}
+
+static PyObject *pool_expect_agent(PyObject *object, PyObject *args)
+{
+    PoolObject *self = (PoolObject *)object;
+    unsigned index;
+    if (!PyArg_ParseTuple(args, "I:expect_agent", &index) || check_made(self) < 0)
+        return NULL;
+    return done_or_raise(exl_fleet_expect(self->pool, index));
+}
+
+static PyObject *pool_dismiss_agent(PyObject *object, PyObject *args)
+{
+    PoolObject *self = (PoolObject *)object;
+    unsigned index;
+    if (!PyArg_ParseTuple(args, "I:dismiss_agent", &index) || check_made(self) < 0)
+        return NULL;
+    return done_or_raise(exl_fleet_dismiss(self->pool, index));
+}
+
+/* As a worker would send it: bytes of (exception, text of its traceback); None is NULL. */
+static int exception_of(PyObject *object, exl_payload_t **ret_payload)
+{
+    exl_segment_t body;
+    char *bytes;
+    Py_ssize_t size;
+    *ret_payload = NULL;
+    if (object == Py_None)
+        return 0;
+    if (PyBytes_AsStringAndSize(object, &bytes, &size) < 0)
+        return -1;
+    body = (exl_segment_t){bytes, (size_t)size};
+    int rc = exl_payload_create(&body, 1, NULL, 0, NULL, NULL, ret_payload);
+    if (rc == 0)
+        rc = exl_payload_seal(*ret_payload);
+    if (rc < 0)
+        (void)exl_raise(rc, NULL);
+    return rc;
+}
+
+static PyObject *pool_bury_agent(PyObject *object, PyObject *args)
+{
+    PoolObject *self = (PoolObject *)object;
+    PyObject *exception;
+    exl_payload_t *payload;
+    unsigned index;
+    if (!PyArg_ParseTuple(args, "IO:bury_agent", &index, &exception) || check_made(self) < 0 ||
+        exception_of(exception, &payload) < 0)
+        return NULL;
+    int rc = exl_fleet_bury(self->pool, index, payload);
+    exl_payload_unref(payload);
+    return done_or_raise(rc);
+}
+
+static PyObject *pool_fail_waiting(PyObject *object, PyObject *exception)
+{
+    PoolObject *self = (PoolObject *)object;
+    exl_payload_t *payload;
+    if (check_made(self) < 0 || exception_of(exception, &payload) < 0)
+        return NULL;
+    int rc = exl_fleet_fail(self->pool, payload);
+    exl_payload_unref(payload);
+    return done_or_raise(rc);
+}
+
+static PyObject *pool_watch_agents(PyObject *object, PyObject *args)
+{
+    PoolObject *self = (PoolObject *)object;
+    unsigned seen;
+    double seconds;
+    char *states;
+    uint32_t agents = 0;
+    bool wanted = false;
+    int rc;
+    if (!PyArg_ParseTuple(args, "Id:watch_agents", &seen, &seconds) || check_made(self) < 0)
+        return NULL;
+    if (!(states = PyMem_Malloc(MOST_AGENTS)))
+        return PyErr_NoMemory();
+    int64_t deadline_ns = seconds < 0 ? -1 : exl_clock_ns() + (int64_t)(seconds * 1e9);
+    Py_BEGIN_ALLOW_THREADS rc = exl_fleet_watch(self->pool, &seen, deadline_ns, states, MOST_AGENTS, &agents, &wanted);
+    Py_END_ALLOW_THREADS PyObject *found = NULL;
+    if (rc == 0)
+        found = Py_BuildValue("Iy#N", seen, states, (Py_ssize_t)(agents < MOST_AGENTS ? agents : MOST_AGENTS),
+                              PyBool_FromLong(wanted));
+    else if (rc == EXL_ECLOSED || rc == EXL_EFORKED)
+        found = Py_NewRef(Py_None);
+    else
+        (void)exl_raise(rc, NULL);
+    PyMem_Free(states);
+    return found;
+}
+
+static PyObject *pool_set_end(PyObject *object, PyObject *args)
+{
+    PoolObject *self = (PoolObject *)object;
+    double seconds;
+    if (!PyArg_ParseTuple(args, "d:set_end", &seconds) || check_made(self) < 0)
+        return NULL;
+    return done_or_raise(exl_pool_set_end(self->pool, seconds > 0 ? (uint64_t)(seconds * 1e3) : 0));
+}
+
 static PyObject *pool_pids(PyObject *object, PyObject *unused)
 {
     (void)unused;
@@ -882,6 +1001,22 @@ static PyMethodDef pool_methods[] = {
      "launch($self, argv, environment, handover)\n--\n\n"
      "Starts what starts the agents of a fleet; its end, if it comes too early, is told by the calls. The file\n"
      "`handover`, or None, is removed when all agents have come."},
+    {"expect_agent", pool_expect_agent, METH_VARARGS,
+     "expect_agent($self, index)\n--\n\nLets an agent of this index come in, to a place that is vacant."},
+    {"dismiss_agent", pool_dismiss_agent, METH_VARARGS,
+     "dismiss_agent($self, index)\n--\n\nGives this agent no more calls; it goes when its own have ended."},
+    {"bury_agent", pool_bury_agent, METH_VARARGS,
+     "bury_agent($self, index, exception)\n--\n\n"
+     "This agent has gone: its calls end with the exception, a pickled pair of it and a text, or None."},
+    {"fail_waiting", pool_fail_waiting, METH_O,
+     "fail_waiting($self, exception)\n--\n\nEnds all calls that wait for an agent with a pickled exception."},
+    {"watch_agents", pool_watch_agents, METH_VARARGS,
+     "watch_agents($self, seen, timeout)\n--\n\n"
+     "Waits until something has changed since `seen`, 0 at first, or so many seconds, for ever if negative. Returns\n"
+     "what is seen now, a letter for each place (vacant, awaited, there, gone), and whether calls wait; None at the "
+     "end."},
+    {"set_end", pool_set_end, METH_VARARGS,
+     "set_end($self, seconds)\n--\n\nNo call starts that may last longer than so many seconds from now."},
     {"pids", pool_pids, METH_NOARGS, "Process ids of the live workers."},
     {NULL, NULL, 0, NULL},
 };

@@ -471,7 +471,7 @@ def test_mixed_widths_fill_the_cores_and_no_more(mpi):
     with SingleNodeExecutor(max_cores=MIX_CORES) as exe:
         futures = [
             exe.submit(
-                mpi_functions.timed_sleep, 0.5,
+                mpi_functions.timed_sleep, 0.3,
                 resource_dict={"cores": ranks, "threads_per_core": threads, "openmpi_oversubscribe": True},
             )
             for ranks, threads in shapes

@@ -4,8 +4,10 @@ import enum
 import math
 import sys
 
+import cloudpickle
 import functions
 import pytest
+import support
 from support import SOON, Mode
 
 BOUNDS = [2**bits for bits in (0, 7, 8, 15, 16, 31, 32, 63, 64, 500)]
@@ -79,7 +81,22 @@ def module(tmp_path, monkeypatch):
     del sys.modules[plain_values_module.__name__]
 
 
-def test_a_function_that_its_module_has_no_more_takes_its_globals_along(module, exe):
+@pytest.fixture(params=[False, True], ids=["", "others by value"])
+def by_value(request):
+    """Whether some other module goes by value, which has cloudpickle look at all functions."""
+    before = cloudpickle.list_registry_pickle_by_value()
+    for name in before:
+        cloudpickle.unregister_pickle_by_value(sys.modules[name])
+    if request.param:
+        cloudpickle.register_pickle_by_value(support)
+    yield
+    if request.param:
+        cloudpickle.unregister_pickle_by_value(support)
+    for name in before:
+        cloudpickle.register_pickle_by_value(sys.modules[name])
+
+
+def test_a_function_that_its_module_has_no_more_takes_its_globals_along(by_value, module, exe):
     function = module.scaled
     assert exe.submit(function, 3).result(timeout=SOON) == 3
     module.scale = 5

@@ -14,7 +14,7 @@ def submit_and_drop(exe, count):
 
 @pytest.mark.memory
 def test_memory_is_flat_over_many_calls(exe, mode):
-    rounds = 5000 if mode.block else 300
+    rounds = 2000 if mode.block else 100
     submit_and_drop(exe, rounds)
     before = resident_kib()
     submit_and_drop(exe, 2 * rounds)
@@ -42,7 +42,7 @@ def test_memory_is_flat_over_failing_calls(exe, mode):
         for _ in range(count):
             assert exe.submit(functions.divide, 1, 0).exception(timeout=SOON) is not None
 
-    count = 1000 if mode.block else 100
+    count = 400 if mode.block else 40
     failures(count)
     before = resident_kib()
     failures(2 * count)
@@ -57,7 +57,7 @@ def test_memory_is_flat_over_observed_futures(exe, mode):
         for _ in range(count):
             concurrent.futures.wait([exe.submit(functions.identity, 1) for _ in range(10)], timeout=SOON)
 
-    count = 200 if mode.block else 15
+    count = 100 if mode.block else 8
     waits(count)
     before = resident_kib()
     waits(2 * count)

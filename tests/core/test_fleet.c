@@ -541,7 +541,7 @@ static void a_launcher_that_fails_says_why(void **state)
 static void a_launcher_that_does_not_exist_is_an_error(void **state)
 {
     fleet_t fleet = fleet_of(1, 1, 1);
-    const char *const argv[] = {"no-such-launcher", NULL};
+    const char *const argv[] = {"/no-such-launcher", NULL};
     const char *const envp[] = {NULL};
     exl_error_t err = {""};
     assert_int_equal(exl_fleet_launch(fleet.pool, argv, envp, NULL, &err), -ENOENT);

@@ -1,7 +1,7 @@
 """The documentation site builds without a warning, and its Python runs as printed.
 
 The Python blocks of a page are one script. What it prints must be what the comment behind each `print` says. Pages that
-need a Slurm are run by tests/slurm.
+need a Slurm, or a Flux, are run by the tests of those.
 """
 
 import importlib.util
@@ -19,7 +19,7 @@ import executorlib.api
 
 PAGES = sorted([*DOCS.rglob("*.md"), DOCS.parent / "README.md"])
 
-SCRIPTS = [page for page in PAGES if script_of(page) and not page.name.startswith("slurm_")]
+SCRIPTS = [page for page in PAGES if script_of(page) and not page.name.startswith(("slurm_", "flux_"))]
 
 
 def test_the_first_example_is_found():

@@ -52,7 +52,8 @@ def impatient():
     """A Slurm that soon gives up a node that does not answer."""
     if reason := missing():
         pytest.skip(reason)
-    with SlurmBed(**IMPATIENT) as bed:
+    # The job of `expiring` may be asked about long after its end.
+    with SlurmBed(**IMPATIENT, MinJobAge=7200) as bed:
         yield bed
 
 

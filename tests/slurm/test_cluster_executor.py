@@ -98,8 +98,8 @@ def test_refused_arguments(arguments):
 
 
 def test_what_is_still_to_come_says_so(tmp_path):
-    with pytest.raises(NotImplementedError, match="block_allocation"):
-        SlurmClusterExecutor(block_allocation=True, max_workers=1)
+    with pytest.raises(ValueError, match="wait=False"):
+        SlurmClusterExecutor(block_allocation=True, max_workers=1, wait=False)
     exe = SlurmClusterExecutor(cache_directory=tmp_path)
     with pytest.raises(NotImplementedError, match="num_nodes"):
         exe.submit(abs, -1, resource_dict={"num_nodes": 2})

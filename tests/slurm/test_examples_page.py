@@ -12,8 +12,6 @@ import pytest
 import support
 from integration.test_pylammpsmpi import PAGE_CHECK, conda_prefix
 
-from executorlib import SlurmClusterExecutor
-
 pytestmark = pytest.mark.timeout(150)
 
 #: Else each library is tried with one of the two, or on less work.
@@ -52,11 +50,6 @@ def run(folder, executor, text, **variables):
 @on(JOB, CLUSTER)
 def test_emcee(executor, tmp_path):
     needs("emcee", "tqdm")
-    if executor == CLUSTER:
-        try:
-            SlurmClusterExecutor(cache_directory=tmp_path, block_allocation=True, max_workers=1).shutdown()
-        except NotImplementedError as error:
-            pytest.skip(str(error))
     text = page.EMCEE
     if executor == CLUSTER:  # there is no allocation that would say how many workers
         text = text.replace("block_allocation=True", "block_allocation=True, max_workers=4")

@@ -118,6 +118,34 @@ def test_killed_driver_leaves_nothing(job, spread, gate, tmp_path):
         assert support.alive_after(launchers, support.SOON) == []
 
 
+def test_driver_killed_before_its_agents_have_come_leaves_nothing(job, tmp_path):
+    srun = tmp_path / "srun"
+    srun.write_text("#!/bin/sh\nexec sleep 1000\n")
+    srun.chmod(0o700)
+    script = "import sys\nfrom executorlib import SlurmJobExecutor\nexecutor = SlurmJobExecutor(max_workers=1)\n"
+    environment = support.script_environment(PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with support.Driver(tmp_path, script + "print('made')\nsys.stdin.read()", env=environment) as driver:
+        driver.expect("made")
+        launchers = support.descendants(driver.pid)
+        assert len(os.listdir(tmp_path / "agents")) == 1
+        driver.kill()
+        until(lambda: os.listdir(tmp_path / "agents") == [], support.SOON, "the removal of the hand-over file")
+        assert support.alive_after(launchers, support.SOON) == []
+
+
+def test_srun_does_not_outlive_a_killed_driver_when_nobody_answers_it(job, gate, tmp_path):
+    with support.Driver(tmp_path, DRIVER, gate.folder, "{'max_workers': 3}") as driver:
+        family = [pid for _ in range(3) for pid in gate.arrival()]
+        launchers = support.descendants(driver.pid)
+        job.bed.stop_slurmctld()
+        try:
+            driver.kill()
+            assert support.alive_after(launchers, support.SOON) == []
+            assert support.alive_after(family, support.SOON) == []
+        finally:
+            job.bed.start_slurmctld()
+
+
 def test_shutdown_leaves_nothing(job, spread, gate):
     before = set(support.descendants(os.getpid()))
     executor = SlurmJobExecutor(**spread)

@@ -58,9 +58,10 @@ PARAMETERS = {
     executorlib.FluxJobExecutor: after(
         SINGLE_NODE, "resource_dict", "pmi_mode", "flux_executor", "flux_executor_nesting", "flux_log_files"
     ),
-    executorlib.SlurmClusterExecutor: after(
-        without("restart_limit"), "resource_dict", "pysqa_config_directory", "pmi_mode"
-    ),
+    executorlib.SlurmClusterExecutor: [
+        *after(without("restart_limit"), "resource_dict", "pysqa_config_directory", "pmi_mode"),
+        "restart_limit",  # ours
+    ],
     executorlib.FluxClusterExecutor: after(
         without("restart_limit"), "resource_dict", "pysqa_config_directory", "pmi_mode"
     ),
@@ -74,34 +75,6 @@ def test_constructor(cls):
     assert {parameter.kind for parameter in parameters} == {inspect.Parameter.POSITIONAL_OR_KEYWORD}
     for parameter in parameters:
         assert parameter.default == DEFAULTS.get(parameter.name), parameter.name
-
-
-THERE = (
-    executorlib.SingleNodeExecutor,
-    executorlib.SlurmJobExecutor,
-    executorlib.SlurmClusterExecutor,
-    executorlib.api.TestClusterExecutor,
-)
-
-
-@pytest.mark.parametrize("cls", [cls for cls in PARAMETERS if cls not in THERE])
-def test_what_is_not_there_yet_says_its_name(cls):
-    with pytest.raises(NotImplementedError, match=cls.__name__):
-        cls(max_workers=1)
-
-
-@pytest.mark.parametrize(
-    ("function", "arguments"),
-    [
-        (executorlib.get_cache_data_queue, ["folder", "flux"]),
-        (executorlib.terminate_tasks_in_cache, ["folder", None, "flux"]),
-        (executorlib.terminate_task_in_cache, ["folder", "key", None, "flux"]),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
-def test_functions_that_are_not_there_yet_say_their_names(function, arguments):
-    with pytest.raises(NotImplementedError, match=function.__name__):
-        function(*arguments)
 
 
 def test_names_of_the_package():

@@ -79,3 +79,23 @@ def test_without_slurm_the_error_names_srun(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(FileNotFoundError, match="srun"):
         _slurm.agent_launcher(1, inside=True)
+
+
+@pytest.mark.parametrize(
+    "text, seconds",
+    [("0:59", 59), ("10:00", 600), ("1:00:01", 3601), ("2-03:04:05", 183845), ("UNLIMITED", None), ("INVALID", None)],
+)
+def test_durations_in_slurms_notation(text, seconds):
+    assert _slurm.seconds(text) == seconds
+
+
+def test_later_releases_tell_the_end_of_a_job(monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "1700000000")
+    assert _slurm.end_of("12") == 1700000000
+
+
+def test_nobody_knows_the_end_of_a_job(monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_END_TIME", raising=False)
+    assert _slurm.end_of(None) is None
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert _slurm.end_of("12") is None

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/idmap.h"
 #include "base/parker.h"
 #include "base/random.h"
@@ -55,6 +56,7 @@ struct exl_agent {
     char name[EXL_TLS_NAME_MAX + 1];
     uint32_t index, instance, grace_ms;
     exl_node_record_t record;
+    int64_t told_end_ns;   /* the pool's end that the driver knows of */
     exl_idmap_t functions; /* the driver's id -> exl_shared_t, owned */
     exl_list_t errands;
     draft_t draft;
@@ -73,6 +75,7 @@ static void over(exl_agent_t *agent, int code, const char *why)
     if (atomic_load(&agent->over_word))
         return;
     agent->code = exl_error_set(&agent->why, code, "%s", why);
+    agent->pool->end_follower = NULL;
     exl_deadline_stop(agent->retry);
     exl_deadline_stop(agent->silence);
     agent->retry = agent->silence = NULL;
@@ -90,9 +93,13 @@ static bool is_over(const exl_agent_t *agent)
     return atomic_load(&agent->over_word) != 0;
 }
 
+static void introduce(exl_agent_t *agent);
+
 static void flush_due(exl_due_t *due)
 {
     exl_agent_t *agent = EXL_CONTAINER(due, exl_agent_t, due);
+    if (!is_over(agent) && agent->told_end_ns != agent->pool->end_ns)
+        introduce(agent);
     if (is_over(agent))
         return;
     exl_peer_flush(&agent->peer);
@@ -392,9 +399,18 @@ static void broken_cb(exl_peer_t *peer, int code, const char *reason)
 
 static const exl_peer_events_t peer_events = {message_cb, broken_cb};
 
+static uint64_t left_ms(const exl_agent_t *agent)
+{
+    int64_t end_ns = agent->pool->end_ns, now_ns = exl_clock_ns();
+    return end_ns > now_ns ? (uint64_t)(end_ns - now_ns) / 1000000 : 0;
+}
+
 static void introduce(exl_agent_t *agent)
 {
     exl_payload_t *payload = NULL;
+    agent->told_end_ns = agent->pool->end_ns;
+    agent->record.ends = agent->pool->end_ns != 0;
+    agent->record.left_ms = left_ms(agent);
     int rc = exl_node_record_write(&agent->record, &payload);
     if (rc == 0)
         rc = exl_peer_send(&agent->peer, (exl_frame_t){.type = EXL_FRAME_NODE}, payload);
@@ -540,6 +556,7 @@ int exl_agent_start(const exl_agent_config_t *config, exl_agent_t **ret_agent, e
         rc = exl_peer_init(&agent->peer, agent->node, &peer_events);
     }
     if (rc == 0) {
+        agent->pool->end_follower = &agent->due;
         introduce(agent);
         seek(agent);
     }

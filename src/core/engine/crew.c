@@ -418,6 +418,8 @@ static void copied(exl_task_t *task)
 static void place(exl_pool_t *pool, exl_worker_t *worker)
 {
     exl_task_t *task = next_task(pool);
+    if (exl__pool_too_late(task))
+        return;
     (void)exl_task_update(task, EXL_TASK_PLACE);
     if (!exl__pool_needs_copy(task)) {
         give(worker, task);

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/parker.h"
 #include "engine/parcel.h"
 #include "engine/pool_private.h"
 #include "node/door.h"
@@ -16,10 +18,14 @@
 #include "sched/places.h"
 #include "wire/record.h"
 
+/* MOST_MS: what is further away is no end. LAST_WORDS_MS: of a launcher, after the death of an agent. */
+enum { MOST_MS = 1 << 30, LAST_WORDS_MS = 250 };
+
 typedef enum remote_state {
+    VACANT,  /* nobody is to come */
     AWAITED, /* has not come yet */
     THERE,   /* has come; its connection may be broken at the moment */
-    GONE
+    GONE     /* for good, or, where agents are renewed, until it is known why */
 } remote_state_t;
 
 typedef struct exl_remote {
@@ -30,6 +36,9 @@ typedef struct exl_remote {
     uint32_t index, instance; /* the latter tells an agent from its successor */
     bool known;               /* it has said what there is on its node */
     bool asked_back;          /* it is giving calls back, and gets none meanwhile */
+    bool dismissed;           /* it gets no more calls */
+    int64_t end_ns;           /* nothing starts there later; 0: no end is known */
+    bool died;                /* and the launcher may still say why */
     exl_peer_t peer;
     exl_deadline_t *silence; /* owned; runs while the connection is broken */
     exl_node_record_t node;
@@ -50,8 +59,11 @@ struct exl_fleet {
     exl_fleet_config_t config;
     exl_door_t *door;         /* owned; NULL once closed */
     exl_launcher_t *launcher; /* its own; NULL when there is none */
-    remote_t *remotes;        /* owned */
+    remote_t **remotes;       /* owned, and so is each */
     uint32_t nawaited, nthere;
+    exl_list_t parked;   /* calls for which no agent has the time that they may take */
+    uint64_t longest_ms; /* the most that an agent had when it came */
+    bool asked;          /* calls wait, and whoever renews agents has been told */
     exl_places_t places; /* open are those that take calls */
     exl_list_t unsent;
     uint64_t last_number;
@@ -84,7 +96,20 @@ static remote_t *remote_at(exl_place_t *place)
 static void update_place(remote_t *remote)
 {
     exl_places_open(&remote->fleet->places, &remote->place,
-                    remote->state == THERE && remote->known && !remote->asked_back);
+                    remote->state == THERE && remote->known && !remote->asked_back && !remote->dismissed &&
+                        !remote->died);
+}
+
+/* Whether the call can have the time there that it may take. */
+static bool has_time(const remote_t *remote, const exl_task_t *task)
+{
+    return !remote->end_ns || exl_clock_ns() + task->run_time_ms * INT64_C(1000000) < remote->end_ns;
+}
+
+/* Where an end is known, a call with a time limit is to begin at once: it might wait there until it is too late. */
+static bool may_begin(const remote_t *remote, const exl_task_t *task)
+{
+    return has_time(remote, task) && (!remote->end_ns || !task->run_time_ms || remote->place.spare);
 }
 
 static exl_hosts_t *ledger_of(const exl_fleet_t *fleet)
@@ -237,10 +262,28 @@ static void give(remote_t *remote, exl_task_t *task)
     exl__pool_fail(task, EXL_BLAME_ENGINE, "out of memory while sending the call");
 }
 
+/* Where the best ends too early, of the others the one with the most room; nothing is piled up on them. */
 static remote_t *place_for(const exl_fleet_t *fleet, const exl_task_t *task)
 {
-    exl_place_t *place = exl_places_find(&fleet->places, &task->item.request);
-    return place && exl_place_may_take(place, &task->item.request) ? remote_at(place) : NULL;
+    const exl_request_t *request = &task->item.request;
+    remote_t *found = remote_at(exl_places_find(&fleet->places, request));
+    uint32_t most = 0;
+    if (!found || !exl_place_may_take(&found->place, request))
+        return NULL;
+    if (may_begin(found, task))
+        return found;
+    found = NULL;
+    for (uint32_t i = 0; i < fleet->config.agents; i++) {
+        remote_t *remote = fleet->remotes[i];
+        const exl_place_t *place = &remote->place;
+        uint32_t room = place->open ? exl_place_room(&fleet->places, place) : 0;
+        if (room <= most || !exl_place_suits(place, request) || !exl_place_may_take(place, request) ||
+            !may_begin(remote, task))
+            continue;
+        found = remote;
+        most = room;
+    }
+    return found;
 }
 
 static void copied(exl_task_t *task)
@@ -274,16 +317,59 @@ static exl_task_t *next_task(exl_pool_t *pool, const exl_place_t *place)
     return item ? EXL_CONTAINER(item, exl_task_t, item) : NULL;
 }
 
-/* Whether an agent may still come, or take calls again, or get back what others use of its node. */
-static bool may_find_place(const exl_fleet_t *fleet)
+/* Whether an agent may still come, or take calls again, or get back what others use of its node, or take this one later. */
+static bool may_find_place(const exl_fleet_t *fleet, const exl_task_t *task)
 {
-    return fleet->nawaited > 0 || fleet->nthere > fleet->places.nopen || (fleet->nthere && is_shared(fleet));
+    bool waits = fleet->nawaited > 0 || fleet->nthere > fleet->places.nopen || fleet->config.renewed ||
+                 (fleet->nthere && is_shared(fleet));
+    for (uint32_t i = 0; i < fleet->config.agents && !waits; i++) {
+        const remote_t *remote = fleet->remotes[i];
+        waits = remote->place.open && exl_place_suits(&remote->place, &task->item.request) && has_time(remote, task);
+    }
+    return waits;
 }
 
 static void fail_all(exl_pool_t *pool)
 {
     for (exl_queue_item_t *item; (item = exl_queue_pop_before(&pool->queue, UINT64_MAX));)
         exl__pool_finish(EXL_CONTAINER(item, exl_task_t, item), EXL_OUTCOME_LOST, NULL, pool->fleet->loss);
+}
+
+/* ---- calls that take longer than agents last ---- */
+
+/* Whether there are agents that could run it, and all of them end too early. */
+static bool lacks_time(const exl_fleet_t *fleet, const exl_task_t *task)
+{
+    bool lacks = false;
+    for (uint32_t i = 0; i < fleet->config.agents; i++) {
+        const remote_t *remote = fleet->remotes[i];
+        if (remote->state != THERE || !remote->known || !exl_place_suits(&remote->place, &task->item.request))
+            continue;
+        if (has_time(remote, task) && !remote->dismissed)
+            return false;
+        lacks |= !has_time(remote, task);
+    }
+    return lacks;
+}
+
+/* It waits for an agent that is yet to come, if one can be long enough; else it fails now, and not when all ends. */
+static void put_off(exl_fleet_t *fleet, exl_task_t *task)
+{
+    char reason[192];
+    if (fleet->config.renewed && task->run_time_ms < fleet->longest_ms) {
+        exl_list_push_back(&fleet->parked, &task->item.link);
+        return;
+    }
+    (void)snprintf(reason, sizeof reason, "the %s too early for the call, which may take %.1f s (run_time_max)",
+                   fleet->config.renewed ? "batch jobs of this executor end" : "allocation ends",
+                   task->run_time_ms / 1e3);
+    exl__pool_fail(task, EXL_BLAME_WORKER, reason);
+}
+
+static void unpark(exl_fleet_t *fleet)
+{
+    for (exl_list_t *link; (link = exl_list_pop_front(&fleet->parked));)
+        exl__pool_return(exl__task_of(link));
 }
 
 /* ---- asking back ---- */
@@ -333,6 +419,44 @@ static void share_out(exl_fleet_t *fleet)
     }
 }
 
+/* For whoever renews agents, and waits for a change. */
+static void announce(exl_fleet_t *fleet)
+{
+    (void)atomic_fetch_add(&fleet->pool->agents_word, 1);
+    exl_engine_wake(&fleet->pool->agents_word);
+}
+
+/* It goes when it has nothing to do and we have all that it said. */
+static void send_end(remote_t *remote)
+{
+    exl_link_acknowledge(remote->peer.link);
+    (void)tell(remote, (exl_frame_t){.type = EXL_FRAME_END}, NULL);
+}
+
+/* No more calls for it; it goes when it has ended those that have begun there. */
+static void dismiss(remote_t *remote)
+{
+    remote->dismissed = true;
+    ask_back(remote, UINT32_MAX); /* the answer tells that it has nothing else */
+}
+
+/* Calls wait for agents: one that has nothing to do and no time for them makes room for another. */
+static void look_for_more(exl_fleet_t *fleet)
+{
+    bool vacant = false;
+    for (uint32_t i = 0; i < fleet->config.agents; i++) {
+        remote_t *remote = fleet->remotes[i];
+        vacant |= remote->state == VACANT;
+        if (remote->state == THERE && remote->known && !remote->dismissed && !remote->place.ncalls &&
+            !exl_list_empty(&fleet->parked) && !has_time(remote, exl__task_of(fleet->parked.next)))
+            dismiss(remote);
+    }
+    bool wanted = fleet->pool->queue.count || !exl_list_empty(&fleet->parked);
+    if (wanted && vacant && !fleet->asked)
+        announce(fleet);
+    fleet->asked = wanted && vacant;
+}
+
 void exl__fleet_schedule(exl_pool_t *pool)
 {
     exl_fleet_t *fleet = pool->fleet;
@@ -341,8 +465,8 @@ void exl__fleet_schedule(exl_pool_t *pool)
     bool shared = is_shared(fleet);
     if (shared || fleet->was_shared)
         for (uint32_t i = 0; i < fleet->config.agents; i++)
-            if (fleet->remotes[i].known && fleet->remotes[i].state == THERE)
-                look_at_host(&fleet->remotes[i]);
+            if (fleet->remotes[i]->known && fleet->remotes[i]->state == THERE)
+                look_at_host(fleet->remotes[i]);
     fleet->was_shared = shared;
     for (const exl_place_t *first; pool->queue.count && (first = exl_places_first(&fleet->places));) {
         exl_task_t *task = next_task(pool, first);
@@ -350,7 +474,11 @@ void exl__fleet_schedule(exl_pool_t *pool)
             break;
         remote_t *remote = place_for(fleet, task);
         (void)exl_task_update(task, EXL_TASK_PLACE);
-        if (!remote && may_find_place(fleet)) {
+        if (!remote && lacks_time(fleet, task)) {
+            put_off(fleet, task);
+            continue;
+        }
+        if (!remote && may_find_place(fleet, task)) {
             exl__pool_return(task);
             break;
         }
@@ -364,6 +492,8 @@ void exl__fleet_schedule(exl_pool_t *pool)
     }
     if (!pool->queue.count)
         share_out(fleet);
+    if (fleet->config.renewed)
+        look_for_more(fleet);
     flush_all(fleet);
 }
 
@@ -371,6 +501,7 @@ bool exl__fleet_recall(exl_pool_t *pool, exl_task_t *task)
 {
     if (task->remote)
         return false;
+    exl_list_remove(&task->item.link); /* parked */
     exl__pool_return(task);
     exl__pool_due(pool);
     return exl_task_state(task) == EXL_TASK_READY;
@@ -380,14 +511,17 @@ void exl__fleet_recall_all(exl_pool_t *pool)
 {
     exl_fleet_t *fleet = pool->fleet;
     fleet->cancelling = true;
+    unpark(fleet);
     for (uint32_t i = 0; i < fleet->config.agents; i++)
-        if (fleet->remotes[i].state == THERE && !exl_list_empty(&fleet->remotes[i].outstanding))
-            ask_back(&fleet->remotes[i], UINT32_MAX);
+        if (fleet->remotes[i]->state == THERE && !exl_list_empty(&fleet->remotes[i]->outstanding))
+            ask_back(fleet->remotes[i], UINT32_MAX);
 }
 
 void exl__fleet_stop(exl_task_t *task)
 {
     remote_t *remote = task->remote;
+    if (remote->state == GONE)
+        return; /* it is about to fail */
     (void)tell(remote, (exl_frame_t){.type = EXL_FRAME_STOP, .id = task->number}, NULL);
     flush(remote);
 }
@@ -481,19 +615,34 @@ static void tell_workers(remote_t *remote)
         ask_back(remote, ahead);
 }
 
+static void set_end(remote_t *remote, uint64_t left_ms)
+{
+    exl_fleet_t *fleet = remote->fleet;
+    uint64_t counted_ms = left_ms < MOST_MS ? left_ms : MOST_MS;
+    remote->end_ns = left_ms == EXL_NO_END ? 0 : exl_clock_ns() + (int64_t)counted_ms * 1000000;
+    if (!remote->place.ncalls && left_ms > fleet->longest_ms)
+        fleet->longest_ms = left_ms;
+    if (!left_ms && fleet->config.renewed && !remote->dismissed)
+        dismiss(remote);
+}
+
+/* Said once more when its end is known, or comes. */
 static void introduce(remote_t *remote, const exl_payload_t *payload)
 {
+    exl_fleet_t *fleet = remote->fleet;
     exl_node_record_t node;
-    if (remote->known || !payload || exl_node_record_read(payload, &node) < 0)
+    if (!payload || exl_node_record_read(payload, &node) < 0 || (!remote->known && count(remote, &node) < 0))
         return;
-    if (count(remote, &node) < 0)
-        return;
+    bool first = !remote->known;
     remote->known = true;
-    join_ledger(remote);
-    if (remote->workers)
+    if (first)
+        join_ledger(remote);
+    if (first && remote->workers)
         tell_workers(remote);
+    set_end(remote, node.ends ? node.left_ms : EXL_NO_END);
+    unpark(fleet);
     update_place(remote);
-    exl__pool_due(remote->fleet->pool);
+    exl__pool_due(fleet->pool);
 }
 
 static void message_cb(exl_peer_t *peer, exl_message_t *message)
@@ -524,16 +673,22 @@ static void message_cb(exl_peer_t *peer, exl_message_t *message)
     default:
         break; /* of a later version */
     }
-    if (remote->fleet->ending && remote->state == THERE)
-        exl_link_acknowledge(remote->peer.link); /* it came late, and waits until we have all that it said */
+    /* One that is to go does so when what it said has been acknowledged, and it hears that with a frame; it may have come late. */
+    bool leaves = remote->dismissed || remote->fleet->ending;
+    if (leaves && remote->state == THERE && !remote->asked_back && !remote->place.ncalls)
+        send_end(remote);
 }
 
 /* ---- coming and going ---- */
 
+/* Where agents are renewed somebody will say why: until then it stays with what is left of its agent. */
 static void lose(remote_t *remote, exl_task_t *task, const char *reason)
 {
+    bool again = task->restarts < task->pool->restart_limit;
+    if (!again && remote->fleet->config.renewed && !remote->fleet->ending)
+        return;
     detach(remote, task);
-    if (task->restarts < task->pool->restart_limit) {
+    if (again) {
         task->restarts++;
         exl__pool_return(task);
         return;
@@ -569,7 +724,7 @@ static void remove_handover(exl_fleet_t *fleet)
 /* The last of them: calls that wait have nobody to wait for. */
 static void nobody_left(exl_fleet_t *fleet, const char *reason)
 {
-    if (fleet->nthere || fleet->nawaited || fleet->ending || fleet->loss)
+    if (fleet->nthere || fleet->nawaited || fleet->ending || fleet->loss || fleet->config.renewed)
         return;
     fleet->loss = exl_failure_create(EXL_BLAME_NODE, 0, NULL, reason, NULL, 0);
     exl__pool_due(fleet->pool);
@@ -578,7 +733,7 @@ static void nobody_left(exl_fleet_t *fleet, const char *reason)
 static void gone(remote_t *remote, const char *reason, bool good_bye)
 {
     exl_fleet_t *fleet = remote->fleet;
-    if (remote->state == GONE)
+    if (remote->state == GONE || remote->state == VACANT)
         return;
     if (remote->state == AWAITED)
         fleet->nawaited--;
@@ -591,8 +746,8 @@ static void gone(remote_t *remote, const char *reason, bool good_bye)
     update_place(remote);
     exl_deadline_stop(remote->silence);
     remote->silence = NULL;
-    while (!exl_list_empty(&remote->outstanding))
-        lose(remote, exl__task_of(remote->outstanding.next), reason);
+    EXL_LIST_FOREACH_SAFE(&remote->outstanding, link)
+    lose(remote, exl__task_of(link), reason);
     hold(remote, 0);
     remote->host = -1;
     exl_peer_fini(&remote->peer, good_bye);
@@ -601,6 +756,7 @@ static void gone(remote_t *remote, const char *reason, bool good_bye)
     exl_payload_unref(remote->setup);
     remote->setup = NULL;
     nobody_left(fleet, reason);
+    announce(fleet);
     exl__pool_due(fleet->pool);
 }
 
@@ -613,11 +769,28 @@ static void silence_cb(void *subject)
     gone(remote, reason, false);
 }
 
+static void unexplained_cb(void *subject)
+{
+    gone(subject, "its agent died", false);
+}
+
+/* When a job is ended from outside its agents die a moment before the launcher, which knows the reason. */
+static bool wait_for_reason(remote_t *remote)
+{
+    remote->died =
+        remote->fleet->launcher && !remote->fleet->ending &&
+        exl_deadline_start(node_of(remote->fleet), LAST_WORDS_MS, unexplained_cb, remote, &remote->silence) == 0;
+    update_place(remote); /* it gets no more calls */
+    return remote->died;
+}
+
 /* Closed by its end, it is gone; without a good-bye its process died. Else the network may come back. */
 static void broken_cb(exl_peer_t *peer, int code, const char *reason)
 {
     remote_t *remote = remote_of(peer);
     char text[EXL_HOST_MAX + 320];
+    if (code == -ECONNRESET && wait_for_reason(remote))
+        return;
     bool for_good = code == EXL_ECLOSED || code == EXL_EPROTOCOL || code == -ECONNRESET || code == -ENOMEM;
     if (!for_good && exl_deadline_start(node_of(remote->fleet), remote->fleet->config.grace_ms, silence_cb, remote,
                                         &remote->silence) == 0)
@@ -635,7 +808,7 @@ static const exl_peer_events_t peer_events = {message_cb, broken_cb};
 static void arrived_cb(void *owner, exl_connection_t *connection, const exl_frame_t *hello)
 {
     exl_fleet_t *fleet = owner;
-    remote_t *remote = hello->arg < fleet->config.agents ? &fleet->remotes[hello->arg] : NULL;
+    remote_t *remote = hello->arg < fleet->config.agents ? fleet->remotes[hello->arg] : NULL;
     bool first = remote && remote->state == AWAITED && hello->epoch;
     bool again = remote && remote->state == THERE && hello->epoch == remote->instance;
     if (!first && !again) {
@@ -648,6 +821,7 @@ static void arrived_cb(void *owner, exl_connection_t *connection, const exl_fram
         fleet->nawaited--;
         fleet->nthere++;
         remove_handover(fleet);
+        announce(fleet);
     }
     exl_deadline_stop(remote->silence);
     remote->silence = NULL;
@@ -662,35 +836,71 @@ static void arrived_cb(void *owner, exl_connection_t *connection, const exl_fram
 static void launcher_ended_cb(void *owner, int wait_status, const char *why)
 {
     exl_fleet_t *fleet = owner;
+    char explained[EXL_TAIL_SIZE + 160];
     (void)wait_status;
     fleet->launcher = NULL;
-    for (uint32_t i = 0; i < fleet->config.agents; i++)
-        if (fleet->remotes[i].state == AWAITED)
-            gone(&fleet->remotes[i], why, false);
+    (void)snprintf(explained, sizeof explained, "its agent died; %s", why);
+    for (uint32_t i = 0; i < fleet->config.agents; i++) {
+        remote_t *remote = fleet->remotes[i];
+        if (remote->state == AWAITED || (remote->state == THERE && remote->died))
+            gone(remote, remote->died ? explained : why, false);
+    }
     exl__pool_due(fleet->pool);
 }
 
 /* ---- life ---- */
 
+static int add_remote(exl_fleet_t *fleet, uint32_t index)
+{
+    remote_t *remote = calloc(1, sizeof *remote);
+    if (!remote)
+        return -ENOMEM;
+    *remote = (remote_t){.fleet = fleet, .index = index, .host = -1};
+    exl_place_init(&remote->place);
+    exl_list_init(&remote->unsent_link);
+    exl_list_init(&remote->outstanding);
+    fleet->remotes[index] = remote;
+    return 0;
+}
+
+/* From now on its agent may come. */
+static int await(remote_t *remote)
+{
+    int rc = exl_peer_init(&remote->peer, node_of(remote->fleet), &peer_events);
+    if (rc < 0)
+        return rc;
+    exl_idmap_init(&remote->calls);
+    exl_idmap_init(&remote->functions);
+    remote->known = remote->dismissed = remote->has_needs = remote->has_imports = false;
+    remote->end_ns = 0;
+    remote->state = AWAITED;
+    remote->fleet->nawaited++;
+    return 0;
+}
+
 static int create_remotes(exl_fleet_t *fleet)
 {
-    fleet->remotes = calloc(fleet->config.agents, sizeof *fleet->remotes);
-    if (!fleet->remotes)
+    fleet->remotes = calloc(fleet->config.agents, sizeof(remote_t *));
+    int rc = fleet->remotes ? 0 : -ENOMEM;
+    for (uint32_t i = 0; rc == 0 && i < fleet->config.agents; i++)
+        rc = add_remote(fleet, i);
+    for (uint32_t i = 0; rc == 0 && i < fleet->config.agents && !fleet->config.renewed; i++)
+        rc = await(fleet->remotes[i]);
+    return rc;
+}
+
+/* All up to this one exist. */
+static int grow(exl_fleet_t *fleet, uint32_t index)
+{
+    remote_t **larger = realloc(fleet->remotes, ((size_t)index + 1) * sizeof *larger);
+    if (!larger)
         return -ENOMEM;
-    for (uint32_t i = 0; i < fleet->config.agents; i++) {
-        remote_t *remote = &fleet->remotes[i];
-        *remote = (remote_t){.fleet = fleet, .index = i, .host = -1};
-        exl_place_init(&remote->place);
-        exl_list_init(&remote->unsent_link);
-        exl_list_init(&remote->outstanding);
-        exl_idmap_init(&remote->calls);
-        exl_idmap_init(&remote->functions);
-        int rc = exl_peer_init(&remote->peer, node_of(fleet), &peer_events);
-        if (rc < 0)
-            return rc;
-        fleet->nawaited++;
-    }
-    return 0;
+    fleet->remotes = larger;
+    int rc = 0;
+    while (rc == 0 && fleet->config.agents <= index)
+        if ((rc = add_remote(fleet, fleet->config.agents)) == 0)
+            fleet->config.agents++;
+    return rc;
 }
 
 int exl__fleet_create(exl_pool_t *pool, const exl_fleet_config_t *config, exl_fleet_t **ret_fleet, exl_error_t *err)
@@ -700,6 +910,7 @@ int exl__fleet_create(exl_pool_t *pool, const exl_fleet_config_t *config, exl_fl
         return exl_error_set(err, -ENOMEM, "out of memory");
     *fleet = (exl_fleet_t){.pool = pool, .config = *config};
     exl_list_init(&fleet->unsent);
+    exl_list_init(&fleet->parked);
     exl_places_init(&fleet->places, config->depth);
     int rc = create_remotes(fleet);
     if (rc < 0)
@@ -723,11 +934,13 @@ void exl__fleet_destroy(exl_fleet_t *fleet)
         return;
     assert(!fleet->launcher);
     exl_door_close(fleet->door);
-    for (uint32_t i = 0; fleet->remotes && i < fleet->config.agents; i++)
-        if (fleet->remotes[i].state != GONE && fleet->remotes[i].peer.link)
-            exl_peer_fini(&fleet->remotes[i].peer, false);
-    for (uint32_t i = 0; fleet->remotes && i < fleet->config.agents; i++)
-        free(fleet->remotes[i].workers);
+    for (uint32_t i = 0; fleet->remotes && i < fleet->config.agents && fleet->remotes[i]; i++) {
+        remote_t *remote = fleet->remotes[i];
+        if (remote->peer.link)
+            exl_peer_fini(&remote->peer, false);
+        free(remote->workers);
+        free(remote);
+    }
     free(fleet->remotes);
     exl_places_fini(&fleet->places);
     exl_failure_unref(fleet->loss);
@@ -740,10 +953,9 @@ void exl__fleet_end(exl_pool_t *pool)
     exl_fleet_t *fleet = pool->fleet;
     fleet->ending = true;
     for (uint32_t i = 0; i < fleet->config.agents; i++) {
-        remote_t *remote = &fleet->remotes[i];
+        remote_t *remote = fleet->remotes[i];
         if (remote->state == THERE) {
-            exl_link_acknowledge(remote->peer.link); /* it waits until we have all that it said */
-            (void)tell(remote, (exl_frame_t){.type = EXL_FRAME_END}, NULL);
+            send_end(remote);
         } else if (remote->state == AWAITED && !fleet->launcher) {
             gone(remote, "the executor was shut down", false);
         }
@@ -751,6 +963,7 @@ void exl__fleet_end(exl_pool_t *pool)
     /* Where one has come the others are about to, and are told then; else it may wait for nodes for hours. */
     if (fleet->launcher && fleet->nawaited == fleet->config.agents)
         exl_launcher_signal(fleet->launcher, SIGTERM);
+    announce(fleet);
     flush_all(fleet);
 }
 
@@ -758,7 +971,7 @@ void exl__fleet_kill(exl_pool_t *pool)
 {
     exl_fleet_t *fleet = pool->fleet;
     for (uint32_t i = 0; i < fleet->config.agents; i++)
-        gone(&fleet->remotes[i], "the executor was shut down", true);
+        gone(fleet->remotes[i], "the executor was shut down", true);
     if (fleet->launcher)
         exl_launcher_signal(fleet->launcher, SIGKILL);
 }
@@ -794,7 +1007,7 @@ int exl_fleet_launch(exl_pool_t *pool, const char *const *argv, const char *cons
     if (rc < 0)
         (void)exl_error_set(err, rc, "%s", exl_strerror(rc));
     else
-        rc = exl_launcher_start(node_of(fleet), argv, envp, launcher_ended_cb, fleet, &fleet->launcher, err);
+        rc = exl_launcher_start(node_of(fleet), argv, envp, handover, launcher_ended_cb, fleet, &fleet->launcher, err);
     if (rc == 0) {
         fleet->handover = copy;
         copy = NULL;
@@ -828,9 +1041,114 @@ int exl_fleet_resize(exl_pool_t *pool, const uint32_t *const *ids, const uint32_
              : !fleet || !pool->persistent || nagents != fleet->config.agents ? -EINVAL
                                                                               : 0;
     for (uint32_t i = 0; rc == 0 && i < nagents; i++)
-        rc = set_workers(&fleet->remotes[i], ids[i], nids[i]);
+        rc = set_workers(fleet->remotes[i], ids[i], nids[i]);
     if (rc == 0)
         exl__pool_due(pool);
+    exl_engine_unlock();
+    return rc;
+}
+
+/* ---- agents that are renewed ---- */
+
+/* An agent that is or was there, or 0 and an error. Under the lock. */
+static int find(exl_pool_t *pool, uint32_t index, remote_t **ret_remote)
+{
+    exl_fleet_t *fleet = exl_pool_foreign(pool) ? NULL : pool->fleet;
+    int rc = exl_pool_foreign(pool)                              ? EXL_EFORKED
+             : !fleet                                            ? EXL_ECLOSED
+             : !fleet->config.renewed || index > EXL_AGENTS_MOST ? -EINVAL
+             : index >= fleet->config.agents                     ? grow(fleet, index)
+                                                                 : 0;
+    if (rc == 0)
+        *ret_remote = fleet->remotes[index];
+    return rc;
+}
+
+int exl_fleet_expect(exl_pool_t *pool, uint32_t index)
+{
+    remote_t *remote;
+    exl_engine_lock();
+    int rc = find(pool, index, &remote);
+    if (rc == 0 && remote->fleet->ending)
+        rc = EXL_ECLOSED;
+    else if (rc == 0)
+        rc = remote->state == VACANT ? await(remote) : EXL_EILLEGAL;
+    if (rc == 0)
+        announce(remote->fleet);
+    exl_engine_unlock();
+    return rc;
+}
+
+static void bury(remote_t *remote, exl_payload_t *exception)
+{
+    gone(remote, "its batch job has ended", false);
+    while (!exl_list_empty(&remote->outstanding)) {
+        exl_task_t *task = exl__task_of(remote->outstanding.next);
+        detach(remote, task);
+        if (exception)
+            exl__pool_finish(task, EXL_OUTCOME_EXCEPTION, exception, NULL);
+        else
+            exl__pool_fail(task, EXL_BLAME_NODE, "its agent has gone");
+    }
+    remote->state = VACANT;
+    announce(remote->fleet);
+    exl__pool_due(remote->fleet->pool);
+}
+
+int exl_fleet_bury(exl_pool_t *pool, uint32_t index, exl_payload_t *exception)
+{
+    remote_t *remote;
+    exl_engine_lock();
+    int rc = find(pool, index, &remote);
+    if (rc == 0)
+        bury(remote, exception);
+    exl_engine_unlock();
+    return rc;
+}
+
+int exl_fleet_dismiss(exl_pool_t *pool, uint32_t index)
+{
+    remote_t *remote;
+    exl_engine_lock();
+    int rc = find(pool, index, &remote);
+    if (rc == 0 && remote->state == AWAITED)
+        bury(remote, NULL);
+    else if (rc == 0 && remote->state == THERE && !remote->dismissed)
+        dismiss(remote);
+    exl_engine_unlock();
+    return rc;
+}
+
+int exl_fleet_fail(exl_pool_t *pool, exl_payload_t *exception)
+{
+    exl_engine_lock();
+    exl_fleet_t *fleet = exl_pool_foreign(pool) ? NULL : pool->fleet;
+    if (fleet) {
+        unpark(fleet);
+        for (exl_queue_item_t *item; (item = exl_queue_pop_before(&pool->queue, UINT64_MAX));)
+            exl__pool_finish(EXL_CONTAINER(item, exl_task_t, item), EXL_OUTCOME_EXCEPTION, exception, NULL);
+        fleet->asked = false;
+        exl__pool_due(pool);
+    }
+    exl_engine_unlock();
+    return fleet ? 0 : EXL_ECLOSED;
+}
+
+int exl_fleet_watch(exl_pool_t *pool, uint32_t *seen, int64_t deadline_ns, char *states, uint32_t capacity,
+                    uint32_t *ret_agents, bool *ret_wanted)
+{
+    static const char letters[] = {[VACANT] = 'v', [AWAITED] = 'a', [THERE] = 't', [GONE] = 'g'};
+    int rc = exl_parker_wait_change(&pool->agents_word, *seen, deadline_ns);
+    if (rc == EXL_EINTERRUPTED)
+        return rc;
+    exl_engine_lock();
+    exl_fleet_t *fleet = exl_pool_foreign(pool) ? NULL : pool->fleet;
+    *seen = atomic_load(&pool->agents_word);
+    *ret_agents = fleet ? fleet->config.agents : 0;
+    for (uint32_t i = 0; i < *ret_agents && i < capacity; i++)
+        states[i] = letters[fleet->remotes[i]->state];
+    *ret_wanted = fleet && (pool->queue.count || !exl_list_empty(&fleet->parked));
+    rc = exl_pool_foreign(pool) ? EXL_EFORKED : !fleet || fleet->ending ? EXL_ECLOSED : 0;
     exl_engine_unlock();
     return rc;
 }

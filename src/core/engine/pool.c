@@ -211,6 +211,49 @@ int exl__pool_begun(exl_task_t *task)
                               &task->deadline);
 }
 
+/* ---- the end of what the pool runs in ---- */
+
+static void recall_all(exl_pool_t *pool)
+{
+    if (pool->fleet)
+        exl__fleet_recall_all(pool);
+    else
+        exl__crew_recall_all(pool);
+}
+
+bool exl__pool_too_late(exl_task_t *task)
+{
+    int64_t end_ns = task->pool->end_ns;
+    if (!end_ns || exl_clock_ns() + task->run_time_ms * INT64_C(1000000) < end_ns)
+        return false;
+    exl__pool_finish(task, EXL_OUTCOME_CANCELLED, NULL, NULL);
+    return true;
+}
+
+/* Nothing starts any more. */
+static void cancel_ready(exl_pool_t *pool)
+{
+    for (exl_queue_item_t *item; (item = exl_queue_pop_before(&pool->queue, UINT64_MAX));)
+        exl__pool_finish(EXL_CONTAINER(item, exl_task_t, item), EXL_OUTCOME_CANCELLED, NULL, NULL);
+}
+
+int exl_pool_set_end(exl_pool_t *pool, uint64_t left_ms)
+{
+    int64_t most_ms = INT64_MAX / 4000000;
+    exl_engine_lock();
+    int rc = exl_pool_foreign(pool) ? EXL_EFORKED : 0;
+    if (rc == 0 && !pool->closed) {
+        pool->end_ns = left_ms < (uint64_t)most_ms ? exl_clock_ns() + (int64_t)left_ms * 1000000 : 0;
+        if (!left_ms)
+            recall_all(pool);
+        if (pool->end_follower)
+            exl_engine_due(pool->end_follower);
+        exl__pool_due(pool);
+    }
+    exl_engine_unlock();
+    return rc;
+}
+
 /* ---- handing a call to a worker ---- */
 
 static int to_worker(void *worker, exl_frame_t frame, exl_payload_t *payload)
@@ -354,6 +397,8 @@ static void close_pool(exl_pool_t *pool)
     exl_engine_release(pool->engine);
     atomic_store(&pool->closed_word, 1);
     exl_engine_wake(&pool->closed_word);
+    (void)atomic_fetch_add(&pool->agents_word, 1);
+    exl_engine_wake(&pool->agents_word);
     if (pool->grace_open)
         uv_close((uv_handle_t *)&pool->grace, grace_closed_cb);
     else
@@ -392,6 +437,8 @@ static void pool_pass(exl_due_t *due)
     exl_pool_t *pool = EXL_CONTAINER(due, exl_pool_t, due);
     if (pool->closed || exl_pool_foreign(pool))
         return;
+    if (pool->end_ns && exl_clock_ns() >= pool->end_ns)
+        cancel_ready(pool);
     if (pool->fleet)
         exl__fleet_schedule(pool);
     else if (pool->persistent)
@@ -622,8 +669,7 @@ static void cancel_queued(exl_pool_t *pool)
 {
     for (exl_list_t *link; (link = exl_list_pop_front(&pool->waiting));)
         exl__pool_finish(exl__task_of(link), EXL_OUTCOME_CANCELLED, NULL, NULL);
-    for (exl_queue_item_t *item; (item = exl_queue_pop_before(&pool->queue, UINT64_MAX));)
-        exl__pool_finish(EXL_CONTAINER(item, exl_task_t, item), EXL_OUTCOME_CANCELLED, NULL, NULL);
+    cancel_ready(pool);
 }
 
 int exl_pool_shutdown(exl_pool_t *pool, bool cancel)
@@ -633,10 +679,7 @@ int exl_pool_shutdown(exl_pool_t *pool, bool cancel)
     if (rc == 0 && !pool->closed) {
         pool->closing = true;
         if (cancel) {
-            if (pool->fleet)
-                exl__fleet_recall_all(pool);
-            else
-                exl__crew_recall_all(pool);
+            recall_all(pool);
             cancel_queued(pool);
         }
         exl__pool_due(pool);

@@ -78,6 +78,10 @@ int exl_pool_shutdown(exl_pool_t *pool, bool cancel);
 /* Waits until all calls have ended, all workers are gone, and the timeline is written. 0, -ETIMEDOUT, EXL_EINTERRUPTED, EXL_EFORKED. */
 int exl_pool_wait_closed(exl_pool_t *pool, int64_t deadline_ns);
 
+/* From now on no call starts that may last longer than the time left, in ms, and after that time none at all: those that
+ * wait then are cancelled. EXL_NO_END: no such limit. EXL_EFORKED. */
+int exl_pool_set_end(exl_pool_t *pool, uint64_t left_ms);
+
 /* Persistent workers only: sets their number. */
 int exl_pool_resize(exl_pool_t *pool, uint32_t max_workers);
 

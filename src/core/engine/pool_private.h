@@ -56,7 +56,10 @@ struct exl_pool {
     exl_holding_t holding;        /* GPUs and processors of the room, while no worker has them */
     bool lost;                    /* a guest's only worker is gone */
     exl_failure_t *loss;          /* owned or NULL: how */
+    int64_t end_ns;               /* no call starts that may last longer, see exl_pool_set_end(); 0: none */
+    exl_due_t *end_follower;      /* borrowed or NULL: is due when that changes */
     _Atomic uint32_t closed_word; /* futex */
+    _Atomic uint32_t agents_word; /* futex; with a fleet: changes as agents come and go */
 };
 
 /* The two ways to run calls on this host; fleet.h has the third. */
@@ -110,6 +113,9 @@ int exl__pool_begun(exl_task_t *task);
 
 /* Its worker went while the call ran: start it again, if it may be, or end it. */
 void exl__pool_lost(exl_task_t *task, exl_worker_t *worker);
+
+/* Whether the call could not have ended, with the time that it may take, before the pool's end. If so it is cancelled. */
+bool exl__pool_too_late(exl_task_t *task);
 
 /* Copies pinned arguments; `placed` runs when they are ready, unless the task has ended or lost its place meanwhile. */
 bool exl__pool_needs_copy(const exl_task_t *task);

@@ -242,6 +242,8 @@ void exl__solo_schedule(exl_pool_t *pool)
         if (!item)
             break;
         exl_task_t *task = EXL_CONTAINER(item, exl_task_t, item);
+        if (exl__pool_too_late(task))
+            continue;
         int rc = exl_resources_take(&pool->resources, item->request, &task->holding);
         (void)exl_task_update(task, EXL_TASK_PLACE);
         if (rc < 0)

@@ -152,6 +152,11 @@ bool exl_place_may_take(const exl_place_t *place, const exl_request_t *request)
 
 /* ---- what is asked ---- */
 
+bool exl_place_suits(const exl_place_t *place, const exl_request_t *request)
+{
+    return (place->cores || place->calls) && suits(place->kind, request);
+}
+
 exl_place_t *exl_places_find(const exl_places_t *places, const exl_request_t *request)
 {
     const exl_heap_slot_t *best = NULL;

@@ -72,6 +72,9 @@ exl_place_t *exl_places_find(const exl_places_t *places, const exl_request_t *re
 /* The best for a call of one core, also if it has no room for it; NULL: none is open. */
 exl_place_t *exl_places_first(const exl_places_t *places);
 
+/* Whether it has what the call needs, free or not. */
+bool exl_place_suits(const exl_place_t *place, const exl_request_t *request);
+
 /* Cores, or where these are not counted calls, that it may still be given. */
 uint32_t exl_place_room(const exl_places_t *places, const exl_place_t *place);
 

@@ -12,6 +12,9 @@
 /* A call that asks for so many runs alone, whatever the limits are. */
 #define EXL_ALL_CORES UINT32_MAX
 
+/* Milliseconds that are left where no end is known. */
+#define EXL_NO_END UINT64_MAX
+
 /* A call's request. Threads are in `cores` already: cores = ranks x threads per rank. */
 typedef struct exl_request {
     uint32_t cores;

@@ -55,6 +55,8 @@ int exl_node_record_write(const exl_node_record_t *record, exl_payload_t **ret_p
     put(&writer, record->calls, 4);
     put(&writer, record->gpus, 4);
     put(&writer, record->pid, 4);
+    put(&writer, record->ends, 1);
+    put(&writer, record->left_ms, 8);
     put(&writer, record->all_cores, 4);
     put_text(&writer, record->host);
     put_text(&writer, record->name);
@@ -158,6 +160,8 @@ int exl_node_record_read(const exl_payload_t *payload, exl_node_record_t *ret_re
     record.calls = get_u32(&reader);
     record.gpus = get_u32(&reader);
     record.pid = get_u32(&reader);
+    record.ends = get_flag(&reader);
+    record.left_ms = get(&reader, 8);
     record.all_cores = get_u32(&reader);
     exl_segment_t host = get_text(&reader, EXL_HOST_MAX);
     memcpy(record.host, host.bytes, host.size);

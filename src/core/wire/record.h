@@ -18,6 +18,8 @@ typedef struct exl_node_record {
     uint32_t cores, calls, gpus;
     uint32_t pid;       /* of the agent */
     uint32_t all_cores; /* those of the job on the node, of which `cores` may be a part; 0: nobody knows */
+    bool ends;          /* what it runs in, as far as is known … */
+    uint64_t left_ms;   /* … after so long */
     char host[EXL_HOST_MAX + 1];
     char name[EXL_HOST_MAX + 1]; /* by which the scheduler knows the node, or "" */
 } exl_node_record_t;

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from executorlib._errors import ResourceError
+from executorlib._file_pool import FileExecutor
+from executorlib._pool import PoolExecutor
 from executorlib._record import recorder_for
+from executorlib._resources import FILE_DEFAULTS, check, check_limit, check_open, is_known
 from executorlib._unavailable import unavailable
 from executorlib.executor.base import BaseExecutor
 from executorlib.executor.recording import RecordingExecutor
+from executorlib.executor.single import (
+    _add_cache,
+    _check_dependencies,
+    _check_init_function,
+    _check_restart_limit,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,8 +23,72 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class FluxJobExecutor(BaseExecutor):
-    """Runs calls inside a Flux allocation. In this release it shows graphs of calls, and runs none."""
+class FluxJobExecutor(PoolExecutor):
+    """Runs Python functions on the nodes of a Flux instance.
+
+    Use it inside `flux start`, in a job of `flux alloc` or `flux batch`, or in a Slurm job after `srun flux start`. One
+    Flux job starts an agent on each node, which lives as long as the executor, and calls go to the agents. So calls may
+    be short and many, and none of them is a job. Otherwise it does what `SingleNodeExecutor` does on one machine, and
+    speaks with its agents as `SlurmJobExecutor` does.
+
+    The job takes the cores that are free, or as many as the limits say. Where an earlier executor, or another job of
+    the same user's instance, holds what this one needs, it shares their cores rather than wait for them.
+
+    A call that starts a program with `flux run` needs no free cores: the first use of Flux in a call starts an instance
+    for it, with cores of the executor. That takes about a second.
+
+    Parameters:
+        max_workers (int | None): how many calls run at once, on all nodes together; with block allocation, how many
+            workers there are, which are spread evenly over the nodes.
+        cache_directory (str | None): directory where results are kept, see `SingleNodeExecutor`.
+        max_cores (int | None): how many cores the running calls occupy together. With block allocation and without
+            `max_workers` there are `max_cores // cores` workers. If neither limit is given: all that are free.
+        resource_dict (Mapping | None): what every call needs, with the keys that `SingleNodeExecutor` explains. A call
+            has all its cores and GPUs on one node. Here these differ:
+
+            - priority (int): calls of higher priority start first. That of the executor is the urgency of its Flux job.
+            - exclusive (bool): whether a call has a node for itself, as far as this executor goes.
+            - num_nodes (int): 1; calls over several nodes are not available in this release.
+        pmi_mode (str | None): what Flux is to tell MPI ranks by, its shell's option `pmi`. Has no effect on calls on
+            one node, whose ranks are started by mpiexec.
+        flux_executor (flux.job.FluxExecutor | None): submits the job of the agents; by default the command
+            `flux job submit` does.
+        flux_executor_nesting (bool): whether each call, or worker, that uses Flux has an instance of its own, with just
+            its cores; by default those of a node share one. False by default.
+        flux_log_files (bool): whether what workers write goes to the files flux_0.out and flux_0.err in the working
+            directory (flux_1.out and so on where nodes differ), rather than to the program's own; False by default.
+        hostname_localhost (bool | None): True if all nodes are this host: the program then listens to nobody outside.
+        block_allocation (bool): whether workers stay and serve one call after the other; False by default.
+        init_function (Callable | None): see `SingleNodeExecutor`. The numbers of workers, `executorlib_worker_id`, go
+            from 0 on over all nodes.
+        disable_dependencies (bool): True to refuse futures as arguments; False by default.
+        refresh_rate (float): seconds; has no effect, since nothing polls. Only the default, 0.01, goes with
+            `disable_dependencies`.
+        plot_dependency_graph (bool), plot_dependency_graph_filename (path), export_workflow_filename (path): show how
+            calls depend on each other instead of running them, see `SingleNodeExecutor`. No Flux is needed then.
+        log_obj_size (bool): whether to log, by the logger "executorlib" as warnings, the size in bytes of what
+            each call sends and receives; False by default.
+        wait (bool): True; only Cluster executors can leave calls behind.
+        restart_limit (int): how often a call whose worker or node was lost is tried again, with block allocation;
+            0 by default.
+        openmpi_oversubscribe (bool): False; Flux gives no core to two ranks.
+
+    Raises:
+        ResourceError: a ValueError and TypeError, for a resource or limit that is unknown, of the wrong type, out of
+            range, or more than the instance or one of its nodes has.
+        ValueError: for a block allocation without `max_workers` and `max_cores`; a `pmi_mode` that is none;
+            `openmpi_oversubscribe`; `init_function` or `restart_limit` without block allocation, `wait=False`, or a
+            `refresh_rate` or plot together with `disable_dependencies`.
+        ModuleNotFoundError: without Flux.
+        FileNotFoundError: outside of a Flux instance.
+        NotImplementedError: for what is not available in this release.
+
+    Example:
+        >>> with FluxJobExecutor(max_cores=64) as exe:  # in `flux start`
+        ...     squares = exe.map(pow, range(1000), [2] * 1000)
+        ...     print(sum(squares))
+        332833500
+    """
 
     def __init__(
         self,
@@ -39,30 +113,141 @@ class FluxJobExecutor(BaseExecutor):
         restart_limit: int = 0,
         openmpi_oversubscribe: bool = False,
     ) -> None:
+        resources = check(resource_dict)
+        max_workers = check_limit("max_workers", max_workers)
+        max_cores = check_limit("max_cores", max_cores)
+        if not wait:
+            raise ValueError("wait=False needs one of the Cluster executors: here calls end with the program")
+        _check_init_function(init_function, block_allocation, cache_directory)
+        _check_restart_limit(restart_limit, block_allocation)
+        _check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
+        _check_flux(resources, pmi_mode, openmpi_oversubscribe)
         recorder = recorder_for(
             plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
         )
+        if block_allocation:
+            max_workers = _worker_count(max_workers, max_cores, resources.get("cores", 1))
+        fleet = None
         if recorder is None:
-            raise unavailable("FluxJobExecutor")
-        super().__init__(
-            RecordingExecutor(
-                recorder,
-                template=False,
-                resource_dict=resource_dict,
-                max_workers=max_workers,
-                max_cores=max_cores,
-                block_allocation=block_allocation,
-                openmpi_oversubscribe=openmpi_oversubscribe,
-                cache_directory=cache_directory,
-                hostname_localhost=hostname_localhost,
-                log_obj_size=log_obj_size,
-                pmi_mode=pmi_mode,
+            from executorlib._flux_fleet import fleet_for
+
+            _add_cache(resources, cache_directory)
+            fleet = fleet_for(
+                resources,
+                max_workers,
+                max_cores,
+                bool(block_allocation),
+                hostname_localhost,
+                flux_executor=flux_executor,
+                nesting=flux_executor_nesting,
+                log_files=flux_log_files,
             )
+        info = {
+            **{key: value for key, value in resources.items() if key != "cache_key_version"},
+            "cores": resources.get("cores", 1),
+            "threads_per_core": resources.get("threads_per_core", 1),
+            "gpus_per_core": resources.get("gpus_per_core", 0),
+            "cwd": resources.get("cwd"),
+            "openmpi_oversubscribe": openmpi_oversubscribe,
+            "cache_directory": cache_directory,
+            "hostname_localhost": hostname_localhost,
+            "log_obj_size": log_obj_size,
+            "pmi_mode": pmi_mode,
+            "flux_executor": flux_executor,
+            "flux_executor_nesting": flux_executor_nesting,
+            "flux_log_files": flux_log_files,
+        }
+        if block_allocation:
+            info |= {"init_function": init_function, "restart_limit": restart_limit}
+        else:
+            info |= {"max_cores": max_cores}
+
+        def accepts(resources: dict[str, Any]) -> None:
+            _check_on_one_node(resources, None if fleet is None else fleet.widest)
+
+        super().__init__(
+            resources=resources,
+            accepts=accepts,
+            persistent=bool(block_allocation),
+            max_workers=max_workers,
+            max_cores=max_cores,
+            init_function=init_function,
+            restart_limit=restart_limit,
+            allow_futures=not disable_dependencies,
+            log_obj_size=log_obj_size,
+            info=info,
+            fleet=fleet,
+            recorder=recorder,
         )
 
 
 class FluxClusterExecutor(BaseExecutor):
-    """Submits each call to Flux as a job. In this release it shows graphs of calls, and runs none."""
+    """Submits each call to Flux as a job of its own, with an input and an output file.
+
+    Calls outlive the program: it may end once they are submitted, and the same call, submitted again by another
+    program, finds its job, whether that waits or runs, or its result. Jobs are submitted before the calls they depend
+    on have ended; Flux starts them in order.
+
+    The result of a call is in `<cache_directory>/<key>_o.h5`, whether it returned or raised. What it writes to stdout
+    and stderr goes to `<cache_directory>/<key>/out.log` and `err.log`, which are removed if they stay empty. The
+    cache directory must be one that this machine and the compute nodes share.
+
+    A call whose job ends without a result fails with a `JobLostError`, which has Flux's reason (`JobTimeoutError` at
+    the time limit); a call whose job Flux refuses, with `subprocess.CalledProcessError`. Either can be submitted again.
+
+    A call that starts a program with `flux run` does so with the cores of its job: the first use of Flux in a call
+    starts an instance there, which takes about a second.
+
+    With `block_allocation=True` each worker is in a job of its own, and this program sends the calls to those that run;
+    they end with the program. It is as with `FluxJobExecutor`, except that `run_time_max` of the executor is the time
+    limit of the jobs, and that a worker whose job has ended is not replaced.
+
+    Parameters:
+        max_workers (int | None): with block allocation, how many workers there are. Else how many cores the jobs that
+            wait or run ask for together; for compatibility with the standard library. `max_cores` is the same.
+        cache_directory (str | None): directory of the files, made if missing; "executorlib_cache" by default.
+        max_cores (int | None): how many cores the jobs that wait or run ask for together, a call occupying
+            `cores * threads_per_core`; by default that is for Flux to decide. A wider call is submitted alone.
+        resource_dict (Mapping | None): what every call needs. `cores` (MPI ranks), `threads_per_core`, `gpus_per_core`,
+            `exclusive`, `run_time_max` (in seconds), `priority` (Flux's urgency, from 0, which holds a job, to 31; 16
+            by default), `cwd` (by default the call's folder in the cache directory), `stdout_file`, `stderr_file`,
+            `error_log_file`, `cache_key`, `cache_directory`. `submission_template` is a script for `flux batch` as a
+            Jinja2 template, with the variables `command`, `cores` (ranks times threads), `run_time_max`,
+            `dependency_list`, `job_name`, `working_directory`; it takes the place of the options that the other keys
+            stand for. Other keys are given to the template, with a warning; without one, `partition`, a queue of Flux,
+            and `job_name` have their meaning.
+        pysqa_config_directory (str | None): configuration of pysqa, which then makes and submits the scripts.
+        pmi_mode (str | None): has no effect: ranks of one node are started by the launcher of their MPI.
+        hostname_localhost (bool | None): None without block allocation, where nothing is reached by a host name; with
+            it, True if all nodes are this host.
+        block_allocation (bool): whether there are lasting workers; False by default.
+        init_function (Callable | None): with block allocation, see `SingleNodeExecutor`.
+        disable_dependencies (bool): True to refuse futures as arguments; False by default.
+        refresh_rate (float): seconds; has no effect: files are announced, and Flux is asked twice a second.
+        plot_dependency_graph (bool), plot_dependency_graph_filename (path), export_workflow_filename (path): show how
+            the calls depend on each other, instead of running them, as SingleNodeExecutor does.
+        log_obj_size (bool): with block allocation, whether to log the sizes of what is sent and received; else False.
+        wait (bool): True, the default, to wait for all calls at the end. With False, leaving a `with` block and
+            `shutdown()` cancel the futures that are not done, and the jobs go on without the program;
+            `get_future_from_cache()`, or the same call again, gives their results.
+        openmpi_oversubscribe (bool): False; Flux gives no core to two ranks.
+
+    Raises:
+        ResourceError: a ValueError and TypeError, for a resource of the wrong type or out of range.
+        ValueError: for `openmpi_oversubscribe`; without block allocation for `init_function`, `hostname_localhost` and
+            `log_obj_size`; with it without a number of workers, or with `wait=False`.
+        NotImplementedError: for `num_nodes` above 1, and what is not available in this release.
+
+    Warns:
+        UserWarning: for unknown keys of `resource_dict`.
+
+    Example:
+        >>> from executorlib import FluxClusterExecutor
+        >>> with FluxClusterExecutor(cache_directory="results", resource_dict={"run_time_max": 600}) as exe:
+        ...     total = exe.submit(sum, [1, exe.submit(pow, 2, 3)])
+        ...     print(total.result())
+        9
+    """
 
     def __init__(
         self,
@@ -84,23 +269,151 @@ class FluxClusterExecutor(BaseExecutor):
         wait: bool = True,
         openmpi_oversubscribe: bool = False,
     ) -> None:
+        if not block_allocation:
+            _check_for_jobs(log_obj_size=log_obj_size or None)
         recorder = recorder_for(
             plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
         )
-        if recorder is None:
-            raise unavailable("FluxClusterExecutor")
+        if recorder is not None:
+            super().__init__(
+                RecordingExecutor(
+                    recorder,
+                    template=True,
+                    resource_dict=resource_dict,
+                    max_workers=max_workers,
+                    max_cores=max_cores,
+                    block_allocation=block_allocation,
+                    openmpi_oversubscribe=openmpi_oversubscribe,
+                    cache_directory=cache_directory,
+                    hostname_localhost=hostname_localhost,
+                    log_obj_size=log_obj_size,
+                    pmi_mode=pmi_mode,
+                )
+            )
+            return
+        max_workers = check_limit("max_workers", max_workers)
+        max_cores = check_limit("max_cores", max_cores)
+        resources = check_open(resource_dict)
+        _check_flux(resources, pmi_mode, openmpi_oversubscribe)
+        from executorlib import _flux_queue
+
+        if block_allocation:
+            _check_init_function(init_function, block_allocation, cache_directory)
+            _check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
+            if not wait:
+                raise ValueError("wait=False needs block_allocation=False: lasting workers end with the program")
+            _flux_queue.check(resources)
+            workers = _worker_count(max_workers, max_cores, resources.get("cores", 1))
+            super().__init__(
+                _pilots(
+                    resources,
+                    cache_directory,
+                    hostname_localhost,
+                    workers,
+                    max_cores,
+                    init_function=init_function,
+                    allow_futures=not disable_dependencies,
+                    log_obj_size=log_obj_size,
+                )
+            )
+            return
+        _check_for_jobs(init_function=init_function, hostname_localhost=hostname_localhost)
         super().__init__(
-            RecordingExecutor(
-                recorder,
-                template=True,
-                resource_dict=resource_dict,
-                max_workers=max_workers,
-                max_cores=max_cores,
-                block_allocation=block_allocation,
-                openmpi_oversubscribe=openmpi_oversubscribe,
+            FileExecutor(
+                queue=_flux_queue.FluxQueue(pysqa_config_directory),
+                resources=resources,
                 cache_directory=cache_directory,
-                hostname_localhost=hostname_localhost,
-                log_obj_size=log_obj_size,
-                pmi_mode=pmi_mode,
+                limit=max_cores or max_workers or 0,
+                allow_futures=not disable_dependencies,
+                wait=wait,
+                info={
+                    "max_workers": max_workers,
+                    "max_cores": max_cores,
+                    "disable_dependencies": disable_dependencies,
+                    "refresh_rate": refresh_rate,
+                    "pysqa_config_directory": pysqa_config_directory,
+                    "backend": "flux",
+                    "pmi_mode": pmi_mode,
+                },
+                accepts=_flux_queue.check,
             )
         )
+
+
+def _pilots(
+    resources: dict[str, Any],
+    cache_directory: str | None,
+    localhost: bool | None,
+    workers: int,
+    max_cores: int | None,
+    **settings: Any,
+) -> PoolExecutor:
+    """An executor whose workers live in jobs of their own."""
+    from executorlib._flux_fleet import pilots_for
+
+    # The others are for the jobs, and a time limit is the job's, not that of each call.
+    of_calls = {key: value for key, value in resources.items() if is_known(key) and key != "run_time_max"}
+    _add_cache(of_calls, cache_directory)
+    fleet = pilots_for(resources, workers, localhost)
+    return PoolExecutor(
+        resources=of_calls,
+        accepts=lambda resources: _check_on_one_node(resources, fleet.widest),
+        persistent=True,
+        max_workers=workers,
+        max_cores=max_cores,
+        restart_limit=0,
+        fleet=fleet,
+        info={
+            **FILE_DEFAULTS,
+            **resources,
+            "cache_directory": cache_directory,
+            "hostname_localhost": localhost,
+            "init_function": settings["init_function"],
+            "log_obj_size": settings["log_obj_size"],
+        },
+        **settings,
+    )
+
+
+def _worker_count(max_workers: int | None, max_cores: int | None, cores: int) -> int:
+    if max_workers is not None:
+        return max_workers
+    if max_cores is None:
+        raise ValueError("block_allocation=True needs max_workers or max_cores: how many workers there are to be")
+    if max_cores < cores:
+        raise ResourceError(f"a worker needs {cores} cores, but max_cores is {max_cores}")
+    return max_cores // cores
+
+
+def _check_flux(resources: dict[str, Any], pmi_mode: Any, openmpi_oversubscribe: bool) -> None:
+    """Refuse what no Flux can give."""
+    if pmi_mode is not None and not (isinstance(pmi_mode, str) and pmi_mode.replace("_", "").isalnum()):
+        raise ValueError(f"pmi_mode must be a value of the option `pmi` of Flux's shell, not {pmi_mode!r}")
+    if openmpi_oversubscribe or resources.get("openmpi_oversubscribe"):
+        raise ValueError("openmpi_oversubscribe: Flux gives no core to two ranks")
+    if not 0 <= resources.get("priority", 16) <= 31:
+        raise ResourceError(f"priority is Flux's urgency, from 0 to 31, not {resources['priority']}")
+
+
+def _check_on_one_node(resources: dict[str, Any], widest: int | None) -> None:
+    """Refuse what cannot be given on one node."""
+    if "submission_template" in resources:
+        raise ResourceError("submission_template needs one of the Cluster executors")
+    if resources.get("slurm_cmd_args"):
+        raise ResourceError("slurm_cmd_args are for Slurm; here Flux starts the agents")
+    if resources.get("openmpi_oversubscribe"):
+        raise ResourceError("openmpi_oversubscribe: Flux gives no core to two ranks")
+    if resources.get("num_nodes", 1) > 1:
+        raise unavailable(f"num_nodes={resources['num_nodes']}")
+    cores, threads = resources.get("cores", 1), resources.get("threads_per_core", 1)
+    if widest is not None and cores * threads > widest:
+        raise ResourceError(
+            f"a call needs {cores * threads} cores, but this executor has at most {widest} on one node, and calls over "
+            "several nodes are not available in this release"
+        )
+
+
+def _check_for_jobs(**arguments: Any) -> None:
+    for name, value in arguments.items():
+        if value is not None:
+            raise ValueError(f"{name} has no meaning here: every call is a job of its own, which Flux starts")

@@ -9,8 +9,7 @@ from executorlib._errors import ResourceError
 from executorlib._file_pool import FileExecutor
 from executorlib._pool import PoolExecutor
 from executorlib._record import recorder_for
-from executorlib._resources import check, check_limit, check_open
-from executorlib._unavailable import unavailable
+from executorlib._resources import FILE_DEFAULTS, check, check_limit, check_open, is_known
 from executorlib.executor.base import BaseExecutor
 from executorlib.executor.recording import RecordingExecutor
 from executorlib.executor.single import (
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from executorlib._fleet import Fleet
+    from executorlib._slurm_queue import SlurmQueue
     from executorlib._steps import Step
 
 
@@ -59,6 +59,8 @@ class SlurmJobExecutor(PoolExecutor):
               room for them. Ranks on several nodes are started by srun, as a step of their own, which takes a good part
               of a second; with block allocation once for each worker. The result is the list over ranks.
             - exclusive (bool): whether a call has its nodes for itself, as far as executors of this program go.
+            - run_time_max (int or float): a call that could not have so many seconds before the allocation ends fails
+              at once, with a `StartError`.
             - slurm_cmd_args (list[str]): further options for srun. Those of the executor are for the srun that starts
               the agents; a call with others is started by an srun of its own, with these options.
 
@@ -209,9 +211,25 @@ class SlurmClusterExecutor(BaseExecutor):
     the time limit); a call whose job Slurm refuses, with `subprocess.CalledProcessError`. Either can be submitted
     again. While Slurm does not answer, calls wait.
 
+    With `block_allocation=True` each worker is an agent in a batch job of its own, and this program, say on a login
+    node, sends the calls to those that run; they end with the program. It is as with `SlurmJobExecutor`, including
+    what may be set by EXECUTORLIB_DRIVER_ADDRESS, except that:
+
+    - `run_time_max` of the executor is the time limit of the jobs, that of a call is the call's. A call starts only
+      where it can have its time; else it waits for the next job.
+    - a job that ends is replaced as soon as calls wait. The call that it ran fails with a `JobLostError` that has
+      Slurm's reason, or starts again (`restart_limit`). Before a time limit, scancel or preemption kills, a call that
+      runs may end in the time that Slurm gives, and nothing else starts.
+    - when three jobs in a row end before their workers have come, calls that wait fail with the reason of the last.
+    - `max_workers` may be changed at any time: jobs are submitted, or end when their calls have.
+    - `shutdown()` returns when no job is left. A program that is killed leaves none behind, either.
+    - logs with what workers write are in `<cache_directory>/pilots-*/<job>.log`, and go if they are empty. There is
+      the key, too, in a file that only this user can read. Results are kept only if `cache_directory` is given.
+
     Parameters:
-        max_workers (int | None): how many cores the jobs that wait or run in Slurm's queue ask for together; for
-            compatibility with the standard library. `max_cores` is the same.
+        max_workers (int | None): with block allocation, how many workers there are. Else how many cores the jobs that
+            wait or run in Slurm's queue ask for together; for compatibility with the standard library. `max_cores` is
+            the same.
         cache_directory (str | None): directory of the files, made if missing; "executorlib_cache" by default.
         max_cores (int | None): how many cores the jobs that wait or run in Slurm's queue ask for together, a call
             occupying `cores * threads_per_core`; by default that is for Slurm to decide. A call that needs more is
@@ -227,24 +245,29 @@ class SlurmClusterExecutor(BaseExecutor):
             `memory_max` (GB) and `job_name` have their meaning.
         pysqa_config_directory (str | None): configuration of pysqa, which then makes and submits the scripts.
         pmi_mode (str | None): has no effect: ranks of one node are started by the launcher of their MPI.
-        hostname_localhost (bool | None): None; nothing is reached by a host name.
-        block_allocation (bool): True, for lasting workers in batch jobs, is not available in this release.
-        init_function (Callable | None): None; there are no lasting workers.
+        hostname_localhost (bool | None): None without block allocation, where nothing is reached by a host name; with
+            it, True if all nodes are this host.
+        block_allocation (bool): True for `max_workers` (or `max_cores` divided by `cores`) workers that stay and serve
+            one call after the other, see below; False by default.
+        init_function (Callable | None): with block allocation, see `SingleNodeExecutor`.
         disable_dependencies (bool): True to refuse futures as arguments; False by default.
         refresh_rate (float): seconds; has no effect: files are announced, and Slurm is asked ever less often, from
             one second to half a minute.
         plot_dependency_graph (bool), plot_dependency_graph_filename (path), export_workflow_filename (path): show how
             the calls depend on each other, instead of running them, as SingleNodeExecutor does.
-        log_obj_size (bool): False; nothing is sent.
+        log_obj_size (bool): with block allocation, whether to log the sizes of what is sent and received; else False.
         wait (bool): True, the default, to wait for all calls at the end. With False, leaving a `with` block and
             `shutdown()` cancel the futures that are not done, and the jobs go on without the program;
             `get_future_from_cache()`, or the same call again, gives their results.
         openmpi_oversubscribe (bool): the default of that key in `resource_dict`.
+        restart_limit (int): how often a call whose worker or job was lost is tried again, with block allocation;
+            0 by default.
 
     Raises:
         ResourceError: a ValueError and TypeError, for a resource of the wrong type or out of range.
-        ValueError: for `init_function`, `hostname_localhost`, `log_obj_size`, and for `block_allocation` without a
-            number of workers.
+        ValueError: without block allocation for `init_function`, `hostname_localhost`, `log_obj_size`,
+            `restart_limit`; with it without a number of workers, or with `wait=False`.
+        subprocess.CalledProcessError: if Slurm refuses the jobs of a block allocation; `output` has its words.
         NotImplementedError: for `num_nodes` above 1, and what is not available in this release.
 
     Warns:
@@ -277,8 +300,11 @@ class SlurmClusterExecutor(BaseExecutor):
         log_obj_size: bool = False,
         wait: bool = True,
         openmpi_oversubscribe: bool = False,
+        restart_limit: int = 0,
     ) -> None:
-        _check_for_jobs(log_obj_size=log_obj_size or None)
+        if not block_allocation:
+            _check_for_jobs(log_obj_size=log_obj_size or None)
+        _check_restart_limit(restart_limit, block_allocation)
         recorder = recorder_for(
             plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
         )
@@ -299,22 +325,44 @@ class SlurmClusterExecutor(BaseExecutor):
                 )
             )
             return
-        if block_allocation:
-            if max_workers is None and max_cores is None:
-                raise ValueError("block_allocation=True needs max_workers or max_cores")
-            raise unavailable("SlurmClusterExecutor with block_allocation=True")
-        max_workers = check_limit("max_workers", max_workers)
-        max_cores = check_limit("max_cores", max_cores)
-        _check_for_jobs(init_function=init_function, hostname_localhost=hostname_localhost)
-        resources = check_open(resource_dict)
-        if openmpi_oversubscribe:
-            resources.setdefault("openmpi_oversubscribe", True)
         from executorlib import _sbatch
         from executorlib._slurm_queue import SlurmQueue
 
+        resources = check_open(resource_dict)
+        if openmpi_oversubscribe:
+            resources.setdefault("openmpi_oversubscribe", True)
+        _sbatch.check(resources)
+        queue = SlurmQueue(pysqa_config_directory)
+        if block_allocation:
+            _check_init_function(init_function, block_allocation, cache_directory)
+            _check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
+            if not wait:
+                raise ValueError("wait=False needs block_allocation=False: lasting workers end with the program")
+            pilots = _pilots(
+                queue,
+                resources,
+                cache_directory,
+                check_limit("max_workers", max_workers),
+                check_limit("max_cores", max_cores),
+                init_function=init_function,
+                restart_limit=restart_limit,
+                allow_futures=not disable_dependencies,
+                log_obj_size=log_obj_size,
+                here=bool(hostname_localhost),
+                info={
+                    "hostname_localhost": hostname_localhost,
+                    "pysqa_config_directory": pysqa_config_directory,
+                    "pmi_mode": pmi_mode,
+                },
+            )
+            super().__init__(pilots)
+            return
+        max_workers = check_limit("max_workers", max_workers)
+        max_cores = check_limit("max_cores", max_cores)
+        _check_for_jobs(init_function=init_function, hostname_localhost=hostname_localhost)
         super().__init__(
             FileExecutor(
-                queue=SlurmQueue(pysqa_config_directory),
+                queue=queue,
                 resources=resources,
                 cache_directory=cache_directory,
                 limit=max_cores or max_workers or 0,
@@ -332,6 +380,49 @@ class SlurmClusterExecutor(BaseExecutor):
                 accepts=_sbatch.check,
             )
         )
+
+
+def _pilots(
+    queue: SlurmQueue,
+    resources: dict[str, Any],
+    cache_directory: str | None,
+    max_workers: int | None,
+    max_cores: int | None,
+    *,
+    here: bool,
+    info: dict[str, Any],
+    **settings: Any,
+) -> PoolExecutor:
+    """An executor whose workers live in batch jobs."""
+    from executorlib import _sbatch
+    from executorlib._pilots import PilotFleet
+
+    if max_workers is None and max_cores is None:
+        raise ValueError("block_allocation=True needs max_workers or max_cores: how many workers there are to be")
+    workers = _worker_count(max_workers, max_cores, resources)
+    # The others are for the jobs; a time limit is the job's, not that of each call.
+    of_calls = {key: value for key, value in resources.items() if is_known(key) and key != "run_time_max"}
+    _add_cache(of_calls, cache_directory)
+    directory = cache_directory or resources.get("cache_directory") or "executorlib_cache"
+    return PoolExecutor(
+        resources=of_calls,
+        accepts=_sbatch.check,
+        persistent=True,
+        max_workers=workers,
+        max_cores=max_cores,
+        fleet=PilotFleet(queue, workers, {**FILE_DEFAULTS, **resources}, directory, here),
+        info={
+            **FILE_DEFAULTS,
+            **resources,
+            "slurm_cmd_args": resources.get("slurm_cmd_args", []),
+            "cache_directory": cache_directory,
+            "init_function": settings["init_function"],
+            "restart_limit": settings["restart_limit"],
+            "log_obj_size": settings["log_obj_size"],
+            **info,
+        },
+        **settings,
+    )
 
 
 def _check_pmi_mode(pmi_mode: Any) -> None:
@@ -410,6 +501,8 @@ def _fleet(
         environ=_slurm.launcher_environ(os.environ),
         job=None if job is None else job.job,
         here=bool(localhost) or (job is not None and len(job.cpus) == 1 and "SLURMD_NODENAME" in os.environ),
+        ends=None if job is None else _slurm.end_of(job.job),
+        asks=job is None,
     )
 
 

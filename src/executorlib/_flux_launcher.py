@@ -1,0 +1,118 @@
+"""Starts agents and stands for them as long as they wait or run: what the engine takes for their launcher.
+
+    python _flux_launcher.py <plan, in JSON>
+
+    plan: "parent": its process id             "jobs": ids of jobs with agents, which have been submitted
+          "submit": what follows `flux`        "specifications": of jobs to submit, which get this environment
+          "commands": which start agents without a job    "door": a socket of the parent's (abstract), to which there is
+                                                          a connection until all has been submitted
+
+`flux run` would leave its job behind when it dies, or when its parent does. This one ends with the last of the agents,
+passes on what they write, and ends them when it is asked to, or when its parent is gone, also before they run.
+"""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_PATIENCE_S = 10.0  # for agents that have been told to end
+
+
+class Launcher:
+    """What a plan has been carried out to.
+
+    Parameters:
+        plan: see above.
+    """
+
+    def __init__(self, plan: "dict[str, Any]") -> None:
+        self._plan = plan
+        self._jobs: list[str] = plan["jobs"]
+        self._followers: dict[int, subprocess.Popen] = {}  # by a descriptor that tells of their ends
+        self._status = 0
+        self._ending = False
+        self._poll = select.poll()
+        self._watch_for_end()
+
+    def _watch_for_end(self) -> None:
+        """From here on, neither a signal nor the end of the parent is missed."""
+        told, tell = os.pipe()
+        os.set_blocking(tell, False)
+        signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        try:
+            parent = os.pidfd_open(self._plan["parent"])
+        except ProcessLookupError:
+            sys.exit(1)
+        for descriptor in (told, parent):
+            self._poll.register(descriptor, select.POLLIN)
+
+    def run(self) -> int:
+        """Returns the exit status: the worst of all."""
+        with socket.socket(socket.AF_UNIX) as parent:
+            parent.connect("\0" + self._plan["door"])
+            self._submit()
+        for command in [["flux", "job", "attach", "--read-only", job] for job in self._jobs] + self._plan["commands"]:
+            self._follow(command)
+        while self._followers and not self._ending:
+            self._wait()
+        if self._ending:
+            self._end()
+            while self._followers and self._wait(_PATIENCE_S * 1000):
+                pass
+        for follower in self._followers.values():
+            follower.kill()
+        return self._status
+
+    def _submit(self) -> None:
+        for specification in self._plan["specifications"]:
+            self._wait(0)
+            if self._ending:
+                return
+            specification["attributes"]["system"]["environment"] = dict(os.environ)
+            done = subprocess.run(
+                ["flux", *self._plan["submit"]], input=json.dumps(specification), stdout=subprocess.PIPE, text=True
+            )
+            if done.returncode != 0:
+                self._end()
+                sys.exit(done.returncode)
+            self._jobs.append(done.stdout.strip())
+
+    def _follow(self, command: "list[str]") -> None:
+        follower = subprocess.Popen(command, start_new_session=True)
+        descriptor = os.pidfd_open(follower.pid)
+        self._followers[descriptor] = follower
+        self._poll.register(descriptor, select.POLLIN)
+
+    def _wait(self, patience_ms: "float | None" = None) -> bool:
+        """See what happens; returns whether anything has."""
+        ready = [descriptor for descriptor, _ in self._poll.poll(patience_ms)]
+        for descriptor in ready:
+            self._poll.unregister(descriptor)
+            follower = self._followers.pop(descriptor, None)
+            if follower is None:
+                self._ending = True
+            else:
+                self._status = max(self._status, abs(follower.wait()))
+        return bool(ready)
+
+    def _end(self) -> None:
+        if self._jobs:
+            told = "--message=the executor has ended"
+            silent = subprocess.DEVNULL
+            subprocess.run(["flux", "job", "raise", told, *self._jobs], stdout=silent, stderr=silent)
+        else:
+            for follower in self._followers.values():
+                follower.terminate()
+
+
+if __name__ == "__main__":
+    sys.exit(Launcher(json.loads(sys.argv[1])).run())

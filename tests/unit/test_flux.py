@@ -1,0 +1,144 @@
+"""What is made for Flux, and of what it says, without one."""
+
+import json
+
+import pytest
+
+from executorlib import FluxClusterExecutor, FluxJobExecutor, _flux, _flux_fleet, _flux_queue, get_cache_data_queue
+from executorlib._job import job_number
+from executorlib._scheduler import NEVER
+
+R = """{"version": 1, "execution": {"R_lite": [
+    {"rank": "0-1,3", "children": {"core": "0-3", "gpu": "0,1"}}, {"rank": "2", "children": {"core": "0,2"}},
+    {"rank": "4", "children": {"gpu": "0"}}], "starttime": 0.0, "expiration": 0.0, "nodelist": ["n[0-4]"]}}"""
+
+
+@pytest.mark.parametrize("text, numbers", [("", []), ("4", [4]), ("0-2,7", [0, 1, 2, 7]), ("0,2-3", [0, 2, 3])])
+def test_sets_of_ids(text, numbers):
+    assert list(_flux.numbers(text)) == numbers
+
+
+@pytest.mark.parametrize(
+    "text, number",
+    [("ƒ2JJaXCs", 49425678336), ("ƒ3UwDGrj\n", 94472503296), ("f3UwDGrj", 94472503296), ("17", 17), ("ƒ1", 0)],
+)
+def test_job_ids(text, number):
+    assert job_number(text) == number
+
+
+def test_nodes_of_a_resource_set():
+    assert _flux.read_resources(R) == [(0, 4, 2), (1, 4, 2), (2, 2, 0), (3, 4, 2)]
+
+
+def test_the_specification_of_a_job():
+    told = _flux.jobspec(
+        ["run", "this"], cores=3, gpus=1, nodes=2, tasks=4, exclusive=True, environ={"A": "b"}, cwd="/there", name="me",
+        duration=1.5, queue="debug", output={"stdout": "/there/{{id}}"}, dependencies=["17"], options={"pmi": "off"},
+        notes={"of": "mine"},
+    )  # fmt: skip
+    assert told["resources"] == [
+        {
+            "type": "node",
+            "count": 2,
+            "exclusive": True,
+            "with": [
+                {
+                    "type": "slot",
+                    "count": 2,
+                    "label": "task",
+                    "with": [{"type": "core", "count": 3}, {"type": "gpu", "count": 1}],
+                }
+            ],
+        }
+    ]
+    assert told["tasks"] == [{"command": ["run", "this"], "slot": "task", "count": {"per_slot": 1}}]
+    system = told["attributes"]["system"]
+    assert (system["duration"], system["cwd"], system["environment"], system["queue"]) == (
+        1.5, "/there", {"A": "b"}, "debug"
+    )  # fmt: skip
+    assert system["dependencies"] == [{"scheme": "afterok", "value": "17"}]
+    assert system["shell"]["options"]["pmi"] == "off"
+    assert told["attributes"]["user"] == {"of": "mine"}
+    plain = _flux.jobspec(["run"], cores=2, environ={}, cwd="/", name="me")
+    assert plain["resources"] == [{"type": "slot", "count": 1, "label": "task", "with": [{"type": "core", "count": 2}]}]
+    assert "user" not in plain["attributes"]
+
+
+def test_a_job_inherits_nothing_of_another_job():
+    environ = {"FLUX_URI": "local:///x", "FLUX_JOB_ID": "ƒ1", "PMI_RANK": "0", "SLURM_PROCID": "0", "SLURM_JOB_ID": "1"}
+    assert _flux.environment(environ) == {"FLUX_URI": "local:///x", "SLURM_JOB_ID": "1"}
+
+
+def test_how_a_job_is_submitted():
+    assert _flux.submission(None, owner=False) == ["job", "submit"]
+    assert _flux.submission(20, owner=True) == ["job", "submit", "--flags=novalidate", "--urgency=20"]
+
+
+def test_nodes_of_which_equally_much_is_used_have_one_job():
+    nodes = [_flux.Node(rank, cores, 0) for rank, cores in enumerate([4, 4, 2])]
+    assert [(first, count, node.cores) for first, count, node in _flux_fleet._alike(nodes)] == [(0, 2, 4), (2, 1, 2)]
+
+
+ENDED = {"id": 1, "state": 64, "nodelist": "n1", "exception_occurred": False, "waitstatus": 0}
+
+
+@pytest.mark.parametrize(
+    "said, ending",
+    [
+        ({"result": 1}, ("COMPLETED", "", 0, 0, "n1", "")),
+        ({"result": 2, "waitstatus": 7 << 8}, ("FAILED", "", 7, 0, "n1", "")),
+        ({"result": 2, "waitstatus": 137 << 8}, ("FAILED", "", 137, 9, "n1", "")),
+        ({"result": 2, "waitstatus": 9}, ("FAILED", "", 0, 9, "n1", "")),
+        (
+            {"result": 4, "exception_occurred": True, "exception_type": "cancel", "exception_note": "by hand"},
+            ("CANCELLED", "cancel: by hand", 0, 0, "n1", ""),
+        ),
+        (
+            {"result": 8, "exception_occurred": True, "exception_type": "timeout", "waitstatus": 142 << 8},
+            ("TIMEOUT", "timeout", 142, 14, "n1", ""),
+        ),
+        (
+            {"result": 2, "exception_occurred": True, "exception_type": "alloc", "exception_note": "too large"},
+            ("FAILED", "alloc: too large", 0, 0, "n1", ""),
+        ),
+        (
+            {"result": 4, "exception_occurred": True, "exception_type": "dependency", "exception_note": "afterok"},
+            ("CANCELLED", NEVER, 0, 0, "n1", ""),
+        ),
+    ],
+)
+def test_how_jobs_end(said, ending):
+    job = {**ENDED, **said}
+    assert _flux_queue._ending(job) == ending
+    assert _flux_queue.FluxQueue().has_ended(_flux_queue._state(job))
+
+
+@pytest.mark.parametrize("state, name", [(2, "PENDING"), (8, "PENDING"), (16, "RUNNING"), (32, "COMPLETING")])
+def test_states_of_jobs_that_have_not_ended(state, name):
+    assert _flux_queue._state({"state": state}) == name
+    assert not _flux_queue.FluxQueue().has_ended(name)
+
+
+def test_lines_that_are_no_records_are_passed_over():
+    text = json.dumps(ENDED) + "\nflux-job: no such job\n"
+    assert [job["id"] for job in _flux_queue._records(text)] == [1]
+
+
+def test_a_resource_that_flux_cannot_give():
+    for resources in ({"priority": 32}, {"priority": -1}, {"openmpi_oversubscribe": True}, {"gpus_per_core": 0.5}):
+        with pytest.raises(ValueError, match="urgency|oversubscribe|GPUs"):
+            _flux_queue.check(resources)
+
+
+@pytest.mark.parametrize("cls", [FluxJobExecutor, FluxClusterExecutor])
+def test_without_flux_it_says_what_was_looked_for(cls, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said = "`flux` was not found in PATH.*conda install"
+    with pytest.raises(ModuleNotFoundError, match=said) as caught, cls(cache_directory=str(tmp_path)) as executor:
+        executor.submit(abs, -1).result(timeout=20)
+    assert caught.value.name == "flux"
+
+
+def test_schedulers_that_there_are_not(tmp_path):
+    with pytest.raises(ValueError, match="queue_type"):
+        get_cache_data_queue(str(tmp_path), "pbs")
