@@ -113,11 +113,14 @@ def test_a_node_without_slurmd_gets_no_agent(job, ledger):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 def test_killed_srun_ends_its_calls(job, gate, number):
-    before = set(support.children(os.getpid()))
+    before = set(support.descendants(os.getpid()))
     with SlurmJobExecutor(**ONE_WORKER_PER_NODE) as executor:
         futures = by_node(executor, gate)
         processes = job.processes()
-        (srun,) = (pid for pid in set(support.children(os.getpid())) - before if "srun" in support.describe(pid))
+        sruns = {
+            pid for pid in set(support.descendants(os.getpid())) - before if support.status(pid).get("Name") == "srun"
+        }
+        (srun,) = sruns - {child for pid in sruns for child in support.descendants(pid)}
         os.kill(srun, number)
         errors = [future.exception(timeout=support.SOON) for future in futures.values()]
         assert [type(error) for error in errors] == [api.WorkerLostError] * 3
