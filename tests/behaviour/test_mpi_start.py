@@ -194,7 +194,10 @@ def write_library_that_needs_its_launcher(folder):
             import os
             __path__[:] = [{os.path.dirname(mpi4py)!r}]
             exec(compile(open(os.path.join(__path__[0], "__init__.py")).read(), __file__, "exec"))
-            if "PMI_FD" not in os.environ:
+            if "PMI_FD" in os.environ:
+                # A launcher's: its head may be the fork of one that has imported this.
+                os.environ.pop("MPIR_CVAR_PMI_VERSION", None)
+            else:
                 os.register_at_fork(after_in_child=lambda: os.environ.update(MPIR_CVAR_PMI_VERSION="2"))
             """
         )

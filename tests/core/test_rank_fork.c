@@ -31,6 +31,8 @@ static int end(void **state)
 
 /* ---- in a rank ---- */
 
+static int answered[2]; /* where ranks say that they have */
+
 static void tell(exl_channel_t *channel, uint8_t type, uint64_t id, const char *text)
 {
     exl_payload_t *payload = text ? exl_test_payload(text) : NULL;
@@ -81,9 +83,13 @@ static void run_call(exl_channel_t *channel, const exl_rank_place_t *place, cons
         _exit(4);
     if (is_told(text, "abort ", place))
         (void)!write(place->pmi_fd, "cmd=abort exitcode=9\n", 21);
-    if (strcmp(text, "echo") != 0)
+    if (is_told(text, "aborts in vain ", place))
+        (void)!write(place->pmi_fd, "cmd=abort exitcode=9\n", 21);
+    if (strcmp(text, "echo") != 0 && !strstr(text, "in vain"))
         request(place->pmi_fd, "cmd=barrier_in\n");
     tell(channel, EXL_FRAME_RESULT, message->frame.id, text);
+    if (strstr(text, "in vain"))
+        (void)!write(answered[1], "", 1);
 }
 
 static void run_rank(const exl_rank_place_t *place)
@@ -204,6 +210,20 @@ static void one_aborts(void **state)
     expect_lost("MPI rank 2 of 3 called MPI_Abort with status 9");
 }
 
+/* MPI_Abort returns, and the ranks go on to their answers. */
+static void answers_after_an_abort_count_for_nothing(void **state)
+{
+    char bytes[3];
+    (void)state;
+    assert_int_equal(pipe(answered), 0);
+    start(3);
+    call("aborts in vain 2");
+    exl_test_read(answered[0], bytes, sizeof bytes);
+    expect_lost("MPI rank 2 of 3 called MPI_Abort with status 9");
+    (void)close(answered[0]);
+    (void)close(answered[1]);
+}
+
 static void one_dies_before_mpi_has_started(void **state)
 {
     (void)state;
@@ -283,6 +303,7 @@ int main(void)
         FORK_TEST(start_answer_and_end),
         FORK_TEST(one_dies_while_the_others_wait_in_the_barrier),
         FORK_TEST(one_aborts),
+        FORK_TEST(answers_after_an_abort_count_for_nothing),
         FORK_TEST(one_dies_before_mpi_has_started),
         FORK_TEST(one_does_not_speak_the_protocol),
         FORK_TEST(one_cannot_set_itself_up),

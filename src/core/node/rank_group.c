@@ -41,6 +41,7 @@ struct exl_rank_group {
     uint32_t size, connected, nready;
     uint32_t nchildren; /* ranks that this process forked and has not waited for */
     bool joined;        /* MPI has started in a rank */
+    bool aborted;       /* by a rank: MPI_Abort may return, and what ranks answer after it means nothing */
     struct rank *ranks; /* owned; in the order of connection until all are ready, then by rank */
     struct pollfd *fds; /* owned; those of wait_once() */
     char directory[EXL_RANK_DIRECTORY_SIZE], address[64 + EXL_TICKET_PATH_MAX];
@@ -475,6 +476,7 @@ static int wait_once(exl_rank_group_t *group, int other, int timeout_ms, exl_err
         return errno == EINTR ? 0 : -errno;
     /* A rank that calls MPI_Abort goes right after; a launcher's ranks go because it went. */
     rc = group->host ? exl_pmi_host_serve(group->host, pmi, err) : 0;
+    group->aborted |= rc < 0;
     if (rc == 0 && fds[nranks].revents)
         rc = reap(group, err);
     for (uint32_t i = 0; i < nranks; i++)
@@ -709,6 +711,10 @@ int exl_rank_group_answer(exl_rank_group_t *group, int timeout_ms, uint32_t *ret
                 continue;
             }
             bool raised = message.frame.type == EXL_FRAME_EXCEPTION;
+            if (!raised && group->aborted) {
+                exl_message_fini(&message);
+                continue;
+            }
             if ((raised || message.frame.type == EXL_FRAME_RESULT) && message.payload) {
                 *ret_answer = (exl_rank_answer_t){.raised = raised, .payload = message.payload};
                 return 1;
