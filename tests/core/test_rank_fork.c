@@ -70,6 +70,8 @@ static void start_mpi(const exl_rank_place_t *place, const char *how)
 {
     if (is_told(how, "dies ", place))
         _exit(7);
+    if (is_told(how, "is told to end ", place))
+        (void)raise(SIGTERM);
     if (is_told(how, "babbles ", place))
         request(place->pmi_fd, "these words are no request\n");
     request(place->pmi_fd, "cmd=init pmi_version=1 pmi_subversion=1\n");
@@ -230,6 +232,13 @@ static void one_dies_before_mpi_has_started(void **state)
     expect_no_start(fork_group(3, "dies 2", NULL), "exited with status 7 while it was starting", true);
 }
 
+/* Whoever ends a group signals its ranks as well, and they may go first. */
+static void one_is_told_to_end_before_mpi_has_started(void **state)
+{
+    (void)state;
+    expect_no_start(fork_group(3, "is told to end 2", NULL), "was killed by signal 15 while it was starting", false);
+}
+
 static void one_does_not_speak_the_protocol(void **state)
 {
     (void)state;
@@ -305,6 +314,7 @@ int main(void)
         FORK_TEST(one_aborts),
         FORK_TEST(answers_after_an_abort_count_for_nothing),
         FORK_TEST(one_dies_before_mpi_has_started),
+        FORK_TEST(one_is_told_to_end_before_mpi_has_started),
         FORK_TEST(one_does_not_speak_the_protocol),
         FORK_TEST(one_cannot_set_itself_up),
         FORK_TEST(a_group_that_is_told_to_end_is_not_tried_again),

@@ -382,12 +382,25 @@ static bool has_joined(exl_rank_group_t *group, uint32_t rank)
     return joined;
 }
 
+/* By a signal that no failure to start MPI comes with. */
+static bool ended_from_outside(const exl_rank_group_t *group)
+{
+    for (uint32_t i = 0; i < group->connected; i++) {
+        int status = group->ranks[i].wait_status;
+        if (group->ranks[i].ended && WIFSIGNALED(status) &&
+            (WTERMSIG(status) == SIGTERM || WTERMSIG(status) == SIGKILL))
+            return true;
+    }
+    return false;
+}
+
 bool exl_rank_group_retract(exl_rank_group_t *group)
 {
+    bool meant = ended_from_outside(group);
     kill_all(group);
     for (uint32_t i = 0; i < group->connected; i++)
         group->joined |= has_joined(group, i);
-    bool unused = !group->joined && !group->terminated;
+    bool unused = !group->joined && !group->terminated && !meant;
     group_free(group);
     return unused;
 }
