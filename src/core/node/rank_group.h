@@ -87,8 +87,8 @@ void exl_rank_group_end(exl_rank_group_t *group);
 /* Kills everything that this process started; after SIGTERM, which all of it has got, waits for its end instead. */
 void exl_rank_group_kill(exl_rank_group_t *group);
 
-/* The same for a group that could not start. True if nothing of the user's has run in any rank, and SIGTERM has not come:
- * it can be tried in another way. */
+/* The same for a group that could not start. True if nothing of the user's has run in any rank, and nobody has told them
+ * to end: it can be tried in another way. */
 bool exl_rank_group_retract(exl_rank_group_t *group);
 
 #endif
