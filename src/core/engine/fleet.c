@@ -130,18 +130,13 @@ static void look_at_host(remote_t *remote)
                      shared ? exl_hosts_free(ledger_of(remote->fleet), (uint32_t)remote->host) : 0);
 }
 
-static uint32_t width_of(const remote_t *remote, const exl_task_t *task)
-{
-    uint32_t cores = task->item.request.cores;
-    return !remote->node.cores ? 0 : cores == EXL_ALL_CORES ? remote->node.cores : cores;
-}
-
 static void attach(remote_t *remote, exl_task_t *task)
 {
     exl_list_push_back(&remote->outstanding, &task->item.link);
     task->remote = remote;
     if (remote->host >= 0)
-        exl_hosts_use(ledger_of(remote->fleet), (uint32_t)remote->host, width_of(remote, task));
+        exl_hosts_use(ledger_of(remote->fleet), (uint32_t)remote->host,
+                      exl_place_width(&remote->place, &task->item.request));
     exl_places_take(&remote->fleet->places, &remote->place, &task->item.request);
 }
 
@@ -151,7 +146,8 @@ static void detach(remote_t *remote, exl_task_t *task)
     exl_list_remove(&task->item.link);
     task->remote = NULL;
     if (remote->host >= 0)
-        exl_hosts_return(ledger_of(remote->fleet), (uint32_t)remote->host, width_of(remote, task));
+        exl_hosts_return(ledger_of(remote->fleet), (uint32_t)remote->host,
+                         exl_place_width(&remote->place, &task->item.request));
     exl_places_give(&remote->fleet->places, &remote->place, &task->item.request);
 }
 

@@ -50,7 +50,7 @@ static uint32_t spare_of(const exl_place_t *place)
     return (uint32_t)(!place->cores || (place->calls && calls < cores) ? calls : cores);
 }
 
-static uint32_t width_of(const exl_place_t *place, const exl_request_t *request)
+uint32_t exl_place_width(const exl_place_t *place, const exl_request_t *request)
 {
     return !place->cores ? 0 : request->cores == EXL_ALL_CORES ? place->cores : request->cores;
 }
@@ -147,7 +147,7 @@ static bool suits(const struct exl_place_kind *kind, const exl_request_t *reques
 
 bool exl_place_may_take(const exl_place_t *place, const exl_request_t *request)
 {
-    return !place->shared || !place->cores || width_of(place, request) <= spare_of(place);
+    return !place->shared || !place->cores || exl_place_width(place, request) <= spare_of(place);
 }
 
 /* ---- what is asked ---- */
@@ -243,16 +243,16 @@ void exl_places_share(exl_places_t *places, exl_place_t *place, bool shared, uin
 
 static bool is_wide(const exl_place_t *place, const exl_request_t *request)
 {
-    return request->gpus || width_of(place, request) > 1;
+    return request->gpus || exl_place_width(place, request) > 1;
 }
 
 void exl_places_take(exl_places_t *places, exl_place_t *place, const exl_request_t *request)
 {
     place->ncalls++;
     place->nwide += is_wide(place, request);
-    place->cores_used += width_of(place, request);
+    place->cores_used += exl_place_width(place, request);
     place->gpus_used += gpus_of(request);
-    place->free = (uint32_t)left(place->free, width_of(place, request));
+    place->free = (uint32_t)left(place->free, exl_place_width(place, request));
     update(places, place);
 }
 
@@ -261,7 +261,7 @@ void exl_places_give(exl_places_t *places, exl_place_t *place, const exl_request
     assert(place->ncalls);
     place->ncalls--;
     place->nwide -= is_wide(place, request);
-    place->cores_used -= width_of(place, request);
+    place->cores_used -= exl_place_width(place, request);
     place->gpus_used -= gpus_of(request);
     update(places, place);
 }

@@ -75,6 +75,9 @@ exl_place_t *exl_places_first(const exl_places_t *places);
 /* Whether it has what the call needs, free or not. */
 bool exl_place_suits(const exl_place_t *place, const exl_request_t *request);
 
+/* Cores that the call has there; 0 where they are not counted. */
+uint32_t exl_place_width(const exl_place_t *place, const exl_request_t *request);
+
 /* Cores, or where these are not counted calls, that it may still be given. */
 uint32_t exl_place_room(const exl_places_t *places, const exl_place_t *place);
 
