@@ -543,7 +543,7 @@ int exl_agent_start(const exl_agent_config_t *config, exl_agent_t **ret_agent, e
     if (!agent)
         return exl_error_set(err, -ENOMEM, "out of memory");
     int rc = prepare(agent, config, err);
-    if (rc < 0) {
+    if (rc != 0) {
         free(agent->addresses);
         free(agent);
         return rc;

@@ -32,7 +32,8 @@ int exl_error_set(exl_error_t *err, int code, const char *format, ...)
     if (err) {
         va_list arguments;
         va_start(arguments, format);
-        (void)vsnprintf(err->text, sizeof err->text, format, arguments);
+        (void)vsnprintf(err->text, sizeof err->text, format,
+                        arguments); /* NOLINT(clang-analyzer-valist.Uninitialized) */
         va_end(arguments);
     }
     return code;

@@ -63,7 +63,7 @@ int exl_claim_of(pid_t pid, exl_claim_t *ret_claim)
         rc = read_text("/proc/sys/kernel/random/boot_id", claim.boot, sizeof claim.boot);
     if (rc == 0 && stat("/proc/self/ns/pid", &status) < 0)
         rc = -errno;
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     claim.boot[strcspn(claim.boot, "\n")] = '\0';
     claim.namespace = status.st_ino;

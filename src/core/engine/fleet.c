@@ -196,26 +196,24 @@ static int send_imports(remote_t *remote, exl_payload_t *imports)
 
 static exl_needs_record_t needs_of(const exl_task_t *task)
 {
-    exl_needs_record_t needs;
-    memset(&needs, 0, sizeof needs); /* compared as bytes, padding included */
-    needs.request.cores = task->item.request.cores;
-    needs.request.gpus = task->item.request.gpus;
-    needs.request.gpu_share = task->item.request.gpu_share;
-    needs.request.pin = task->item.request.pin;
-    needs.ranks = task->ranks;
-    needs.run_time_ms = task->run_time_ms;
-    needs.grace_ms = task->grace_ms;
-    needs.priority = task->item.priority;
-    needs.cloudpickled = task->cloudpickled;
-    needs.import_key = task->import_key;
-    return needs;
+    const exl_request_t *request = &task->item.request;
+    return (exl_needs_record_t){.request = {.cores = request->cores,
+                                            .gpus = request->gpus,
+                                            .gpu_share = request->gpu_share,
+                                            .pin = request->pin},
+                                .ranks = task->ranks,
+                                .run_time_ms = task->run_time_ms,
+                                .grace_ms = task->grace_ms,
+                                .priority = task->item.priority,
+                                .cloudpickled = task->cloudpickled,
+                                .import_key = task->import_key};
 }
 
 static int send_needs(remote_t *remote, const exl_task_t *task)
 {
     exl_needs_record_t needs = needs_of(task);
     exl_payload_t *payload = NULL;
-    if (remote->has_needs && memcmp(&needs, &remote->needs, sizeof needs) == 0)
+    if (remote->has_needs && exl_needs_record_same(&needs, &remote->needs))
         return 0;
     int rc = exl_needs_record_write(&needs, &payload);
     if (rc == 0)

@@ -75,8 +75,8 @@ void exl_link_destroy(exl_link_t *link)
 {
     if (!link)
         return;
-    while (link->nkept)
-        let_go(link, oldest(link));
+    EXL_LIST_FOREACH_SAFE(&link->kept, kept)
+    let_go(link, EXL_CONTAINER(kept, kept_t, link));
     forget_incoming(link);
     exl_buffer_fini(&link->in);
     free(link);
