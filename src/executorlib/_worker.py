@@ -791,7 +791,7 @@ def flush_files() -> None:
     writers = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
     # What was there before the fork is frozen and not listed: few objects are looked at.
     for thing in gc.get_objects():
-        # Not isinstance(): that would ask a proxy for its __class__, and a lazily imported module would run its code now.
+        # Not isinstance(): that would ask a proxy for its __class__, and a lazily imported module would run its code.
         if issubclass(type(thing), writers):
             try:
                 if not thing.closed:

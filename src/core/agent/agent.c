@@ -475,6 +475,7 @@ static void seek(exl_agent_t *agent)
         .done = met_cb,
         .owner = agent};
     int fd = dial(&agent->addresses[agent->next_address]);
+    assert(agent->naddresses > 0);
     agent->next_address = (agent->next_address + 1) % agent->naddresses;
     if (fd >= 0 && exl_handshake_start(&config, fd, &agent->handshake, &agent->why) == 0)
         return;

@@ -78,7 +78,7 @@ exl_holder_t exl_claim_holder(const exl_claim_t *claim)
     uint64_t start;
     if (claim->pid <= 0)
         return EXL_HOLDER_GONE;
-    if (exl_claim_of(0, &here) < 0)
+    if (exl_claim_of(0, &here) != 0)
         return EXL_HOLDER_ELSEWHERE;
     if (strcmp(here.boot, claim->boot) != 0)
         /* The same machine, started anew since, has none of its processes left. */

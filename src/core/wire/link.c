@@ -60,7 +60,7 @@ static void let_go(exl_link_t *link, kept_t *kept)
 
 static kept_t *oldest(exl_link_t *link)
 {
-    return EXL_CONTAINER(link->kept.next, kept_t, link);
+    return EXL_CONTAINER(link->kept.next, kept_t, link); /* NOLINT(clang-analyzer-unix.Malloc) */
 }
 
 static void forget_incoming(exl_link_t *link)
@@ -75,8 +75,8 @@ void exl_link_destroy(exl_link_t *link)
 {
     if (!link)
         return;
-    EXL_LIST_FOREACH_SAFE(&link->kept, kept)
-    let_go(link, EXL_CONTAINER(kept, kept_t, link));
+    while (link->nkept)
+        let_go(link, oldest(link));
     forget_incoming(link);
     exl_buffer_fini(&link->in);
     free(link);

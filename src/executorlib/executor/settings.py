@@ -105,11 +105,13 @@ def add_cache(resources: dict[str, Any], cache_directory: str | os.PathLike[str]
     if directory is None:
         return
     from executorlib._cached import check_readable
+    from executorlib._trust import warn_of_cache
 
     resources.update(check({"cache_directory": directory}))
     if "cache_key_version" not in resources and "EXECUTORLIB_CACHE_KEY_VERSION" in os.environ:
         resources.update(check({"cache_key_version": int(os.environ["EXECUTORLIB_CACHE_KEY_VERSION"])}))
     check_readable(resources["cache_directory"])
+    warn_of_cache(resources["cache_directory"])
 
 
 def workers_within(max_workers: int | None, max_cores: int | None, cores: int) -> int | None:
