@@ -167,6 +167,20 @@ uint64_t simulated_agents_finish_all(void)
     return count;
 }
 
+static bool is_anybody_asked(void)
+{
+    for (uint32_t i = 0; i < all.nagents; i++)
+        if (all.agents[i].is_asked)
+            return true;
+    return false;
+}
+
+void simulated_agents_give_back(void)
+{
+    while (is_anybody_asked())
+        (void)simulated_agents_finish(UINT32_MAX, 0);
+}
+
 uint32_t simulated_agent_busy(uint32_t index)
 {
     const agent_t *agent = &all.agents[index];

@@ -29,6 +29,9 @@ uint64_t simulated_agents_finish(uint32_t agents, uint32_t each);
 /* The same until there is nothing left to end. */
 uint64_t simulated_agents_finish_all(void);
 
+/* Those that have been asked for calls give them back, until nobody is asked; none ends. */
+void simulated_agents_give_back(void);
+
 /* How many of the agent's calls run. */
 uint32_t simulated_agent_busy(uint32_t index);
 

@@ -26,13 +26,18 @@ typedef struct load {
     bool late;       /* half of the nodes come when all calls have been given to the others */
 } load_t;
 
-static exl_pool_t *create(uint32_t nodes)
+static exl_pool_t *create_deep(uint32_t nodes, uint32_t depth)
 {
     exl_pool_t *pool = NULL;
     exl_error_t err = {""};
-    if (simulated_agents_create(nodes, DEPTH, &pool, &err) < 0)
+    if (simulated_agents_create(nodes, depth, &pool, &err) < 0)
         fail_msg("no agents: %s", err.text);
     return pool;
+}
+
+static exl_pool_t *create(uint32_t nodes)
+{
+    return create_deep(nodes, DEPTH);
 }
 
 static void destroy(exl_pool_t *pool)
@@ -159,6 +164,27 @@ static void a_node_that_comes_late_is_busy_at_once_and_few_are_asked(void **stat
     destroy(pool);
 }
 
+/* None of the calls ends before all have begun: each node has to come to its own. */
+static void nodes_that_come_while_calls_are_given_back_are_busy_too(void **state)
+{
+    enum { NODES = 3, CALLS_EACH = 2, GIVEN = NODES * CALLS_EACH };
+    const exl_node_record_t node = {.cores = CALLS_EACH};
+    exl_task_t *tasks[GIVEN];
+    exl_pool_t *pool = create_deep(NODES, GIVEN);
+    for (uint32_t i = 0; i < GIVEN; i++)
+        tasks[i] = submit_call(pool, &(load_t){0}, i);
+    simulated_agents_come(1, &node); /* gets all of them */
+    simulated_agents_come(1, &node); /* for which it is asked … */
+    simulated_agents_come(1, &node); /* … when there is a third */
+    simulated_agents_give_back();
+    for (uint32_t i = 0; i < NODES; i++)
+        assert_int_equal(simulated_agent_busy(i), CALLS_EACH);
+    assert_int_equal(simulated_agents_finish_all(), GIVEN);
+    for (uint32_t i = 0; i < GIVEN; i++)
+        expect_result(tasks[i], "answer");
+    destroy(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -169,6 +195,7 @@ int main(void)
         POOL_TEST(nor_of_sharing_out_what_others_have_not_begun),
         POOL_TEST(calls_go_where_most_is_to_spare),
         POOL_TEST(a_node_that_comes_late_is_busy_at_once_and_few_are_asked),
+        POOL_TEST(nodes_that_come_while_calls_are_given_back_are_busy_too),
     };
     return EXL_RUN(tests);
 }

@@ -36,6 +36,7 @@ typedef struct exl_remote {
     uint32_t index, instance; /* the latter tells an agent from its successor */
     bool known;               /* it has said what there is on its node */
     bool asked_back;          /* it is giving calls back, and gets none meanwhile */
+    uint64_t asked_at;        /* … and so often the fleet had missed some before */
     bool dismissed;           /* it gets no more calls */
     int64_t end_ns;           /* nothing starts there later; 0: no end is known */
     bool died;                /* and the launcher may still say why */
@@ -70,8 +71,10 @@ struct exl_fleet {
     bool ending, cancelling;
     bool was_shared;     /* other executors used the nodes */
     bool changed;        /* somebody may have become able to do more */
+    bool again;          /* … and one that could not be asked then can be now */
     bool passed_over;    /* a call has been given while an agent that could have begun it was giving back */
     uint32_t ngiving;    /* agents that are giving calls back */
+    uint64_t nmissed;    /* how often that had to be shared out which they may have kept */
     exl_failure_t *loss; /* owned: why there are no agents any more */
     char *handover;      /* owned; NULL once it is being removed */
 };
@@ -370,10 +373,12 @@ static void unpark(exl_fleet_t *fleet)
 
 static void ask_back(remote_t *remote, uint32_t count)
 {
+    exl_fleet_t *fleet = remote->fleet;
     if (tell(remote, (exl_frame_t){.type = EXL_FRAME_RECALL, .arg = count}, NULL) < 0)
         return;
-    remote->fleet->ngiving += !remote->asked_back;
+    fleet->ngiving += !remote->asked_back;
     remote->asked_back = true;
+    remote->asked_at = fleet->nmissed;
     update_place(remote);
     flush(remote);
 }
@@ -381,21 +386,24 @@ static void ask_back(remote_t *remote, uint32_t count)
 static void has_given_back(remote_t *remote)
 {
     exl_fleet_t *fleet = remote->fleet;
+    fleet->changed |= fleet->passed_over;
+    fleet->again |= remote->asked_back && remote->asked_at != fleet->nmissed;
+    fleet->passed_over = false;
     fleet->ngiving -= remote->asked_back;
     remote->asked_back = false;
-    fleet->changed |= fleet->passed_over;
-    fleet->passed_over = false;
 }
 
 /* An agent could do more, and there is nothing to give it: what others have not begun is shared out. Once each time that a call
  * has ended or an agent has come, or a wide call might go to and fro. Of each that is asked half of what it has ahead, so that it is
- * not asked again soon. */
+ * not asked again soon. Who is giving back already cannot be asked: where the others have too little, it is asked again when it is
+ * done, and that once, too. */
 static void share_out(exl_fleet_t *fleet)
 {
     uint64_t wanted = fleet->places.spare;
-    if (!fleet->changed || !wanted)
+    if (!(fleet->changed || fleet->again) || !wanted)
         return;
-    fleet->changed = false;
+    bool may_miss = fleet->changed && fleet->ngiving;
+    fleet->changed = fleet->again = false;
     EXL_LIST_FOREACH_SAFE(&fleet->places.ahead, link)
     {
         remote_t *remote = remote_at(exl_place_ahead_of(link));
@@ -408,9 +416,10 @@ static void share_out(exl_fleet_t *fleet)
         bool fits = !remote->place.nwide;
         ask_back(remote, count);
         if (fits && wanted <= count)
-            break;
+            return;
         wanted -= fits ? count : 0;
     }
+    fleet->nmissed += may_miss;
 }
 
 /* For whoever renews agents, and waits for a change. */
@@ -825,6 +834,8 @@ static void arrived_cb(void *owner, exl_connection_t *connection, const exl_fram
         gone(remote, "its agent lost count of what was said", false);
     else if (fleet->ending)
         (void)tell(remote, (exl_frame_t){.type = EXL_FRAME_END}, NULL);
+    fleet->again |= again; /* it could not be asked for calls meanwhile */
+    exl__pool_due(fleet->pool);
 }
 
 static void launcher_ended_cb(void *owner, int wait_status, const char *why)
