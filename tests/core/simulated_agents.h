@@ -16,10 +16,11 @@ typedef struct simulated_counts {
     uint64_t calls, recalls, flushes;
 } simulated_counts_t;
 
-/* An executor whose calls so many agents run. One at a time in a process. */
-int simulated_agents_create(uint32_t count, uint32_t depth, exl_pool_t **ret_pool, exl_error_t *err);
+/* An executor whose calls so many agents run, in an allocation whose nodes others may use as well if `job` names one. One at a
+ * time in a process. */
+int simulated_agents_create(uint32_t count, uint32_t depth, const char *job, exl_pool_t **ret_pool, exl_error_t *err);
 
-/* The next agents come, each with a node like this. */
+/* The next agents come, each with a node like this. In an allocation each node has a name of its own. */
 void simulated_agents_come(uint32_t count, const exl_node_record_t *node);
 
 /* Of each agent that has calls at most `each` that run end, on no more than `agents` agents; those that have waited longest. Then the

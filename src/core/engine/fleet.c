@@ -33,10 +33,16 @@ static void flush_all(exl_fleet_t *fleet)
 
 /* ---- where a call goes ---- */
 
+bool exl__fleet_in_time(const exl_task_t *task, int64_t end_ns)
+{
+    return end_ns == EXL_NO_END_NS || exl_clock_ns() + task->run_time_ms * INT64_C(1000000) < end_ns;
+}
+
 /* Where an end is known, a call with a time limit is to begin at once: it might wait there until it is too late. */
 static bool may_begin(const exl_remote_t *remote, const exl_task_t *task)
 {
-    return exl__remote_has_time(remote, task) && (!remote->end_ns || !task->run_time_ms || remote->place.spare);
+    bool may_wait = remote->end_ns == EXL_NO_END_NS || !task->run_time_ms;
+    return exl__fleet_in_time(task, remote->end_ns) && (may_wait || remote->place.spare);
 }
 
 static bool is_shared(const exl_fleet_t *fleet)
@@ -44,36 +50,36 @@ static bool is_shared(const exl_fleet_t *fleet)
     return exl__fleet_ledger(fleet) && exl_hosts_shared(exl__fleet_ledger(fleet));
 }
 
-/* What other executors leave of its node. */
-static void look_at_host(exl_remote_t *remote)
+/* Cores that come free are kept for a call over several nodes. Persistent workers have theirs. */
+static bool is_held_back(const exl_fleet_t *fleet)
 {
-    bool shared = remote->host >= 0 && is_shared(remote->fleet);
-    exl_places_share(&remote->fleet->places, &remote->place, shared,
-                     shared ? exl_hosts_free(exl__fleet_ledger(remote->fleet), (uint32_t)remote->host) : 0);
+    return !fleet->pool->persistent && is_shared(fleet) && exl_hosts_hold_back(exl__fleet_ledger(fleet));
 }
 
-/* Where the best ends too early, of the others the one with the most room; nothing is piled up on them. */
+/* What other executors leave of the nodes, where that has changed. */
+static void look_at_hosts(exl_fleet_t *fleet)
+{
+    bool shared = is_shared(fleet);
+    if (shared != fleet->was_shared)
+        for (uint32_t i = 0; i < fleet->config.agents; i++)
+            if (fleet->remotes[i]->state == EXL_REMOTE_THERE && fleet->remotes[i]->known)
+                exl__remote_look_at_host(fleet->remotes[i]);
+    fleet->was_shared = shared;
+    for (exl_list_t *link; (link = exl_list_pop_front(&fleet->stale));)
+        exl__remote_look_at_host(EXL_CONTAINER(link, exl_remote_t, stale_link));
+}
+
+/* Where the best ends too early, of those that can start something at once the one that ends last: it is the likeliest to last. */
 static exl_remote_t *place_for(const exl_fleet_t *fleet, const exl_task_t *task)
 {
     const exl_request_t *request = &task->item.request;
-    exl_remote_t *found = remote_at(exl_places_find(&fleet->places, request));
-    uint32_t most = 0;
-    if (!found || !exl_place_may_take(&found->place, request))
+    exl_remote_t *best = is_held_back(fleet) ? NULL : remote_at(exl_places_find(&fleet->places, request));
+    if (!best || !exl_place_may_take(&best->place, request))
         return NULL;
-    if (may_begin(found, task))
-        return found;
-    found = NULL;
-    for (uint32_t i = 0; i < fleet->config.agents; i++) {
-        exl_remote_t *remote = fleet->remotes[i];
-        const exl_place_t *place = &remote->place;
-        uint32_t room = place->open ? exl_place_room(&fleet->places, place) : 0;
-        if (room <= most || !exl_place_suits(place, request) || !exl_place_may_take(place, request) ||
-            !may_begin(remote, task))
-            continue;
-        found = remote;
-        most = room;
-    }
-    return found;
+    if (may_begin(best, task))
+        return best;
+    exl_remote_t *last = remote_at(exl_places_lasting(&fleet->places, request));
+    return last && exl_place_may_take(&last->place, request) && may_begin(last, task) ? last : NULL;
 }
 
 static void copied(exl_task_t *task)
@@ -110,14 +116,8 @@ static exl_task_t *next_task(exl_pool_t *pool, const exl_place_t *place)
 /* Whether an agent may still come, or take calls again, or get back what others use of its node, or take this one later. */
 static bool may_find_place(const exl_fleet_t *fleet, const exl_task_t *task)
 {
-    bool waits = fleet->nawaited > 0 || fleet->nthere > fleet->places.nopen || fleet->config.renewed ||
-                 (fleet->nthere && is_shared(fleet));
-    for (uint32_t i = 0; i < fleet->config.agents && !waits; i++) {
-        const exl_remote_t *remote = fleet->remotes[i];
-        waits = remote->place.open && exl_place_suits(&remote->place, &task->item.request) &&
-                exl__remote_has_time(remote, task);
-    }
-    return waits;
+    return fleet->nawaited > 0 || fleet->nthere > fleet->places.nopen || fleet->config.renewed ||
+           (fleet->nthere && is_shared(fleet)) || exl_places_end(&fleet->places, &task->item.request);
 }
 
 static void fail_all(exl_pool_t *pool)
@@ -131,17 +131,8 @@ static void fail_all(exl_pool_t *pool)
 /* Whether there are agents that could run it, and all of them end too early. */
 static bool lacks_time(const exl_fleet_t *fleet, const exl_task_t *task)
 {
-    bool lacks = false;
-    for (uint32_t i = 0; i < fleet->config.agents; i++) {
-        const exl_remote_t *remote = fleet->remotes[i];
-        if (remote->state != EXL_REMOTE_THERE || !remote->known ||
-            !exl_place_suits(&remote->place, &task->item.request))
-            continue;
-        if (exl__remote_has_time(remote, task) && !remote->dismissed)
-            return false;
-        lacks |= !exl__remote_has_time(remote, task);
-    }
-    return lacks;
+    int64_t end_ns = exl_places_end(&fleet->places, &task->item.request);
+    return end_ns && !exl__fleet_in_time(task, end_ns);
 }
 
 /* It waits for an agent that is yet to come, if one can be long enough; else it fails now, and not when all ends. */
@@ -173,7 +164,7 @@ void exl__fleet_unpark(exl_fleet_t *fleet)
 static void share_out(exl_fleet_t *fleet)
 {
     uint64_t wanted = fleet->places.spare;
-    if (!(fleet->changed || fleet->again) || !wanted)
+    if (!(fleet->changed || fleet->again) || !wanted || is_held_back(fleet))
         return;
     bool may_miss = fleet->changed && fleet->ngiving;
     fleet->changed = fleet->again = false;
@@ -200,13 +191,9 @@ void exl__fleet_schedule(exl_pool_t *pool)
     exl_fleet_t *fleet = pool->fleet;
     if (fleet->loss)
         fail_all(pool);
-    bool shared = is_shared(fleet);
-    if (shared || fleet->was_shared)
-        for (uint32_t i = 0; i < fleet->config.agents; i++)
-            if (fleet->remotes[i]->known && fleet->remotes[i]->state == EXL_REMOTE_THERE)
-                look_at_host(fleet->remotes[i]);
-    fleet->was_shared = shared;
-    for (const exl_place_t *first; pool->queue.count && (first = exl_places_first(&fleet->places));) {
+    look_at_hosts(fleet);
+    for (const exl_place_t *first;
+         pool->queue.count && !is_held_back(fleet) && (first = exl_places_first(&fleet->places));) {
         exl_task_t *task = next_task(pool, first);
         if (!task)
             break;
@@ -304,7 +291,7 @@ static void set_end(exl_remote_t *remote, uint64_t left_ms)
 {
     exl_fleet_t *fleet = remote->fleet;
     uint64_t counted_ms = left_ms < MOST_MS ? left_ms : MOST_MS;
-    remote->end_ns = left_ms == EXL_NO_END ? 0 : exl_clock_ns() + (int64_t)counted_ms * 1000000;
+    remote->end_ns = left_ms == EXL_NO_END ? EXL_NO_END_NS : exl_clock_ns() + (int64_t)counted_ms * 1000000;
     if (!remote->place.ncalls && left_ms > fleet->longest_ms)
         fleet->longest_ms = left_ms;
     if (!left_ms && fleet->config.renewed && !remote->dismissed)
@@ -525,20 +512,11 @@ static void launcher_ended_cb(void *owner, int wait_status, const char *why)
 int exl__fleet_await(exl_remote_t *remote)
 {
     int rc = exl__remote_await(remote, &peer_events);
-    if (rc == 0)
-        remote->fleet->nawaited++;
-    return rc;
-}
-
-static int create_remotes(exl_fleet_t *fleet)
-{
-    fleet->remotes = calloc(fleet->config.agents, sizeof(exl_remote_t *));
-    int rc = fleet->remotes ? 0 : -ENOMEM;
-    for (uint32_t i = 0; rc == 0 && i < fleet->config.agents; i++)
-        rc = exl__remote_create(fleet, i, &fleet->remotes[i]);
-    for (uint32_t i = 0; rc == 0 && i < fleet->config.agents && !fleet->config.renewed; i++)
-        rc = exl__fleet_await(fleet->remotes[i]);
-    return rc;
+    if (rc < 0)
+        return rc;
+    remote->fleet->nvacant--;
+    remote->fleet->nawaited++;
+    return 0;
 }
 
 int exl__fleet_grow(exl_fleet_t *fleet, uint32_t index)
@@ -547,10 +525,21 @@ int exl__fleet_grow(exl_fleet_t *fleet, uint32_t index)
     if (!larger)
         return -ENOMEM;
     fleet->remotes = larger;
-    int rc = 0;
-    while (rc == 0 && fleet->config.agents <= index)
-        if ((rc = exl__remote_create(fleet, fleet->config.agents, &fleet->remotes[fleet->config.agents])) == 0)
-            fleet->config.agents++;
+    while (fleet->config.agents <= index) {
+        int rc = exl__remote_create(fleet, fleet->config.agents, &larger[fleet->config.agents]);
+        if (rc < 0)
+            return rc;
+        fleet->config.agents++;
+        fleet->nvacant++;
+    }
+    return 0;
+}
+
+static int create_remotes(exl_fleet_t *fleet, uint32_t count)
+{
+    int rc = exl__fleet_grow(fleet, count - 1);
+    for (uint32_t i = 0; rc == 0 && i < count && !fleet->config.renewed; i++)
+        rc = exl__fleet_await(fleet->remotes[i]);
     return rc;
 }
 
@@ -560,10 +549,13 @@ int exl__fleet_create(exl_pool_t *pool, const exl_fleet_config_t *config, exl_fl
     if (!fleet)
         return exl_error_set(err, -ENOMEM, "out of memory");
     *fleet = (exl_fleet_t){.pool = pool, .config = *config};
+    fleet->config.agents = 0; /* so far */
     exl_list_init(&fleet->unsent);
+    exl_list_init(&fleet->idle);
+    exl_list_init(&fleet->stale);
     exl_list_init(&fleet->parked);
     exl_places_init(&fleet->places, config->depth);
-    int rc = create_remotes(fleet);
+    int rc = create_remotes(fleet, config->agents);
     if (rc < 0)
         (void)exl_error_set(err, rc, "%s", exl_strerror(rc));
     else
@@ -585,7 +577,7 @@ void exl__fleet_destroy(exl_fleet_t *fleet)
         return;
     assert(!fleet->launcher);
     exl_door_close(fleet->door);
-    for (uint32_t i = 0; fleet->remotes && i < fleet->config.agents && fleet->remotes[i]; i++)
+    for (uint32_t i = 0; i < fleet->config.agents; i++)
         exl__remote_destroy(fleet->remotes[i]);
     free(fleet->remotes);
     exl_places_fini(&fleet->places);

@@ -14,12 +14,14 @@ struct exl_fleet {
     exl_door_t *door;         /* owned; NULL once closed */
     exl_launcher_t *launcher; /* its own; NULL when there is none */
     exl_remote_t **remotes;   /* owned, and so is each; config.agents of them */
-    uint32_t nawaited, nthere;
+    uint32_t nvacant, nawaited, nthere;
     exl_list_t parked;   /* calls for which no agent has the time that they may take */
     uint64_t longest_ms; /* the most that an agent had when it came */
     bool asked;          /* calls wait, and whoever renews agents has been told */
     exl_places_t places; /* open are those that take calls */
     exl_list_t unsent;   /* agents that have been told something which has not left */
+    exl_list_t idle;     /* agents that are there and have nothing to do */
+    exl_list_t stale;    /* agents of whose node others may use more or less than before */
     uint64_t last_number;
     bool ending, cancelling;
     bool was_shared;     /* other executors used the nodes */
@@ -42,6 +44,9 @@ static inline exl_hosts_t *exl__fleet_ledger(const exl_fleet_t *fleet)
 {
     return fleet->pool->resources.hosts;
 }
+
+/* Whether the call can have the time that it may take before an end. */
+bool exl__fleet_in_time(const exl_task_t *task, int64_t end_ns);
 
 /* Vacant places up to and with this one. -ENOMEM. */
 int exl__fleet_grow(exl_fleet_t *fleet, uint32_t index);

@@ -11,16 +11,44 @@
 
 /* ---- its calls ---- */
 
-void exl__remote_update(exl_remote_t *remote)
+static bool stays(const exl_remote_t *remote)
 {
-    bool takes_calls = remote->state == EXL_REMOTE_THERE && remote->known && !remote->asked_back &&
-                       !remote->dismissed && !remote->died;
-    exl_places_open(&remote->fleet->places, &remote->place, takes_calls);
+    return remote->state == EXL_REMOTE_THERE && remote->known && !remote->dismissed;
 }
 
-bool exl__remote_has_time(const exl_remote_t *remote, const exl_task_t *task)
+static void note_idleness(exl_remote_t *remote)
 {
-    return !remote->end_ns || exl_clock_ns() + task->run_time_ms * INT64_C(1000000) < remote->end_ns;
+    if (!stays(remote) || remote->place.ncalls)
+        exl_list_remove(&remote->idle_link);
+    else if (exl_list_empty(&remote->idle_link))
+        exl_list_push_back(&remote->fleet->idle, &remote->idle_link);
+}
+
+void exl__remote_update(exl_remote_t *remote)
+{
+    exl_places_t *places = &remote->fleet->places;
+    exl_places_last(places, &remote->place, stays(remote) ? remote->end_ns : 0);
+    exl_places_open(places, &remote->place, stays(remote) && !remote->asked_back && !remote->died);
+    note_idleness(remote);
+}
+
+void exl__remote_look_at_host(exl_remote_t *remote)
+{
+    const exl_hosts_t *ledger = exl__fleet_ledger(remote->fleet);
+    bool shared = remote->host >= 0 && exl_hosts_shared(ledger);
+    exl_places_share(&remote->fleet->places, &remote->place, shared,
+                     shared ? exl_hosts_free(ledger, (uint32_t)remote->host) : 0);
+}
+
+static void is_stale(exl_remote_t *remote)
+{
+    if (exl_list_empty(&remote->stale_link))
+        exl_list_push_back(&remote->fleet->stale, &remote->stale_link);
+}
+
+static void host_changed_cb(exl_hosts_watch_t *watch)
+{
+    is_stale(EXL_CONTAINER(watch, exl_remote_t, host_watch));
 }
 
 static void attach(exl_remote_t *remote, exl_task_t *task)
@@ -31,6 +59,7 @@ static void attach(exl_remote_t *remote, exl_task_t *task)
         exl_hosts_use(exl__fleet_ledger(remote->fleet), (uint32_t)remote->host,
                       exl_place_width(&remote->place, &task->item.request));
     exl_places_take(&remote->fleet->places, &remote->place, &task->item.request);
+    note_idleness(remote);
 }
 
 void exl__remote_detach(exl_remote_t *remote, exl_task_t *task)
@@ -42,6 +71,7 @@ void exl__remote_detach(exl_remote_t *remote, exl_task_t *task)
         exl_hosts_return(exl__fleet_ledger(remote->fleet), (uint32_t)remote->host,
                          exl_place_width(&remote->place, &task->item.request));
     exl_places_give(&remote->fleet->places, &remote->place, &task->item.request);
+    note_idleness(remote);
 }
 
 /* ---- telling it ---- */
@@ -175,6 +205,7 @@ void exl__remote_send_end(exl_remote_t *remote)
 void exl__remote_dismiss(exl_remote_t *remote)
 {
     remote->dismissed = true;
+    exl__remote_update(remote);
     exl__remote_ask_back(remote, UINT32_MAX); /* the answer tells that it has nothing else */
 }
 
@@ -208,6 +239,9 @@ static void join_ledger(exl_remote_t *remote)
         return;
     remote->host =
         exl_hosts_add(exl__fleet_ledger(remote->fleet), node->name, node->all_cores ? node->all_cores : node->cores);
+    if (remote->host < 0)
+        return;
+    exl_hosts_watch(exl__fleet_ledger(remote->fleet), (uint32_t)remote->host, &remote->host_watch);
     if (remote->fleet->pool->persistent)
         exl__remote_hold(remote, node->calls);
 }
@@ -240,6 +274,7 @@ int exl__remote_describe(exl_remote_t *remote, const exl_node_record_t *node)
         return rc;
     remote->known = true;
     join_ledger(remote);
+    is_stale(remote);
     if (remote->workers)
         exl__remote_tell_workers(remote);
     return 0;
@@ -270,6 +305,10 @@ int exl__remote_create(exl_fleet_t *fleet, uint32_t index, exl_remote_t **ret_re
     *remote = (exl_remote_t){.fleet = fleet, .index = index, .host = -1};
     exl_place_init(&remote->place);
     exl_list_init(&remote->unsent_link);
+    exl_list_init(&remote->idle_link);
+    exl_list_init(&remote->stale_link);
+    exl_list_init(&remote->host_watch.link);
+    remote->host_watch.changed = host_changed_cb;
     exl_list_init(&remote->outstanding);
     *ret_remote = remote;
     return 0;
@@ -292,7 +331,7 @@ int exl__remote_await(exl_remote_t *remote, const exl_peer_events_t *events)
     exl_idmap_init(&remote->calls);
     exl_idmap_init(&remote->functions);
     remote->known = remote->dismissed = remote->has_needs = remote->has_imports = false;
-    remote->end_ns = 0;
+    remote->end_ns = EXL_NO_END_NS;
     remote->state = EXL_REMOTE_AWAITED;
     return 0;
 }
@@ -303,6 +342,8 @@ void exl__remote_close(exl_remote_t *remote, bool good_bye)
     exl_deadline_stop(remote->silence);
     remote->silence = NULL;
     exl__remote_hold(remote, 0);
+    exl_hosts_unwatch(&remote->host_watch);
+    exl_list_remove(&remote->stale_link);
     remote->host = -1;
     exl_peer_fini(&remote->peer, good_bye);
     exl_idmap_fini(&remote->calls);

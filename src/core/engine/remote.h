@@ -23,6 +23,8 @@ typedef enum exl_remote_state {
 typedef struct exl_remote {
     exl_place_t place;
     exl_list_t unsent_link;  /* among those that have been told something which has not left */
+    exl_list_t idle_link;    /* among those that are there and have nothing to do */
+    exl_list_t stale_link;   /* among those of whose node others may use more or less than before */
     struct exl_fleet *fleet; /* borrowed */
     exl_remote_state_t state;
     uint32_t index, instance; /* the latter tells an agent from its successor */
@@ -30,13 +32,14 @@ typedef struct exl_remote {
     bool asked_back;          /* it is giving calls back, and gets none meanwhile */
     uint64_t asked_at;        /* … and so often the fleet had missed some before */
     bool dismissed;           /* it gets no more calls */
-    int64_t end_ns;           /* nothing starts there later; 0: no end is known */
+    int64_t end_ns;           /* nothing starts there later; EXL_NO_END_NS: no end is known */
     bool died;                /* and the launcher may still say why */
     exl_peer_t peer;
     exl_deadline_t *silence; /* owned; runs while the connection is broken */
     exl_node_record_t node;
     exl_list_t outstanding;
-    int host;          /* in the ledger of the allocation; negative: not counted there */
+    int host; /* in the ledger of the allocation; negative: not counted there */
+    exl_hosts_watch_t host_watch;
     uint32_t held;     /* cores there that its persistent workers have */
     uint32_t *workers; /* owned: ids of its persistent workers, to be told; NULL: none */
     uint32_t nworkers;
@@ -60,8 +63,8 @@ void exl__remote_close(exl_remote_t *remote, bool good_bye);
 /* To be called when something has changed that says whether it takes calls. */
 void exl__remote_update(exl_remote_t *remote);
 
-/* Whether the call can have the time there that it may take. */
-bool exl__remote_has_time(const exl_remote_t *remote, const exl_task_t *task);
+/* What others use of its node is counted from now on. */
+void exl__remote_look_at_host(exl_remote_t *remote);
 
 /* Its persistent workers have these cores of its node, also while they do nothing. */
 void exl__remote_hold(exl_remote_t *remote, uint32_t workers);

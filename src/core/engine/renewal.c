@@ -16,18 +16,19 @@ void exl__renewal_announce(exl_fleet_t *fleet)
 /* Calls wait for agents: one that has nothing to do and no time for them makes room for another. */
 void exl__renewal_look_for_more(exl_fleet_t *fleet)
 {
-    bool vacant = false;
-    for (uint32_t i = 0; i < fleet->config.agents; i++) {
-        exl_remote_t *remote = fleet->remotes[i];
-        vacant |= remote->state == EXL_REMOTE_VACANT;
-        if (remote->state == EXL_REMOTE_THERE && remote->known && !remote->dismissed && !remote->place.ncalls &&
-            !exl_list_empty(&fleet->parked) && !exl__remote_has_time(remote, exl__task_of(fleet->parked.next)))
+    bool parked = !exl_list_empty(&fleet->parked);
+    EXL_LIST_FOREACH_SAFE(&fleet->idle, link)
+    {
+        exl_remote_t *remote = EXL_CONTAINER(link, exl_remote_t, idle_link);
+        if (!parked)
+            break;
+        if (!exl__fleet_in_time(exl__task_of(fleet->parked.next), remote->end_ns))
             exl__remote_dismiss(remote);
     }
-    bool wanted = fleet->pool->queue.count || !exl_list_empty(&fleet->parked);
-    if (wanted && vacant && !fleet->asked)
+    bool wanted = fleet->nvacant && (parked || fleet->pool->queue.count);
+    if (wanted && !fleet->asked)
         exl__renewal_announce(fleet);
-    fleet->asked = wanted && vacant;
+    fleet->asked = wanted;
 }
 
 /* Under the lock. */
@@ -70,6 +71,7 @@ static void bury(exl_remote_t *remote, exl_payload_t *exception)
         else
             exl__pool_fail(task, EXL_BLAME_NODE, "its agent has gone");
     }
+    remote->fleet->nvacant += remote->state != EXL_REMOTE_VACANT;
     remote->state = EXL_REMOTE_VACANT;
     exl__renewal_announce(remote->fleet);
     exl__pool_due(remote->fleet->pool);
