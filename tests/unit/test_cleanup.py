@@ -14,7 +14,7 @@ DRIVER = """
 import os, sys
 from executorlib._cleanup import Cleanup
 
-cleanup = Cleanup(sys.argv[1])
+cleanup = Cleanup(sys.argv[1], "scancel $jobs")
 cleanup.add_jobs(["12_0", "12_1"])
 cleanup.add_jobs(["15"])
 if sys.argv[2] == "done":
@@ -61,7 +61,7 @@ def test_nothing_is_done_once_all_is_done(tmp_path, said):
 def test_it_can_be_left_to_the_shell(tmp_path, said):
     file = tmp_path / "key"
     file.touch()
-    cleanup = Cleanup(str(file))
+    cleanup = Cleanup(str(file), "scancel $jobs")
     cleanup.add_jobs(["7"])
     cleanup.leave()
     assert cleanup._shell.wait(timeout=support.SOON) == 0
