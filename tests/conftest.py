@@ -12,6 +12,7 @@ import pytest
 import support
 
 pytest_plugins = ["last_words"]
+pytest.register_assert_rewrite("pilot_suite", "queue_suite")
 
 #: Folders whose tests run executors, and so must leave nothing behind.
 LEAK_CHECKED = {"behaviour", "faults", "cpython", "integration"}

@@ -255,6 +255,8 @@ def _state(job: dict[str, Any]) -> str:
     if job["state"] != _INACTIVE:
         return _STATES.get(job["state"], "PENDING")
     if job.get("exception_occurred"):
+        if job.get("exception_type") == "exec" and "node failure" in job.get("exception_note", ""):
+            return "NODE_FAIL"
         return _EXCEPTIONS.get(job.get("exception_type", ""), "FAILED")
     return _RESULTS.get(job.get("result", 0), "FAILED")
 

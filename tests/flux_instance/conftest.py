@@ -6,6 +6,7 @@ import pytest
 import support
 from beds.waiting import until
 
+from flux_instance.cluster import FluxCluster
 from flux_instance.instance import Instance, require
 
 
@@ -27,6 +28,13 @@ def flux(session_flux, monkeypatch, tmp_path):
             assert os.listdir(tmp_path / "agents") == []
     finally:
         session_flux.cancel_all()
+        session_flux.configure()
+
+
+@pytest.fixture
+def cluster(flux):
+    """The same for tests that go for all schedulers."""
+    return FluxCluster(flux)
 
 
 @pytest.fixture(params=[False, True], ids=["per_call", "block"])

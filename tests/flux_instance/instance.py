@@ -37,13 +37,17 @@ class Instance:
         #: How many each node has.
         self.cores = int(last or first) + 1
 
-    def run(self, *arguments):
-        return self._done(*arguments, check=True).stdout
+    def run(self, *arguments, **options):
+        return self._done(*arguments, check=True, **options).stdout
 
-    def _done(self, *arguments, check=False):
+    def _done(self, *arguments, **options):
         return subprocess.run(
-            [self._program, *arguments], env=self._environ, capture_output=True, text=True, check=check, timeout=60
+            [self._program, *arguments], env=self._environ, capture_output=True, text=True, timeout=60, **options
         )
+
+    def configure(self, text="{}"):
+        """Have this configuration, in JSON, from now on."""
+        self.run("config", "load", input=text)
 
     def jobs(self):
         """{number: what Flux says of it} of those that wait or run."""

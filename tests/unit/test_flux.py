@@ -102,6 +102,15 @@ ENDED = {"id": 1, "state": 64, "nodelist": "n1", "exception_occurred": False, "w
             ("FAILED", "alloc: too large", 0, 0, "n1", ""),
         ),
         (
+            {
+                "result": 2,
+                "exception_occurred": True,
+                "exception_type": "exec",
+                "exception_note": "node failure on n1 (rank 1)",
+            },
+            ("NODE_FAIL", "exec: node failure on n1 (rank 1)", 0, 0, "n1", ""),
+        ),
+        (
             {"result": 4, "exception_occurred": True, "exception_type": "dependency", "exception_note": "afterok"},
             ("CANCELLED", NEVER, 0, 0, "n1", ""),
         ),
