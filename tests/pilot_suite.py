@@ -15,6 +15,7 @@ import functions
 import pytest
 import support
 from beds.waiting import until
+from queue_suite import pysqa_configuration
 from support import SOON, needs_mpi
 
 from executorlib._job import job_number
@@ -82,6 +83,8 @@ def interrupt_until_it_ends(driver):
 
 
 class PilotSuite:
+    template: str  # of a submission, which sets the variable GREETING
+
     # ---- workers in jobs ----
 
     def test_each_worker_has_a_job(self, make, cluster, make_gate):
@@ -123,6 +126,18 @@ class PilotSuite:
             pytest.skip("needs nodes of two cores")
         exe = make(1, resource_dict={"cores": 2})
         assert exe.submit(file_functions.rank_and_size).result(2 * SOON) == [(0, 2), (1, 2)]
+
+    @pytest.mark.parametrize("by", ["template", "pysqa"])
+    def test_submission_templates(self, make, cluster, tmp_path, recwarn, by):
+        arguments = {"resource_dict": {"partition": "main", "greeting": "hello", "run_time_max": 90}}
+        if by == "pysqa":
+            cluster.require_pysqa()
+            arguments["pysqa_config_directory"] = pysqa_configuration(cluster, tmp_path, self.template)
+        else:
+            pytest.importorskip("jinja2")
+            arguments["resource_dict"]["submission_template"] = self.template
+        exe = make(1, **arguments)
+        assert exe.submit(os.getenv, "GREETING").result(2 * SOON) == "hello 90"
 
     # ---- ends of jobs ----
 

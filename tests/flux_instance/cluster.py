@@ -2,6 +2,8 @@
 
 import contextlib
 
+import pytest
+
 from executorlib import FluxClusterExecutor
 
 _ALL = "--states=depend,priority,sched,run,cleanup,inactive"
@@ -28,6 +30,10 @@ class FluxCluster:
         return {
             str(job): "PENDING" if told["state"] < _RUN else "RUNNING" for job, told in jobs if job not in self._others
         }
+
+    def require_pysqa(self):
+        pytest.importorskip("pysqa")
+        pytest.importorskip("flux.job", reason="pysqa needs Flux's own Python module in PYTHONPATH")
 
     def submitted(self):
         """How many jobs there have been."""

@@ -34,7 +34,7 @@ def make(cluster, tmp_path, monkeypatch):
 
 
 class TestWhatAllSchedulersHave(PilotSuite):
-    pass
+    template = TEMPLATE
 
 
 # ---- workers in jobs ----
@@ -72,24 +72,6 @@ def test_what_workers_write_is_in_the_log_of_the_job(make, flux, tmp_path):
     (folder,) = tmp_path.glob("executorlib_cache/pilots-*")
     assert os.listdir(folder) == [f"{job}.log"]
     assert (folder / f"{job}.log").read_text() == "heard\n"
-
-
-@pytest.mark.parametrize("by", ["template", "pysqa"])
-def test_submission_templates(make, tmp_path, recwarn, by):
-    arguments = {"resource_dict": {"partition": "main", "greeting": "hello", "run_time_max": 90}}
-    if by == "pysqa":
-        pytest.importorskip("pysqa")
-        (tmp_path / "queue.yaml").write_text(
-            "queue_type: FLUX\nqueue_primary: main\n"
-            "queues:\n  main: {cores_max: 1, cores_min: 1, run_time_max: 600, script: main.sh}\n"
-        )
-        (tmp_path / "main.sh").write_text(TEMPLATE)
-        arguments["pysqa_config_directory"] = str(tmp_path)
-    else:
-        pytest.importorskip("jinja2")
-        arguments["resource_dict"]["submission_template"] = TEMPLATE
-    exe = make(1, **arguments)
-    assert exe.submit(os.getenv, "GREETING").result(2 * SOON) == "hello 90"
 
 
 def run_by_flux():

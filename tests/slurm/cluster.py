@@ -3,6 +3,8 @@
 import contextlib
 import re
 
+import pytest
+
 from executorlib import SlurmClusterExecutor
 
 
@@ -22,6 +24,9 @@ class SlurmCluster:
         """{number: state} of those that wait or run."""
         lines = self.bed.run("squeue", "--noheader", "--array", "--format=%i %T").stdout.splitlines()
         return dict(line.split() for line in lines)
+
+    def require_pysqa(self):
+        pytest.importorskip("pysqa")
 
     def submitted(self):
         """How many jobs there have been; an array is one."""

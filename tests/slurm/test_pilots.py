@@ -36,7 +36,7 @@ def make(cluster, tmp_path, monkeypatch):
 
 
 class TestWhatAllSchedulersHave(PilotSuite):
-    pass
+    template = TEMPLATE
 
 
 def preset(executorlib_worker_id):
@@ -55,24 +55,6 @@ def test_resources_presets_and_results_that_are_kept(make, tmp_path):
     assert exe.submit(functions.environment, *names).result(SOON) == {names[0]: "1", names[1]: "3", names[2]: "n2"}
     assert [exe.submit(add_offset, i).result(SOON) for i in range(3)] == [0, 1, 2]
     assert len([name for name in os.listdir(tmp_path / "results") if name.endswith("_o.h5")]) == 4
-
-
-@pytest.mark.parametrize("by", ["template", "pysqa"])
-def test_submission_templates(make, tmp_path, recwarn, by):
-    arguments = {"resource_dict": {"partition": "main", "greeting": "hello", "run_time_max": 90}}
-    if by == "pysqa":
-        pytest.importorskip("pysqa")
-        (tmp_path / "queue.yaml").write_text(
-            "queue_type: SLURM\nqueue_primary: main\n"
-            "queues:\n  main: {cores_max: 4, cores_min: 1, run_time_max: 600, script: main.sh}\n"
-        )
-        (tmp_path / "main.sh").write_text(TEMPLATE)
-        arguments["pysqa_config_directory"] = str(tmp_path)
-    else:
-        pytest.importorskip("jinja2")
-        arguments["resource_dict"]["submission_template"] = TEMPLATE
-    exe = make(2, **arguments)
-    assert exe.submit(os.getenv, "GREETING").result(SOON) == "hello 90"
 
 
 def test_an_array_of_jobs(make, cluster):
