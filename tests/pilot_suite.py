@@ -53,6 +53,14 @@ def run_in_jobs(executor, gate, count):
     return {future.result(SOON) for future in futures}
 
 
+def preset(executorlib_worker_id):
+    return {"offset": 100 * executorlib_worker_id}
+
+
+def add_offset(number, offset):
+    return number + offset
+
+
 DRIVER = """
 import sys, functions
 import executorlib
@@ -117,6 +125,12 @@ class PilotSuite:
         gate.open()
         assert len({future.result(SOON) for future in futures}) == 2
         until(lambda: len(cluster.jobs()) == 1, SOON, "the end of a job")
+
+    def test_presets_and_results_that_are_kept(self, make, tmp_path):
+        with pytest.warns(UserWarning, match="init_function"):
+            exe = make(1, init_function=preset, cache_directory=str(tmp_path / "results"))
+        assert [exe.submit(add_offset, i).result(SOON) for i in range(3)] == [0, 1, 2]
+        assert len([name for name in os.listdir(tmp_path / "results") if name.endswith("_o.h5")]) == 3
 
     @needs_mpi
     def test_mpi_ranks(self, make, cluster):

@@ -97,10 +97,10 @@ class Gate:
 
 @contextlib.contextmanager
 def ended_executors(executor_class, **defaults):
-    """A function that makes executors with these arguments, and others; all end with the block."""
+    """A function that makes executors, of this class or another, with these arguments and more; all end with it."""
     made = []
 
-    def make(**arguments):
+    def make(executor_class=executor_class, **arguments):
         made.append(executor_class(**{**defaults, **arguments}))
         return made[-1]
 

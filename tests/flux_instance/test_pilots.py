@@ -40,22 +40,14 @@ class TestWhatAllSchedulersHave(PilotSuite):
 # ---- workers in jobs ----
 
 
-def preset(executorlib_worker_id):
-    return {"offset": 100 * executorlib_worker_id}
-
-
-def add_offset(number, offset):
-    return number + offset
-
-
-def test_resources_presets_and_results_that_are_kept(make, flux, tmp_path):
+def test_resources_are_those_of_the_job(make, flux):
     resources = {"threads_per_core": flux.cores, "run_time_max": 600, "priority": 20, "job_name": "mine"}
-    with pytest.warns(UserWarning, match="init_function"):
-        exe = make(1, resource_dict=resources, init_function=preset, cache_directory=str(tmp_path / "results"))
-    assert [exe.submit(add_offset, i).result(SOON) for i in range(3)] == [0, 1, 2]
+    with pytest.warns(UserWarning, match="job_name"):
+        make(1, resource_dict=resources)
     (job,) = flux.jobs().values()
-    assert (job["name"], job["ncores"], job["duration"], job["urgency"]) == ("mine", flux.cores, 600, 20)
-    assert len([name for name in os.listdir(tmp_path / "results") if name.endswith("_o.h5")]) == 3
+    assert (job["name"], job["duration"], job["urgency"]) == ("mine", 600, 20)
+    (slot,) = flux.specification(job["id"])["resources"]
+    assert slot["with"] == [{"type": "core", "count": flux.cores}]
 
 
 def test_a_worker_that_waits_for_room_keeps_nobody_waiting(make, flux):

@@ -39,22 +39,10 @@ class TestWhatAllSchedulersHave(PilotSuite):
     template = TEMPLATE
 
 
-def preset(executorlib_worker_id):
-    return {"offset": 100 * executorlib_worker_id}
-
-
-def add_offset(number, offset):
-    return number + offset
-
-
-def test_resources_presets_and_results_that_are_kept(make, tmp_path):
-    resources = {"threads_per_core": 3, "slurm_cmd_args": ["--nodelist=n2"], "run_time_max": 600}
-    with pytest.warns(UserWarning, match="init_function"):
-        exe = make(1, resource_dict=resources, init_function=preset, cache_directory=str(tmp_path / "results"))
+def test_resources_are_those_of_the_job(make):
+    exe = make(1, resource_dict={"threads_per_core": 3, "slurm_cmd_args": ["--nodelist=n2"], "run_time_max": 600})
     names = ["SLURM_NTASKS", "SLURM_CPUS_PER_TASK", "SLURMD_NODENAME"]
     assert exe.submit(functions.environment, *names).result(SOON) == {names[0]: "1", names[1]: "3", names[2]: "n2"}
-    assert [exe.submit(add_offset, i).result(SOON) for i in range(3)] == [0, 1, 2]
-    assert len([name for name in os.listdir(tmp_path / "results") if name.endswith("_o.h5")]) == 4
 
 
 def test_an_array_of_jobs(make, cluster):
