@@ -286,14 +286,29 @@ def write_at_exit(path, text):
     atexit.register(Path(path).write_text, text)
 
 
-_open_files = []
+_left_behind = []
 
 
 def write_without_closing(path, text):
     """Leave *text* in the buffer of a file that only the end of the interpreter closes."""
     file = open(path, "w")
     file.write(text)
-    _open_files.append(file)
+    _left_behind.append(file)
+
+
+class LazyModule:
+    """As one whose import waits for the first look at an attribute."""
+
+    def __init__(self, log):
+        object.__setattr__(self, "log", log)
+
+    def __getattribute__(self, name):
+        append_line(object.__getattribute__(self, "log"), name)
+        raise RuntimeError("imported when it is too late")
+
+
+def leave_lazy_module(log):
+    _left_behind.append(LazyModule(log))
 
 
 def visible_gpus(variable="CUDA_VISIBLE_DEVICES"):

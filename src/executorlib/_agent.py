@@ -15,6 +15,8 @@ import time
 from array import array
 from typing import Any, NoReturn
 
+from executorlib._trust import read_private
+
 # What tells a process that it is a task of a step: nobody's business in a call, which may start steps itself.
 _OF_A_TASK = (
     "SLURM_STEP", "SLURM_SRUN", "SLURM_LAUNCH", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_TASK_PID",
@@ -32,10 +34,11 @@ _OF_THE_STEP = frozenset(
 def main(arguments: list[str]) -> NoReturn:
     """Serve until the driver has no more use for this agent; ends the process."""
     try:
-        with open(arguments[0], encoding="utf-8") as file:
-            told = json.load(file)
+        told = json.loads(read_private(arguments[0]))
     except FileNotFoundError:
         raise SystemExit("the program that this executorlib agent was started for has ended") from None
+    except PermissionError as error:
+        raise SystemExit(f"this executorlib agent does not trust its hand-over file: {error}") from None
     index = _index(arguments[1:])
     share = told["shares"][0 if told["pilot"] else index]
     _forget_step(told["environ"], in_step=not told["pilot"])

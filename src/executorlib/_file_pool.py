@@ -14,6 +14,7 @@ from executorlib._lifetime import adopt, forget
 from executorlib._map import resolve
 from executorlib._resources import FILE_DEFAULTS as DEFAULTS
 from executorlib._resources import check_open
+from executorlib._trust import warn_of_cache
 from executorlib.executor.base import BaseExecutor
 
 TYPE_CHECKING = False
@@ -60,6 +61,7 @@ class FileExecutor(BaseExecutor):
         self._accepts = accepts
         self._own_folder = queue.holds
         directory = cache_directory or resources.get("cache_directory") or "executorlib_cache"
+        warn_of_cache(directory)
         self._resources = {**resources, "cache_directory": os.path.abspath(directory)}
         self._limit = limit
         self._allow_futures = allow_futures

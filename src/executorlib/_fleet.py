@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from executorlib import _core
 from executorlib._errors import ResourceError
+from executorlib._trust import check_private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -230,11 +231,21 @@ def private_directory() -> str:
 
 
 def write_privately(text: str, directory: str | None = None) -> str:
-    """Write a hand-over file, into this directory or the usual one; returns its path."""
+    """Write a hand-over file, into this directory or the usual one; returns its path.
+
+    Raises:
+        PermissionError: where others could read it, whatever its mode.
+        OSError: if it cannot be written.
+    """
     if directory is not None:
         os.makedirs(directory, mode=0o700, exist_ok=True)
     descriptor, path = tempfile.mkstemp(prefix="agents-", suffix=".json", dir=directory or private_directory())  # 0600
     with open(descriptor, "w", encoding="utf-8") as file:
+        try:
+            check_private(descriptor, path)  # not all file systems have owners and modes
+        except PermissionError:
+            os.unlink(path)
+            raise
         file.write(text)
     return path
 

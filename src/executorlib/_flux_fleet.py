@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 from contextlib import suppress
 from itertools import groupby
 
@@ -83,9 +84,7 @@ class FluxFleet(Fleet):
             self._door = door.getsockname()[1:].decode()
             super().launch(pool, setup, **settings)
             with suppress(TimeoutError):
-                launcher, _ = door.accept()
-                with launcher:
-                    launcher.recv(1)
+                _await_end(door)
 
     def _command(self, agent: list[str]) -> list[str]:
         """What starts the agents, and stands for them."""
@@ -182,6 +181,21 @@ def fleet_for(
 def _room(nodes: Sequence[_flux.Node], width: int, resources: dict[str, Any]) -> list[int]:
     """How many workers of this width each node has room for."""
     return [min(node.cores // width, 1 if resources.get("exclusive") else node.cores) for node in nodes]
+
+
+def _await_end(door: socket.socket) -> None:
+    """Until the process of this user that connects is done with that; a name without a file is open to everybody.
+
+    Raises:
+        TimeoutError: if there is none within the socket's limit.
+    """
+    while True:
+        caller, _ = door.accept()
+        with caller:
+            _, user, _ = struct.unpack("3i", caller.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            if user == os.geteuid():
+                caller.recv(1)
+                return
 
 
 def _alike(nodes: Sequence[_flux.Node]) -> list[tuple[int, int, _flux.Node]]:

@@ -121,7 +121,7 @@ def _colours(timeline: Timeline) -> dict[str, Any]:
     for call in timeline.calls:
         seconds[call.function] = seconds.get(call.function, 0.0) + call.seconds * call.cores
     first = sorted(seconds, key=lambda function: -seconds[function])[:_COLOURED]
-    palette = [colour for i, colour in enumerate(matplotlib.colormaps["tab10"].colors) if i != 3]  # type: ignore[attr-defined]
+    palette = [colour for i, colour in enumerate(matplotlib.colormaps["tab10"].colors) if i != 3]
     return dict(zip(first, palette, strict=False))
 
 

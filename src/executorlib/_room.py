@@ -16,6 +16,7 @@ from contextlib import suppress
 from executorlib._errors import ResourceError
 from executorlib._fleet import Fleet, Share, agent_command, write_privately
 from executorlib._pool import PoolExecutor
+from executorlib._trust import read_private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,8 +91,7 @@ def hold(file: str) -> int:
     mpi = sys.modules.get("mpi4py.MPI")
     if mpi is not None and mpi.COMM_WORLD.rank > 0:
         return 0
-    with open(file, encoding="utf-8") as opened:
-        told = opened.read()
+    told = read_private(file)
     os.unlink(file)
     return subprocess.run([*agent_command("/dev/stdin"), "0"], input=told, text=True).returncode
 

@@ -57,7 +57,7 @@ class Batch:
             for arguments in calls:
                 result = function(*arguments)
                 if type(result).__name__ not in PLAIN:
-                    check_picklable(result)
+                    check_picklable(function, result)
                 append(result)
         except BaseException as exception:
             return results, dump_exception(exception, None, None), perf_counter() - started
@@ -70,7 +70,7 @@ PLAIN = frozenset(
 )
 
 
-def check_picklable(result) -> None:
+def check_picklable(function, result) -> None:
     from _pickle import dumps
 
     try:
@@ -78,7 +78,11 @@ def check_picklable(result) -> None:
     except Exception:
         import cloudpickle
 
-        cloudpickle.dumps(result, 5)
+        try:
+            cloudpickle.dumps(result, 5)
+        except Exception as error:
+            explain_result(error, function, result)
+            raise
 
 
 # ---- in the zygote ----
@@ -538,6 +542,15 @@ def parameters_of(function) -> "tuple[tuple[str, ...], tuple[str, ...]]":
 # ---- when a call raised ----
 
 
+def explain_result(error: BaseException, function, result) -> None:
+    """Say in the error of pickling a result what of it was to blame."""
+    try:
+        culprit = load_own("_culprit")
+    except ImportError:  # of cloudpickle, which is not everywhere
+        return
+    culprit.explain_result(error, function, result)
+
+
 def dump_exception(exception: BaseException, call: "tuple | None", options: "bytes | None") -> bytes:
     """Pickled (exception, text of its traceback), in a form that is known to unpickle."""
     text = format_traceback(exception)
@@ -778,7 +791,8 @@ def flush_files() -> None:
     writers = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
     # What was there before the fork is frozen and not listed: few objects are looked at.
     for thing in gc.get_objects():
-        if isinstance(thing, writers):
+        # Not isinstance(): that would ask a proxy for its __class__, and a lazily imported module would run its code.
+        if issubclass(type(thing), writers):
             try:
                 if not thing.closed:
                     thing.flush()

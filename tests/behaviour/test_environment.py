@@ -301,6 +301,13 @@ def test_exit_handlers_run_and_files_are_flushed(make, tmp_path):
     assert (tmp_path / "file").read_text() == "flushed"
 
 
+def test_the_end_of_a_worker_imports_no_lazy_module(make, tmp_path, capfd):
+    with make() as exe:
+        exe.submit(functions.leave_lazy_module, str(tmp_path / "log")).result(timeout=SOON)
+    assert not (tmp_path / "log").exists()
+    assert "too late" not in capfd.readouterr().err
+
+
 def test_threads_of_the_call_are_joined(make, tmp_path):
     def start_thread(path):
         import threading

@@ -30,7 +30,7 @@ int pool_test_begin(void **state)
     return prctl(PR_SET_CHILD_SUBREAPER, 1);
 }
 
-static int unfinished; /* pools */
+static _Atomic int unfinished; /* pools */
 
 int pool_test_end(void **state)
 {

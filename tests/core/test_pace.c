@@ -2,8 +2,10 @@
 #include "launch/pace.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -68,6 +70,12 @@ static void test_files_of_others_are_left_alone(void **state)
     assert_int_equal(unlink(file), 0);
     assert_int_equal(symlink("/dev/null", file), 0);
     assert_int_equal(take(0), -ELOOP);
+    assert_int_equal(unlink(file), 0);
+    assert_int_equal(mkfifo(file, 0600), 0);
+    int fd = open(file, O_RDWR | O_CLOEXEC);
+    assert_int_equal(flock(fd, LOCK_EX), 0); /* is not waited for */
+    assert_int_equal(take(0), -EPERM);
+    assert_int_equal(close(fd), 0);
     assert_int_equal(exl_pace_take("/nonesuch/turns", INTERVAL_MS, BURST, 0), -ENOENT);
 }
 

@@ -50,7 +50,27 @@ static void needs_survive(void **state)
     assert_int_equal(heard.grace_ms, 300);
     assert_int_equal(heard.priority, -7);
     assert_int_equal(heard.import_key, needs.import_key);
+    assert_true(exl_needs_record_same(&heard, &needs));
     exl_payload_unref(payload);
+}
+
+static void needs_are_the_same_if_every_one_is(void **state)
+{
+    exl_needs_record_t others[10];
+    for (size_t i = 0; i < 10; i++)
+        others[i] = needs;
+    others[0].request.cores++;
+    others[1].request.gpus++;
+    others[2].request.gpu_share++;
+    others[3].request.pin = !needs.request.pin;
+    others[4].ranks++;
+    others[5].run_time_ms++;
+    others[6].grace_ms++;
+    others[7].priority++;
+    others[8].cloudpickled = !needs.cloudpickled;
+    others[9].import_key++;
+    for (size_t i = 0; i < 10; i++)
+        assert_false(exl_needs_record_same(&others[i], &needs));
 }
 
 static void a_failure_survives(void **state)
@@ -136,6 +156,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         EXL_TEST(a_node_survives),
         EXL_TEST(needs_survive),
+        EXL_TEST(needs_are_the_same_if_every_one_is),
         EXL_TEST(a_failure_survives),
         EXL_TEST(a_cut_or_longer_record_is_refused),
         EXL_TEST(impossible_fields_are_refused),

@@ -2,12 +2,14 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 
 import cloudpickle
 import pytest
 
-from executorlib import _catalogue, _cli, _cli_cache, _store
+from executorlib import __version__, _catalogue, _cli, _cli_cache, _store
 
 DAY = 86400
 
@@ -189,3 +191,8 @@ def test_the_version(capsys):
         _cli.main(["--version"])
     assert caught.value.code == 0
     assert capsys.readouterr().out.startswith("executorlib 1.11.0+core.")
+
+
+def test_the_command_as_a_module():
+    command = [sys.executable, "-m", "executorlib", "--version"]
+    assert subprocess.check_output(command, text=True, timeout=60) == f"executorlib {__version__}\n"

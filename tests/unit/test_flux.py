@@ -1,6 +1,8 @@
 """What is made for Flux, and of what it says, without one."""
 
 import json
+import os
+import socket
 import time
 
 import pytest
@@ -196,3 +198,16 @@ def test_without_flux_it_says_what_was_looked_for(cls, monkeypatch, tmp_path):
 def test_schedulers_that_there_are_not(tmp_path):
     with pytest.raises(ValueError, match="queue_type"):
         get_cache_data_queue(str(tmp_path), "pbs")
+
+
+@pytest.mark.timeout(60)
+def test_the_launcher_is_not_mistaken_for_somebody_who_came_before(monkeypatch):
+    users = iter([os.geteuid() + 1, os.geteuid()])
+    monkeypatch.setattr(os, "geteuid", lambda: next(users))
+    with socket.socket(socket.AF_UNIX) as door, socket.socket(socket.AF_UNIX) as stranger:
+        door.bind("")
+        door.listen(2)
+        stranger.connect(door.getsockname())
+        with socket.socket(socket.AF_UNIX) as launcher:
+            launcher.connect(door.getsockname())
+        _flux_fleet._await_end(door)  # which waits for the end of what it takes for the launcher

@@ -475,6 +475,7 @@ static void seek(exl_agent_t *agent)
         .done = met_cb,
         .owner = agent};
     int fd = dial(&agent->addresses[agent->next_address]);
+    assert(agent->naddresses > 0);
     agent->next_address = (agent->next_address + 1) % agent->naddresses;
     if (fd >= 0 && exl_handshake_start(&config, fd, &agent->handshake, &agent->why) == 0)
         return;
@@ -543,7 +544,7 @@ int exl_agent_start(const exl_agent_config_t *config, exl_agent_t **ret_agent, e
     if (!agent)
         return exl_error_set(err, -ENOMEM, "out of memory");
     int rc = prepare(agent, config, err);
-    if (rc < 0) {
+    if (rc != 0) {
         free(agent->addresses);
         free(agent);
         return rc;

@@ -32,6 +32,7 @@ int exl_error_set(exl_error_t *err, int code, const char *format, ...)
     if (err) {
         va_list arguments;
         va_start(arguments, format);
+        /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized) */
         (void)vsnprintf(err->text, sizeof err->text, format, arguments);
         va_end(arguments);
     }

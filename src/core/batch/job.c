@@ -63,7 +63,7 @@ int exl_claim_of(pid_t pid, exl_claim_t *ret_claim)
         rc = read_text("/proc/sys/kernel/random/boot_id", claim.boot, sizeof claim.boot);
     if (rc == 0 && stat("/proc/self/ns/pid", &status) < 0)
         rc = -errno;
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     claim.boot[strcspn(claim.boot, "\n")] = '\0';
     claim.namespace = status.st_ino;
@@ -78,7 +78,7 @@ exl_holder_t exl_claim_holder(const exl_claim_t *claim)
     uint64_t start;
     if (claim->pid <= 0)
         return EXL_HOLDER_GONE;
-    if (exl_claim_of(0, &here) < 0)
+    if (exl_claim_of(0, &here) != 0)
         return EXL_HOLDER_ELSEWHERE;
     if (strcmp(here.boot, claim->boot) != 0)
         /* The same machine, started anew since, has none of its processes left. */

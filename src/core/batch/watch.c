@@ -7,6 +7,7 @@
  * nor while the loop sleeps. */
 #include "batch/watch.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -261,6 +262,7 @@ static int copy_names(folder_t *folder, look_t *look)
     collecting = look;
     collected_bytes = 0;
     twalk(folder->names, collect);
+    assert(collected_bytes > 0);
     look->names = malloc(collected_bytes);
     look->offsets = calloc(folder->count, sizeof *look->offsets);
     look->found = calloc(folder->count, sizeof *look->found);
@@ -723,7 +725,7 @@ static void forget_everything(exl_watch_t *watch)
         folder_t *folder = EXL_CONTAINER(watch->folders.next, folder_t, link);
         /* The last name takes the folder along. */
         for (size_t left = folder->count; left > 0; left--)
-            forget_wanted(*(wanted_t **)folder->names);
+            forget_wanted(*(wanted_t **)folder->names); /* NOLINT(clang-analyzer-unix.Malloc) */
     }
     EXL_LIST_FOREACH_SAFE(&watch->new_processes, new)
     forget_process(EXL_CONTAINER(new, process_t, link));

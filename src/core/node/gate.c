@@ -123,7 +123,7 @@ int exl_gate_open(const char *socket_path, exl_ticket_t *ticket, pid_t *ret_pid,
     int rc = exl_tls_key(ticket->key);
     if (rc == 0 && pipe2(ends, O_CLOEXEC) < 0)
         rc = -errno;
-    if (rc < 0)
+    if (rc != 0)
         return exl_error_set(err, rc, "cannot open a gate for MPI ranks: %s", exl_strerror(rc));
     (void)snprintf(ticket->name, sizeof ticket->name, "executorlib-ranks-%d-%lld", (int)head,
                    (long long)exl_clock_ns());
@@ -302,7 +302,7 @@ int exl_gate_pass(const exl_ticket_t *ticket, int *ret_fd, char ret_directory[EX
     (void)close(socket);
     if (gate.rank_pidfd >= 0)
         (void)close(gate.rank_pidfd);
-    if (rc < 0)
+    if (rc != 0)
         return exl_error_set(err, rc, "an MPI rank cannot start what connects it: %s", exl_strerror(rc));
     (void)waitpid(between, NULL, 0);
     (void)close(pair[1]);

@@ -126,7 +126,7 @@ int exl_peer_connect(exl_peer_t *peer, exl_connection_t *connection, uint64_t re
         rc = -ENOMEM;
     if (rc == 0 && (rc = uv_poll_init(peer->node->loop, &fresh->poll, exl_connection_fd(connection))) < 0)
         free(fresh);
-    if (rc < 0) {
+    if (rc != 0) {
         exl_connection_destroy(connection, false);
         return rc;
     }

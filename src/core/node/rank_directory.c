@@ -120,6 +120,14 @@ void exl_rank_directory_sweep_all(void)
     }
 }
 
+/* Where the directories are everybody may make one: with links in it that make us remove files of our own. */
+static bool is_ours(const char *path)
+{
+    struct stat status;
+    return lstat(path, &status) == 0 && S_ISDIR(status.st_mode) && status.st_uid == geteuid() &&
+           !(status.st_mode & (S_IRWXG | S_IRWXO));
+}
+
 void exl_rank_directory_sweep(pid_t owner)
 {
     char prefix[EXL_RANK_DIRECTORY_SIZE], path[PATH_MAX];
@@ -129,7 +137,8 @@ void exl_rank_directory_sweep(pid_t owner)
         for (const struct dirent *entry; parent && (entry = readdir(parent));)
             if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0) {
                 (void)snprintf(path, sizeof path, "%s/%s", parents[i], entry->d_name);
-                exl_rank_directory_remove(path);
+                if (is_ours(path))
+                    exl_rank_directory_remove(path);
             }
         if (parent)
             (void)closedir(parent);

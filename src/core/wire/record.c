@@ -79,6 +79,15 @@ int exl_needs_record_write(const exl_needs_record_t *record, exl_payload_t **ret
     return finish(&writer, ret_payload);
 }
 
+bool exl_needs_record_same(const exl_needs_record_t *record, const exl_needs_record_t *other)
+{
+    const exl_request_t *one = &record->request, *two = &other->request;
+    return one->cores == two->cores && one->gpus == two->gpus && one->gpu_share == two->gpu_share &&
+           one->pin == two->pin && record->ranks == other->ranks && record->run_time_ms == other->run_time_ms &&
+           record->grace_ms == other->grace_ms && record->priority == other->priority &&
+           record->cloudpickled == other->cloudpickled && record->import_key == other->import_key;
+}
+
 int exl_failure_write(const exl_failure_t *failure, exl_payload_t **ret_payload)
 {
     writer_t writer = {.rc = 0};

@@ -38,6 +38,8 @@ int exl_node_record_write(const exl_node_record_t *record, exl_payload_t **ret_p
 int exl_needs_record_write(const exl_needs_record_t *record, exl_payload_t **ret_payload);
 int exl_failure_write(const exl_failure_t *failure, exl_payload_t **ret_payload);
 
+bool exl_needs_record_same(const exl_needs_record_t *record, const exl_needs_record_t *other);
+
 /* EXL_EPROTOCOL for what cannot have been written so, with nothing changed. The payload must be in memory. */
 int exl_node_record_read(const exl_payload_t *payload, exl_node_record_t *ret_record);
 int exl_needs_record_read(const exl_payload_t *payload, exl_needs_record_t *ret_record);

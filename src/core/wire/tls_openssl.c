@@ -140,7 +140,7 @@ static int create(exl_tls_side_t side, const char *name, const uint8_t key[EXL_T
     if (!tls)
         return exl_error_set(err, -ENOMEM, "out of memory");
     tls->name_size = name_size;
-    memcpy(tls->name, name, name_size);
+    memcpy(tls->name, name, name_size); /* NOLINT(bugprone-not-null-terminated-result) */
     memcpy(tls->key, key, sizeof tls->key);
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, make_context);

@@ -5,16 +5,17 @@ from __future__ import annotations
 from executorlib._errors import ResourceError
 from executorlib._file_pool import FileExecutor
 from executorlib._pool import PoolExecutor
-from executorlib._record import recorder_for
-from executorlib._resources import check, check_limit, check_open
+from executorlib._resources import check_limit, check_open
 from executorlib._unavailable import unavailable
 from executorlib.executor.base import BaseExecutor
-from executorlib.executor.recording import RecordingExecutor
-from executorlib.executor.single import (
-    _add_cache,
-    _check_dependencies,
-    _check_init_function,
-    _check_restart_limit,
+from executorlib.executor.recording import recording_executor
+from executorlib.executor.settings import (
+    PoolSettings,
+    add_cache,
+    check_dependencies,
+    check_init_function,
+    check_restart_limit,
+    workers_within,
 )
 
 TYPE_CHECKING = False
@@ -113,72 +114,56 @@ class FluxJobExecutor(PoolExecutor):
         restart_limit: int = 0,
         openmpi_oversubscribe: bool = False,
     ) -> None:
-        resources = check(resource_dict)
-        max_workers = check_limit("max_workers", max_workers)
-        max_cores = check_limit("max_cores", max_cores)
-        if not wait:
-            raise ValueError("wait=False needs one of the Cluster executors: here calls end with the program")
-        _check_init_function(init_function, block_allocation, cache_directory)
-        _check_restart_limit(restart_limit, block_allocation)
-        _check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
-        _check_flux(resources, pmi_mode, openmpi_oversubscribe)
-        recorder = recorder_for(
-            plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
+        settings = PoolSettings(
+            max_workers=max_workers,
+            cache_directory=cache_directory,
+            max_cores=max_cores,
+            resource_dict=resource_dict,
+            hostname_localhost=hostname_localhost,
+            block_allocation=block_allocation,
+            init_function=init_function,
+            disable_dependencies=disable_dependencies,
+            refresh_rate=refresh_rate,
+            plot_dependency_graph=plot_dependency_graph,
+            plot_dependency_graph_filename=plot_dependency_graph_filename,
+            export_workflow_filename=export_workflow_filename,
+            log_obj_size=log_obj_size,
+            wait=wait,
+            restart_limit=restart_limit,
+            openmpi_oversubscribe=openmpi_oversubscribe,
         )
-        if block_allocation:
-            max_workers = _worker_count(max_workers, max_cores, resources.get("cores", 1))
+        _check_flux(settings.resources, pmi_mode, openmpi_oversubscribe)
+        if settings.persistent:
+            settings.max_workers = _worker_count(
+                settings.max_workers, settings.max_cores, settings.resources.get("cores", 1)
+            )
         fleet = None
-        if recorder is None:
+        if settings.recorder is None:
             from executorlib._flux_fleet import fleet_for
 
-            _add_cache(resources, cache_directory)
+            add_cache(settings.resources, cache_directory)
             fleet = fleet_for(
-                resources,
-                max_workers,
-                max_cores,
-                bool(block_allocation),
+                settings.resources,
+                settings.max_workers,
+                settings.max_cores,
+                settings.persistent,
                 hostname_localhost,
                 flux_executor=flux_executor,
                 nesting=flux_executor_nesting,
                 log_files=flux_log_files,
             )
-        info = {
-            **{key: value for key, value in resources.items() if key != "cache_key_version"},
-            "cores": resources.get("cores", 1),
-            "threads_per_core": resources.get("threads_per_core", 1),
-            "gpus_per_core": resources.get("gpus_per_core", 0),
-            "cwd": resources.get("cwd"),
-            "openmpi_oversubscribe": openmpi_oversubscribe,
-            "cache_directory": cache_directory,
-            "hostname_localhost": hostname_localhost,
-            "log_obj_size": log_obj_size,
-            "pmi_mode": pmi_mode,
-            "flux_executor": flux_executor,
-            "flux_executor_nesting": flux_executor_nesting,
-            "flux_log_files": flux_log_files,
-        }
-        if block_allocation:
-            info |= {"init_function": init_function, "restart_limit": restart_limit}
-        else:
-            info |= {"max_cores": max_cores}
+        info = settings.info(
+            {"cores": 1, "threads_per_core": 1, "gpus_per_core": 0, "cwd": None},
+            pmi_mode=pmi_mode,
+            flux_executor=flux_executor,
+            flux_executor_nesting=flux_executor_nesting,
+            flux_log_files=flux_log_files,
+        )
 
         def accepts(resources: dict[str, Any]) -> None:
             _check_on_one_node(resources, None if fleet is None else fleet.widest)
 
-        super().__init__(
-            resources=resources,
-            accepts=accepts,
-            persistent=bool(block_allocation),
-            max_workers=max_workers,
-            max_cores=max_cores,
-            init_function=init_function,
-            restart_limit=restart_limit,
-            allow_futures=not disable_dependencies,
-            log_obj_size=log_obj_size,
-            info=info,
-            fleet=fleet,
-            recorder=recorder,
-        )
+        super().__init__(accepts=accepts, info=info, fleet=fleet, **settings.for_pool())
 
 
 class FluxClusterExecutor(BaseExecutor):
@@ -286,26 +271,24 @@ class FluxClusterExecutor(BaseExecutor):
     ) -> None:
         if not block_allocation:
             _check_for_jobs(log_obj_size=log_obj_size or None)
-        _check_restart_limit(restart_limit, block_allocation)
-        recorder = recorder_for(
-            plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
+        check_restart_limit(restart_limit, block_allocation)
+        recording = recording_executor(
+            plot_dependency_graph,
+            plot_dependency_graph_filename,
+            export_workflow_filename,
+            disable_dependencies,
+            resource_dict=resource_dict,
+            max_workers=max_workers,
+            max_cores=max_cores,
+            block_allocation=block_allocation,
+            openmpi_oversubscribe=openmpi_oversubscribe,
+            cache_directory=cache_directory,
+            hostname_localhost=hostname_localhost,
+            log_obj_size=log_obj_size,
+            pmi_mode=pmi_mode,
         )
-        if recorder is not None:
-            super().__init__(
-                RecordingExecutor(
-                    recorder,
-                    template=True,
-                    resource_dict=resource_dict,
-                    max_workers=max_workers,
-                    max_cores=max_cores,
-                    block_allocation=block_allocation,
-                    openmpi_oversubscribe=openmpi_oversubscribe,
-                    cache_directory=cache_directory,
-                    hostname_localhost=hostname_localhost,
-                    log_obj_size=log_obj_size,
-                    pmi_mode=pmi_mode,
-                )
-            )
+        if recording is not None:
+            super().__init__(recording)
             return
         max_workers = check_limit("max_workers", max_workers)
         max_cores = check_limit("max_cores", max_cores)
@@ -315,8 +298,8 @@ class FluxClusterExecutor(BaseExecutor):
 
         queue = _flux_queue.FluxQueue(pysqa_config_directory)
         if block_allocation:
-            _check_init_function(init_function, block_allocation, cache_directory)
-            _check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
+            check_init_function(init_function, block_allocation, cache_directory)
+            check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
             if not wait:
                 raise ValueError("wait=False needs block_allocation=False: lasting workers end with the program")
             _flux_queue.check(resources)
@@ -368,13 +351,10 @@ class FluxClusterExecutor(BaseExecutor):
 
 
 def _worker_count(max_workers: int | None, max_cores: int | None, cores: int) -> int:
-    if max_workers is not None:
-        return max_workers
-    if max_cores is None:
+    count = workers_within(max_workers, max_cores, cores)
+    if count is None:
         raise ValueError("block_allocation=True needs max_workers or max_cores: how many workers there are to be")
-    if max_cores < cores:
-        raise ResourceError(f"a worker needs {cores} cores, but max_cores is {max_cores}")
-    return max_cores // cores
+    return count
 
 
 def _check_flux(resources: dict[str, Any], pmi_mode: Any, openmpi_oversubscribe: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from executorlib._pilots import PilotFleet
 from executorlib._pool import PoolExecutor
 from executorlib._resources import FILE_DEFAULTS, is_known
-from executorlib.executor.single import _add_cache
+from executorlib.executor.settings import add_cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def pilot_executor(
     """
     # The others are for the jobs; a time limit is the job's, not that of each call.
     of_calls = {key: value for key, value in resources.items() if is_known(key) and key != "run_time_max"}
-    _add_cache(of_calls, cache_directory)
+    add_cache(of_calls, cache_directory)
     directory = cache_directory or resources.get("cache_directory") or "executorlib_cache"
     told = ("init_function", "restart_limit", "log_obj_size")
     return PoolExecutor(

@@ -6,11 +6,10 @@ import os
 import warnings
 
 from executorlib import _core
-from executorlib._errors import ResourceError
 from executorlib._pool import PoolExecutor
-from executorlib._record import recorder_for
-from executorlib._resources import check, check_limit, check_one_node, check_open
+from executorlib._resources import check_limit, check_one_node, check_open
 from executorlib.executor.base import BaseExecutor
+from executorlib.executor.settings import PoolSettings, add_cache, check_dependencies, workers_within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -136,49 +135,33 @@ class SingleNodeExecutor(PoolExecutor):
         openmpi_oversubscribe: bool = False,
         timeline: str | os.PathLike[str] | None = None,
     ) -> None:
-        resources = check(resource_dict)
-        max_workers = check_limit("max_workers", max_workers)
-        max_cores = check_limit("max_cores", max_cores)
-        if not wait:
-            raise ValueError("wait=False needs one of the Cluster executors: here calls end with the program")
-        _check_init_function(init_function, block_allocation, cache_directory)
-        _check_restart_limit(restart_limit, block_allocation)
-        _check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
-        recorder = recorder_for(
-            plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
-        )
-        if block_allocation:
-            max_workers = _worker_count(max_workers, max_cores, resources.get("cores", 1))
-        if openmpi_oversubscribe:
-            resources.setdefault("openmpi_oversubscribe", True)
-        if recorder is None:
-            _add_cache(resources, cache_directory)
-        info = {
-            **{key: value for key, value in resources.items() if key not in _NOT_IN_INFO},
-            "cores": resources.get("cores", 1),
-            "cwd": resources.get("cwd"),
-            "openmpi_oversubscribe": openmpi_oversubscribe,
-            "cache_directory": cache_directory,
-            "hostname_localhost": hostname_localhost,
-            "log_obj_size": log_obj_size,
-        }
-        if block_allocation:
-            info |= {"init_function": init_function, "restart_limit": restart_limit}
-        else:
-            info |= {"max_cores": max_cores}
-        super().__init__(
-            resources=resources,
-            accepts=check_one_node,
-            persistent=bool(block_allocation),
+        settings = PoolSettings(
             max_workers=max_workers,
+            cache_directory=cache_directory,
             max_cores=max_cores,
+            resource_dict=resource_dict,
+            hostname_localhost=hostname_localhost,
+            block_allocation=block_allocation,
             init_function=init_function,
-            restart_limit=restart_limit,
-            allow_futures=not disable_dependencies,
+            disable_dependencies=disable_dependencies,
+            refresh_rate=refresh_rate,
+            plot_dependency_graph=plot_dependency_graph,
+            plot_dependency_graph_filename=plot_dependency_graph_filename,
+            export_workflow_filename=export_workflow_filename,
             log_obj_size=log_obj_size,
-            info=info,
+            wait=wait,
+            restart_limit=restart_limit,
+            openmpi_oversubscribe=openmpi_oversubscribe,
+        )
+        if settings.persistent:
+            settings.max_workers = _worker_count(settings)
+        if settings.recorder is None:
+            add_cache(settings.resources, cache_directory)
+        super().__init__(
+            accepts=check_one_node,
+            info=settings.info({"cores": 1, "cwd": None}, hidden=_NOT_IN_INFO),
             timeline=timeline,
-            recorder=recorder,
+            **settings.for_pool(),
         )
 
 
@@ -253,28 +236,25 @@ class TestClusterExecutor(BaseExecutor):
     ) -> None:
         from executorlib._file_pool import FileExecutor
         from executorlib._local_queue import LocalQueue
+        from executorlib.executor.recording import recording_executor
 
         max_workers = check_limit("max_workers", max_workers)
         max_cores = check_limit("max_cores", max_cores)
         _check_for_files(block_allocation, init_function, hostname_localhost)
-        _check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
-        recorder = recorder_for(
-            plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
+        check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
+        recording = recording_executor(
+            plot_dependency_graph,
+            plot_dependency_graph_filename,
+            export_workflow_filename,
+            disable_dependencies,
+            resource_dict=resource_dict,
+            max_workers=max_workers,
+            max_cores=max_cores,
+            block_allocation=False,
+            cache_directory=cache_directory,
         )
-        if recorder is not None:
-            from executorlib.executor.recording import RecordingExecutor
-
-            super().__init__(
-                RecordingExecutor(
-                    recorder,
-                    template=True,
-                    resource_dict=resource_dict,
-                    max_workers=max_workers,
-                    max_cores=max_cores,
-                    block_allocation=False,
-                    cache_directory=cache_directory,
-                )
-            )
+        if recording is not None:
+            super().__init__(recording)
             return
         resources = check_open(resource_dict)
         if openmpi_oversubscribe:
@@ -300,33 +280,7 @@ class TestClusterExecutor(BaseExecutor):
         )
 
 
-_NOT_IN_INFO = frozenset({"threads_per_core", "gpus_per_core", "slurm_cmd_args", "cache_key_version"})
-
-
-def _add_cache(resources: dict[str, Any], cache_directory: str | os.PathLike[str] | None) -> None:
-    directory = resources.get("cache_directory", cache_directory)
-    if directory is None:
-        return
-    from executorlib._cached import check_readable
-
-    resources.update(check({"cache_directory": directory}))
-    if "cache_key_version" not in resources and "EXECUTORLIB_CACHE_KEY_VERSION" in os.environ:
-        resources.update(check({"cache_key_version": int(os.environ["EXECUTORLIB_CACHE_KEY_VERSION"])}))
-    check_readable(resources["cache_directory"])
-
-
-def _check_init_function(init_function: Any, block_allocation: bool, cache_directory: str | None) -> None:
-    if init_function is None:
-        return
-    if not callable(init_function):
-        raise TypeError(f"init_function must be callable, but is {init_function!r}")
-    if not block_allocation:
-        raise ValueError("init_function needs block_allocation=True: without it no worker keeps the presets")
-    if cache_directory is not None:
-        warnings.warn(
-            "cached results do not depend on init_function: a changed one can bring back outdated results",
-            stacklevel=3,
-        )
+_NOT_IN_INFO = ("threads_per_core", "gpus_per_core", "slurm_cmd_args")
 
 
 def _check_for_files(block_allocation: bool, init_function: Any, hostname_localhost: bool | None) -> None:
@@ -338,35 +292,11 @@ def _check_for_files(block_allocation: bool, init_function: Any, hostname_localh
         raise ValueError("hostname_localhost has no meaning here: calls come and go as files")
 
 
-def _check_restart_limit(restart_limit: Any, block_allocation: bool) -> None:
-    if isinstance(restart_limit, bool) or not isinstance(restart_limit, int):
-        raise ResourceError(f"restart_limit must be an integer, not {restart_limit!r}")
-    if restart_limit < 0:
-        raise ResourceError(f"restart_limit must not be negative, but is {restart_limit}")
-    if restart_limit and not block_allocation:
-        raise ValueError("restart_limit needs block_allocation=True: it counts restarts of lasting workers")
-
-
-def _check_dependencies(disable_dependencies: bool, refresh_rate: Any, plot_dependency_graph: bool) -> None:
-    if not isinstance(refresh_rate, (int, float)):
-        raise ResourceError(f"refresh_rate must be a number of seconds, not {refresh_rate!r}")
-    if not refresh_rate >= 0:
-        raise ResourceError(f"refresh_rate must not be negative, but is {refresh_rate}")
-    if disable_dependencies and plot_dependency_graph:
-        raise ValueError("plot_dependency_graph needs the dependencies that disable_dependencies turns off")
-    if disable_dependencies and refresh_rate != 0.01:
-        raise ValueError("refresh_rate is for the dependencies that disable_dependencies turns off")
-
-
-def _worker_count(max_workers: int | None, max_cores: int | None, cores: int) -> int:
-    if max_workers is not None:
-        return max_workers
-    if max_cores is not None:
-        if max_cores < cores:
-            raise ResourceError(f"a worker needs {cores} cores, but max_cores is {max_cores}")
-        return max_cores // cores
-    count = _core.cpu_count()
-    warnings.warn(
-        f"neither max_workers nor max_cores is set; using max_workers={count}, the number of cores", stacklevel=3
-    )
+def _worker_count(settings: PoolSettings) -> int:
+    count = workers_within(settings.max_workers, settings.max_cores, settings.resources.get("cores", 1))
+    if count is None:
+        count = _core.cpu_count()
+        warnings.warn(
+            f"neither max_workers nor max_cores is set; using max_workers={count}, the number of cores", stacklevel=3
+        )
     return count

@@ -8,15 +8,16 @@ import warnings
 from executorlib._errors import ResourceError
 from executorlib._file_pool import FileExecutor
 from executorlib._pool import PoolExecutor
-from executorlib._record import recorder_for
-from executorlib._resources import check, check_limit, check_open
+from executorlib._resources import check_limit, check_open
 from executorlib.executor.base import BaseExecutor
-from executorlib.executor.recording import RecordingExecutor
-from executorlib.executor.single import (
-    _add_cache,
-    _check_dependencies,
-    _check_init_function,
-    _check_restart_limit,
+from executorlib.executor.recording import recording_executor
+from executorlib.executor.settings import (
+    PoolSettings,
+    add_cache,
+    check_dependencies,
+    check_init_function,
+    check_restart_limit,
+    workers_within,
 )
 
 TYPE_CHECKING = False
@@ -126,52 +127,50 @@ class SlurmJobExecutor(PoolExecutor):
         restart_limit: int = 0,
         openmpi_oversubscribe: bool = False,
     ) -> None:
-        resources = check(resource_dict)
-        max_workers = check_limit("max_workers", max_workers)
-        max_cores = check_limit("max_cores", max_cores)
-        if not wait:
-            raise ValueError("wait=False needs one of the Cluster executors: here calls end with the program")
-        _check_init_function(init_function, block_allocation, cache_directory)
-        _check_restart_limit(restart_limit, block_allocation)
-        _check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
-        _check_pmi_mode(pmi_mode)
-        recorder = recorder_for(
-            plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
+        settings = PoolSettings(
+            max_workers=max_workers,
+            cache_directory=cache_directory,
+            max_cores=max_cores,
+            resource_dict=resource_dict,
+            hostname_localhost=hostname_localhost,
+            block_allocation=block_allocation,
+            init_function=init_function,
+            disable_dependencies=disable_dependencies,
+            refresh_rate=refresh_rate,
+            plot_dependency_graph=plot_dependency_graph,
+            plot_dependency_graph_filename=plot_dependency_graph_filename,
+            export_workflow_filename=export_workflow_filename,
+            log_obj_size=log_obj_size,
+            wait=wait,
+            restart_limit=restart_limit,
+            openmpi_oversubscribe=openmpi_oversubscribe,
         )
-        if openmpi_oversubscribe:
-            resources.setdefault("openmpi_oversubscribe", True)
-        if block_allocation:
-            max_workers = _worker_count(max_workers, max_cores, resources)
+        _check_pmi_mode(pmi_mode)
+        resources = settings.resources
+        if settings.persistent:
+            settings.max_workers = _worker_count(settings.max_workers, settings.max_cores, resources)
         fleet = places = None
-        if recorder is None:
+        if settings.recorder is None:
             from executorlib._places import Places
 
-            _add_cache(resources, cache_directory)
+            add_cache(resources, cache_directory)
             places = Places.of_job(
-                resources, pmi_mode, hostname_localhost, limited=not (max_workers is None and max_cores is None)
+                resources,
+                pmi_mode,
+                hostname_localhost,
+                limited=not (settings.max_workers is None and settings.max_cores is None),
             )
             if not places.all_steps:
-                fleet = _fleet(resources, max_workers, max_cores, bool(block_allocation), hostname_localhost)
+                fleet = _fleet(settings, hostname_localhost)
                 places.widest = fleet.widest
-            elif block_allocation:
-                places.check_workers(resources, max_workers or 1)
-        info = {
-            **{key: value for key, value in resources.items() if key != "cache_key_version"},
-            "cores": resources.get("cores", 1),
-            "threads_per_core": resources.get("threads_per_core", 1),
-            "gpus_per_core": resources.get("gpus_per_core", 0),
-            "cwd": resources.get("cwd"),
-            "openmpi_oversubscribe": openmpi_oversubscribe,
-            "slurm_cmd_args": resources.get("slurm_cmd_args", []),
-            "cache_directory": cache_directory,
-            "hostname_localhost": hostname_localhost,
-            "log_obj_size": log_obj_size,
-            "pmi_mode": pmi_mode,
-        }
-        if block_allocation:
-            info |= {"init_function": init_function, "restart_limit": restart_limit}
-        else:
-            info |= {"max_cores": max_cores}
+            elif settings.persistent:
+                places.check_workers(resources, settings.max_workers or 1)
+        info = settings.info(
+            {"cores": 1, "threads_per_core": 1, "gpus_per_core": 0, "cwd": None, "slurm_cmd_args": []},
+            pmi_mode=pmi_mode,
+        )
+        if places is not None and settings.max_cores is None:
+            settings.max_cores = places.limit
 
         def accepts(resources: dict[str, Any]) -> tuple[Step, int, int] | None:
             if "submission_template" in resources:
@@ -179,20 +178,12 @@ class SlurmJobExecutor(PoolExecutor):
             return None if places is None else places.step(resources)
 
         super().__init__(
-            resources=resources,
             accepts=accepts,
-            persistent=bool(block_allocation),
-            max_workers=max_workers,
-            max_cores=max_cores if places is None or max_cores is not None else places.limit,
-            init_function=init_function,
-            restart_limit=restart_limit,
-            allow_futures=not disable_dependencies,
-            log_obj_size=log_obj_size,
             info=info,
             fleet=fleet,
             steps=places is not None and places.all_steps,
             hosts=None if places is None else places.hosts,
-            recorder=recorder,
+            **settings.for_pool(),
         )
 
 
@@ -305,26 +296,24 @@ class SlurmClusterExecutor(BaseExecutor):
     ) -> None:
         if not block_allocation:
             _check_for_jobs(log_obj_size=log_obj_size or None)
-        _check_restart_limit(restart_limit, block_allocation)
-        recorder = recorder_for(
-            plot_dependency_graph, plot_dependency_graph_filename, export_workflow_filename, disable_dependencies
+        check_restart_limit(restart_limit, block_allocation)
+        recording = recording_executor(
+            plot_dependency_graph,
+            plot_dependency_graph_filename,
+            export_workflow_filename,
+            disable_dependencies,
+            resource_dict=resource_dict,
+            max_workers=max_workers,
+            max_cores=max_cores,
+            block_allocation=block_allocation,
+            openmpi_oversubscribe=openmpi_oversubscribe,
+            cache_directory=cache_directory,
+            hostname_localhost=hostname_localhost,
+            log_obj_size=log_obj_size,
+            pmi_mode=pmi_mode,
         )
-        if recorder is not None:
-            super().__init__(
-                RecordingExecutor(
-                    recorder,
-                    template=True,
-                    resource_dict=resource_dict,
-                    max_workers=max_workers,
-                    max_cores=max_cores,
-                    block_allocation=block_allocation,
-                    openmpi_oversubscribe=openmpi_oversubscribe,
-                    cache_directory=cache_directory,
-                    hostname_localhost=hostname_localhost,
-                    log_obj_size=log_obj_size,
-                    pmi_mode=pmi_mode,
-                )
-            )
+        if recording is not None:
+            super().__init__(recording)
             return
         from executorlib import _sbatch
         from executorlib._slurm_queue import SlurmQueue
@@ -335,8 +324,8 @@ class SlurmClusterExecutor(BaseExecutor):
         _sbatch.check(resources)
         queue = SlurmQueue(pysqa_config_directory)
         if block_allocation:
-            _check_init_function(init_function, block_allocation, cache_directory)
-            _check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
+            check_init_function(init_function, block_allocation, cache_directory)
+            check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
             if not wait:
                 raise ValueError("wait=False needs block_allocation=False: lasting workers end with the program")
             from executorlib.executor.pilots import pilot_executor
@@ -397,13 +386,9 @@ def _check_pmi_mode(pmi_mode: Any) -> None:
 
 
 def _worker_count(max_workers: int | None, max_cores: int | None, resources: dict[str, Any]) -> int:
-    cores = resources.get("cores", 1)
-    if max_workers is not None:
-        return max_workers
-    if max_cores is not None:
-        if max_cores < cores:
-            raise ResourceError(f"a worker needs {cores} cores, but max_cores is {max_cores}")
-        return max_cores // cores
+    count = workers_within(max_workers, max_cores, resources.get("cores", 1))
+    if count is not None:
+        return count
     from executorlib import _slurm
 
     job = _slurm.allocation()
@@ -427,17 +412,12 @@ def _room(cpus: list[int], resources: dict[str, Any]) -> list[int]:
     return [1 if resources.get("exclusive") and count >= width else count // width for count in cpus]
 
 
-def _fleet(
-    resources: dict[str, Any],
-    max_workers: int | None,
-    max_cores: int | None,
-    persistent: bool,
-    localhost: bool | None,
-) -> Fleet:
+def _fleet(settings: PoolSettings, localhost: bool | None) -> Fleet:
     """The nodes of the executor, with an agent to come on each."""
     from executorlib import _slurm
     from executorlib._fleet import Fleet, Share, spread
 
+    resources, max_workers, max_cores = settings.resources, settings.max_workers, settings.max_cores
     width = resources.get("cores", 1) * resources.get("threads_per_core", 1)
     arguments = resources.get("slurm_cmd_args", [])
     job = _slurm.allocation()
@@ -449,10 +429,10 @@ def _fleet(
             "for; in a job (sbatch, salloc) it uses all of it"
         )
     else:
-        wanted = max_cores if max_cores is not None and not persistent else (max_workers or 1) * width
+        wanted = max_cores if max_cores is not None and not settings.persistent else (max_workers or 1) * width
         cpus = _slurm.nodes_for(wanted, width, _slurm.cores_per_node(arguments))
     room = _room(cpus, resources)
-    if persistent:
+    if settings.persistent:
         workers = max_workers or 1
         _slurm.check_room(cpus, room, workers, width)
         shares = [Share(count, some) for count, some in zip(cpus, spread(room, workers), strict=True)]
@@ -463,7 +443,7 @@ def _fleet(
             len(shares), inside=job is not None, cores=max(share.cores for share in shares), arguments=arguments
         ),
         shares,
-        room=room if persistent else (),
+        room=room if settings.persistent else (),
         environ=_slurm.launcher_environ(os.environ),
         job=None if job is None else job.job,
         here=bool(localhost) or (job is not None and len(job.cpus) == 1 and "SLURMD_NODENAME" in os.environ),
