@@ -220,7 +220,12 @@ def _outcome(base: str, fields: "dict[str, bytes]", queued: bool) -> "dict[str, 
     call = None
     try:
         call = _take_call(fields)
-        return {"output": _dump(_evaluate(call, resources, queued))}
+        result = _evaluate(call, resources, queued)
+        try:
+            return {"output": _dump(result)}
+        except Exception as error:
+            worker.explain_result(error, call[0], result)
+            raise
     except _NotTheFunction:
         raise
     except BaseException as error:

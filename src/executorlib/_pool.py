@@ -199,7 +199,13 @@ class PoolExecutor(BaseExecutor):
     ) -> Future:
         code = getattr(fn, "__code__", None)
         if code is self._plain and resource_dict is None and "init_function" not in fn.__globals__:
-            return self._pool.submit(fn, args, kwargs, self._default.needs, None, self._default.options)
+            try:
+                return self._pool.submit(fn, args, kwargs, self._default.needs, None, self._default.options)
+            except _PICKLING_FAILED as error:
+                from executorlib._culprit import explain_call
+
+                explain_call(error, fn, args, kwargs)
+                raise
         if code is not self._checked or "init_function" in getattr(fn, "__globals__", ()):
             vouched = check_callable(fn)
             if self._recorder is not None:
@@ -232,9 +238,15 @@ class PoolExecutor(BaseExecutor):
             return results(self._recorder.map(fn, sequences), deadline)
         if self._default.cache is not None or self._needs_session(fn, sequences):
             return results([self.submit(fn, *items) for items in zip(*sequences, strict=False)], deadline)
-        if chunksize == 1 or self._default.ranks > 1:
-            return self._paced_map(fn, sequences, deadline)
-        return chained(results(self._map(_worker.Chunk(fn), (chunks(sequences, chunksize),)), deadline))
+        try:
+            if chunksize == 1 or self._default.ranks > 1:
+                return self._paced_map(fn, sequences, deadline)
+            return chained(results(self._map(_worker.Chunk(fn), (chunks(sequences, chunksize),)), deadline))
+        except _PICKLING_FAILED as error:
+            from executorlib._culprit import explain_map
+
+            explain_map(error, fn, sequences)
+            raise
 
     def _paced_map(self, fn: Callable, iterables: tuple, deadline: float | None) -> Iterator[Any]:
         """Calls one by one, or in batches where earlier maps have shown them to be short."""
@@ -285,10 +297,10 @@ class PoolExecutor(BaseExecutor):
         pool = self._pool if request.step is None or self._steps else self._pool_of_steps()
         try:
             return pool.submit(*call, request.needs, setup, options)
-        except (TypeError, AttributeError, PickleError) as error:
-            from executorlib._culprit import name_culprit
+        except _PICKLING_FAILED as error:
+            from executorlib._culprit import explain_call
 
-            name_culprit(error, *call)
+            explain_call(error, *call)
             raise
 
     def _pool_of_steps(self) -> _core.Pool:
@@ -468,6 +480,7 @@ def _cloudpickler() -> type:
 
 
 _UNCHECKED = object()
+_PICKLING_FAILED = (TypeError, AttributeError, ValueError, PickleError)
 
 _core.set_error_factory(_errors.error_for)
 _core.set_remote_cause(_errors.set_remote_cause)

@@ -7,6 +7,7 @@ from concurrent.futures import CancelledError
 from threading import Lock
 
 from executorlib._call_file import Arguments, input_fields, key_of
+from executorlib._culprit import explain_call
 from executorlib._file_future import FileFuture
 from executorlib._job import OUTPUT
 from executorlib._jobs import Job, Jobs
@@ -81,6 +82,7 @@ class Submission:
         except CancelledError:
             future.cancel()
         except Exception as error:
+            explain_call(error, *self._call)
             future.fail(error)
         else:
             if job is not None:

@@ -57,7 +57,7 @@ class Batch:
             for arguments in calls:
                 result = function(*arguments)
                 if type(result).__name__ not in PLAIN:
-                    check_picklable(result)
+                    check_picklable(function, result)
                 append(result)
         except BaseException as exception:
             return results, dump_exception(exception, None, None), perf_counter() - started
@@ -70,7 +70,7 @@ PLAIN = frozenset(
 )
 
 
-def check_picklable(result) -> None:
+def check_picklable(function, result) -> None:
     from _pickle import dumps
 
     try:
@@ -78,7 +78,11 @@ def check_picklable(result) -> None:
     except Exception:
         import cloudpickle
 
-        cloudpickle.dumps(result, 5)
+        try:
+            cloudpickle.dumps(result, 5)
+        except Exception as error:
+            explain_result(error, function, result)
+            raise
 
 
 # ---- in the zygote ----
@@ -536,6 +540,15 @@ def parameters_of(function) -> "tuple[tuple[str, ...], tuple[str, ...]]":
 
 
 # ---- when a call raised ----
+
+
+def explain_result(error: BaseException, function, result) -> None:
+    """Say in the error of pickling a result what of it was to blame."""
+    try:
+        culprit = load_own("_culprit")
+    except ImportError:  # of cloudpickle, which is not everywhere
+        return
+    culprit.explain_result(error, function, result)
 
 
 def dump_exception(exception: BaseException, call: "tuple | None", options: "bytes | None") -> bytes:

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "engine/engine.h"
 #include "engine/fleet.h"
+#include "engine/renewal.h"
 #include "engine/wait.h"
 #include "functions.h"
 #include "pickling.h"
@@ -816,7 +817,7 @@ static PyObject *pool_expect_agent(PyObject *object, PyObject *args)
     unsigned index;
     if (!PyArg_ParseTuple(args, "I:expect_agent", &index) || check_made(self) < 0)
         return NULL;
-    return done_or_raise(exl_fleet_expect(self->pool, index));
+    return done_or_raise(exl_renewal_expect(self->pool, index));
 }
 
 static PyObject *pool_dismiss_agent(PyObject *object, PyObject *args)
@@ -825,7 +826,7 @@ static PyObject *pool_dismiss_agent(PyObject *object, PyObject *args)
     unsigned index;
     if (!PyArg_ParseTuple(args, "I:dismiss_agent", &index) || check_made(self) < 0)
         return NULL;
-    return done_or_raise(exl_fleet_dismiss(self->pool, index));
+    return done_or_raise(exl_renewal_dismiss(self->pool, index));
 }
 
 /* As a worker would send it: bytes of (exception, text of its traceback); None is NULL. */
@@ -857,7 +858,7 @@ static PyObject *pool_bury_agent(PyObject *object, PyObject *args)
     if (!PyArg_ParseTuple(args, "IO:bury_agent", &index, &exception) || check_made(self) < 0 ||
         exception_of(exception, &payload) < 0)
         return NULL;
-    int rc = exl_fleet_bury(self->pool, index, payload);
+    int rc = exl_renewal_bury(self->pool, index, payload);
     exl_payload_unref(payload);
     return done_or_raise(rc);
 }
@@ -868,7 +869,7 @@ static PyObject *pool_fail_waiting(PyObject *object, PyObject *exception)
     exl_payload_t *payload;
     if (check_made(self) < 0 || exception_of(exception, &payload) < 0)
         return NULL;
-    int rc = exl_fleet_fail(self->pool, payload);
+    int rc = exl_renewal_fail(self->pool, payload);
     exl_payload_unref(payload);
     return done_or_raise(rc);
 }
@@ -887,7 +888,8 @@ static PyObject *pool_watch_agents(PyObject *object, PyObject *args)
     if (!(states = PyMem_Malloc(MOST_AGENTS)))
         return PyErr_NoMemory();
     int64_t deadline_ns = seconds < 0 ? -1 : exl_clock_ns() + (int64_t)(seconds * 1e9);
-    Py_BEGIN_ALLOW_THREADS rc = exl_fleet_watch(self->pool, &seen, deadline_ns, states, MOST_AGENTS, &agents, &wanted);
+    Py_BEGIN_ALLOW_THREADS rc =
+        exl_renewal_watch(self->pool, &seen, deadline_ns, states, MOST_AGENTS, &agents, &wanted);
     Py_END_ALLOW_THREADS PyObject *found = NULL;
     if (rc == 0)
         found = Py_BuildValue("Iy#N", seen, states, (Py_ssize_t)(agents < MOST_AGENTS ? agents : MOST_AGENTS),

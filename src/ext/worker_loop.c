@@ -157,6 +157,19 @@ static exl_payload_t *pickle_result(worker_t *worker, PyObject *result)
     return payload;
 }
 
+/* The error of pickling, which stays the one raised, says what of the result was to blame. */
+static void explain_result(worker_t *worker, PyObject *function, PyObject *result)
+{
+    PyObject *raised = fetch_raised();
+    PyObject *none =
+        raised ? PyObject_CallMethod(worker->state->worker, "explain_result", "OOO", raised, function, result) : NULL;
+    Py_XDECREF(none);
+    PyErr_Clear();
+    if (raised)
+        PyErr_SetObject((PyObject *)Py_TYPE(raised), raised);
+    Py_XDECREF(raised);
+}
+
 /* ---- one call ---- */
 
 PyObject *exl_dependency(PyObject *module, PyObject *index)
@@ -317,8 +330,10 @@ static PyObject *compute(worker_t *worker, PyObject *call)
     if (!result || !worker->entry)
         return result;
     PyObject *none = PyObject_CallMethod(worker->entry, "keep", "(O)", result);
-    if (!none)
+    if (!none) {
+        explain_result(worker, PyTuple_GET_ITEM(call, 0), result);
         Py_CLEAR(result);
+    }
     Py_XDECREF(none);
     return result;
 }
@@ -339,8 +354,11 @@ static void run_call(worker_t *worker, const exl_message_t *message)
     if (call)
         result = compute(worker, call);
     leave_if_forked();
-    if (result)
+    if (result) {
         payload = pickle_result(worker, result);
+        if (!payload)
+            explain_result(worker, PyTuple_GET_ITEM(call, 0), result);
+    }
     leave_if_forked();
     flush_output();
     if (worker->claim) {

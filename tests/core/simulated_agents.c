@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,6 +30,7 @@ static struct {
     uint32_t nagents, ncome;
     agent_t *coming;
     exl_list_t talking;
+    bool in_job;
     exl_payload_t *answer;
     simulated_counts_t counts;
 } all;
@@ -105,8 +107,9 @@ static uint32_t finish_calls(agent_t *agent, uint32_t most)
 
 /* ---- all of them ---- */
 
-int simulated_agents_create(uint32_t count, uint32_t depth, exl_pool_t **ret_pool, exl_error_t *err)
+int simulated_agents_create(uint32_t count, uint32_t depth, const char *job, exl_pool_t **ret_pool, exl_error_t *err)
 {
+    const exl_pool_hosts_t hosts = {.job = job};
     static const uint8_t key[EXL_TLS_KEY_SIZE];
     const exl_fleet_config_t fleet = {
         .address = "", .name = "", .key = key, .agents = count, .depth = depth, .grace_ms = 1000};
@@ -117,23 +120,32 @@ int simulated_agents_create(uint32_t count, uint32_t depth, exl_pool_t **ret_poo
     all.nagents = count;
     for (uint32_t i = 0; i < count; i++)
         exl_list_init(&all.agents[i].link);
-    return exl_pool_create(&(exl_pool_config_t){.fleet = &fleet}, ret_pool, err);
+    all.in_job = job != NULL;
+    return exl_pool_create(&(exl_pool_config_t){.fleet = &fleet, .hosts = job ? &hosts : NULL}, ret_pool, err);
+}
+
+static void introduce(agent_t *agent, const exl_node_record_t *node)
+{
+    exl_node_record_t named = *node;
+    exl_payload_t *payload = NULL;
+    if (all.in_job)
+        (void)snprintf(named.name, sizeof named.name, "node%u", all.ncome);
+    if (exl_node_record_write(&named, &payload) < 0)
+        abort();
+    say(agent, (exl_frame_t){.type = EXL_FRAME_NODE}, payload);
+    exl_payload_unref(payload);
 }
 
 void simulated_agents_come(uint32_t count, const exl_node_record_t *node)
 {
-    exl_payload_t *payload = NULL;
     exl_engine_lock();
-    if (exl_node_record_write(node, &payload) < 0)
-        abort();
     for (; count; count--, all.ncome++) {
         assert(all.ncome < all.nagents);
         agent_t *agent = all.coming = &all.agents[all.ncome];
         agent->cores = node->cores;
         all.arrived(all.owner, (exl_connection_t *)agent, &(exl_frame_t){.arg = all.ncome, .epoch = 1});
-        say(agent, (exl_frame_t){.type = EXL_FRAME_NODE}, payload);
+        introduce(agent, node);
     }
-    exl_payload_unref(payload);
     exl_engine_unlock();
 }
 
@@ -165,6 +177,20 @@ uint64_t simulated_agents_finish_all(void)
     while (!exl_list_empty(&all.talking))
         count += simulated_agents_finish(UINT32_MAX, UINT32_MAX);
     return count;
+}
+
+static bool is_anybody_asked(void)
+{
+    for (uint32_t i = 0; i < all.nagents; i++)
+        if (all.agents[i].is_asked)
+            return true;
+    return false;
+}
+
+void simulated_agents_give_back(void)
+{
+    while (is_anybody_asked())
+        (void)simulated_agents_finish(UINT32_MAX, 0);
 }
 
 uint32_t simulated_agent_busy(uint32_t index)

@@ -16,10 +16,11 @@ typedef struct simulated_counts {
     uint64_t calls, recalls, flushes;
 } simulated_counts_t;
 
-/* An executor whose calls so many agents run. One at a time in a process. */
-int simulated_agents_create(uint32_t count, uint32_t depth, exl_pool_t **ret_pool, exl_error_t *err);
+/* An executor whose calls so many agents run, in an allocation whose nodes others may use as well if `job` names one. One at a
+ * time in a process. */
+int simulated_agents_create(uint32_t count, uint32_t depth, const char *job, exl_pool_t **ret_pool, exl_error_t *err);
 
-/* The next agents come, each with a node like this. */
+/* The next agents come, each with a node like this. In an allocation each node has a name of its own. */
 void simulated_agents_come(uint32_t count, const exl_node_record_t *node);
 
 /* Of each agent that has calls at most `each` that run end, on no more than `agents` agents; those that have waited longest. Then the
@@ -28,6 +29,9 @@ uint64_t simulated_agents_finish(uint32_t agents, uint32_t each);
 
 /* The same until there is nothing left to end. */
 uint64_t simulated_agents_finish_all(void);
+
+/* Those that have been asked for calls give them back, until nobody is asked; none ends. */
+void simulated_agents_give_back(void);
 
 /* How many of the agent's calls run. */
 uint32_t simulated_agent_busy(uint32_t index);

@@ -96,20 +96,61 @@ static void test_nobody_is_passed_for_ever(void **state)
     for (uint32_t i = 0; i < 3; i++)
         exl_hosts_use(hosts, i, 3);
     assert_false(exl_hosts_fit(hosts, 2, 2));
-    for (; passed < MORE_THAN_PATIENCE && exl_hosts_free(hosts, 0); passed++) {
+    for (; passed < MORE_THAN_PATIENCE && !exl_hosts_hold_back(hosts); passed++) {
         exl_hosts_use(hosts, 0, 1);
         exl_hosts_return(hosts, 0, 1);
     }
     assert_in_range(passed, 1, MORE_THAN_PATIENCE - 1);
     exl_hosts_return(hosts, 0, 3);
     exl_hosts_return(hosts, 1, 3);
-    assert_int_equal(exl_hosts_free(hosts, 0), 0); /* kept for who waits */
+    assert_true(exl_hosts_hold_back(hosts)); /* kept for who waits */
     assert_true(exl_hosts_fit(hosts, 2, 2));
     exl_hosts_take(hosts, 2, 2, places);
+    assert_false(exl_hosts_hold_back(hosts));
     assert_int_equal(exl_hosts_free(hosts, 0), 2);
     exl_hosts_give(hosts, 2, 2, places);
     exl_hosts_nobody_waits(hosts);
     exl_hosts_return(hosts, 2, 3);
+    exl_hosts_leave(hosts, &user.user);
+}
+
+typedef struct watcher {
+    exl_hosts_watch_t watch;
+    int told;
+} watcher_t;
+
+static void changed_cb(exl_hosts_watch_t *watch)
+{
+    EXL_CONTAINER(watch, watcher_t, watch)->told++;
+}
+
+static void test_who_watches_a_node_hears_of_that_one(void **state)
+{
+    (void)state;
+    user_t user;
+    watcher_t watchers[2] = {{.watch.changed = changed_cb}, {.watch.changed = changed_cb}};
+    uint32_t places[3];
+    exl_hosts_t *hosts = three_nodes(&user);
+    for (uint32_t i = 0; i < 2; i++) {
+        exl_list_init(&watchers[i].watch.link);
+        exl_hosts_watch(hosts, i, &watchers[i].watch);
+    }
+    exl_hosts_use(hosts, 0, 1);
+    assert_int_equal(watchers[0].told, 1);
+    exl_hosts_return(hosts, 0, 1);
+    assert_int_equal(watchers[0].told, 2);
+    assert_int_equal(watchers[1].told, 0);
+    exl_hosts_take(hosts, 3, EXL_WHOLE_NODE, places);
+    exl_hosts_give(hosts, 3, EXL_WHOLE_NODE, places);
+    assert_int_equal(watchers[1].told, 2);
+    assert_int_equal(exl_hosts_add(hosts, "another", 4), 3); /* the others stay where they are */
+    exl_hosts_use(hosts, 1, 1);
+    assert_int_equal(watchers[1].told, 3);
+    exl_hosts_unwatch(&watchers[1].watch);
+    exl_hosts_unwatch(&watchers[1].watch);
+    exl_hosts_return(hosts, 1, 1);
+    assert_int_equal(watchers[1].told, 3);
+    exl_hosts_unwatch(&watchers[0].watch);
     exl_hosts_leave(hosts, &user.user);
 }
 
@@ -120,6 +161,7 @@ int main(void)
         cmocka_unit_test(test_three_pairs_fit_on_three_nodes),
         cmocka_unit_test(test_users_of_one_job_share),
         cmocka_unit_test(test_nobody_is_passed_for_ever),
+        cmocka_unit_test(test_who_watches_a_node_hears_of_that_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

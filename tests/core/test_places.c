@@ -117,6 +117,37 @@ static void calls_at_once_are_counted_too(void **state)
     exl_places_fini(&places);
 }
 
+static void of_those_that_can_start_something_the_last_to_end_is_known(void **state)
+{
+    exl_places_t places;
+    exl_place_t early, late, small;
+    exl_places_init(&places, DEPTH);
+    add(&places, &early, 4, 0, 0);
+    assert_int_equal(exl_places_end(&places, &narrow), 0); /* it does not count yet */
+    assert_null(exl_places_lasting(&places, &narrow));
+    add(&places, &late, 4, 0, 0);
+    add(&places, &small, 1, 0, 0);
+    exl_places_last(&places, &early, 10);
+    exl_places_last(&places, &late, 20);
+    exl_places_last(&places, &small, EXL_NO_END_NS);
+    assert_int_equal(exl_places_end(&places, &narrow), EXL_NO_END_NS);
+    assert_int_equal(exl_places_end(&places, &wide), 20);
+    assert_ptr_equal(exl_places_lasting(&places, &narrow), &small);
+    assert_ptr_equal(exl_places_lasting(&places, &wide), &late);
+    exl_places_take(&places, &late, &all_cores);
+    assert_ptr_equal(exl_places_lasting(&places, &wide), &early);
+    assert_int_equal(exl_places_end(&places, &wide), 20); /* busy or not */
+    exl_places_give(&places, &late, &all_cores);
+    exl_places_open(&places, &late, false);
+    assert_ptr_equal(exl_places_lasting(&places, &wide), &early);
+    assert_int_equal(exl_places_end(&places, &wide), 20); /* open or not */
+    exl_places_last(&places, &late, 0);
+    assert_int_equal(exl_places_end(&places, &wide), 10);
+    exl_places_last(&places, &early, 5);
+    assert_int_equal(exl_places_end(&places, &wide), 5);
+    exl_places_fini(&places);
+}
+
 static void who_has_more_than_it_can_run_is_listed(void **state)
 {
     exl_places_t places;
@@ -227,10 +258,15 @@ static void any_sequence_finds_the_best(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        EXL_TEST(a_call_goes_where_most_is_to_spare),  EXL_TEST(what_cannot_start_goes_where_most_room_is),
-        EXL_TEST(a_call_goes_only_where_it_fits),      EXL_TEST(a_call_with_gpus_goes_where_most_of_them_are_left),
-        EXL_TEST(calls_at_once_are_counted_too),       EXL_TEST(who_has_more_than_it_can_run_is_listed),
-        EXL_TEST(more_than_can_be_counted_is_refused), EXL_TEST(any_sequence_finds_the_best),
+        EXL_TEST(a_call_goes_where_most_is_to_spare),
+        EXL_TEST(what_cannot_start_goes_where_most_room_is),
+        EXL_TEST(a_call_goes_only_where_it_fits),
+        EXL_TEST(a_call_with_gpus_goes_where_most_of_them_are_left),
+        EXL_TEST(calls_at_once_are_counted_too),
+        EXL_TEST(of_those_that_can_start_something_the_last_to_end_is_known),
+        EXL_TEST(who_has_more_than_it_can_run_is_listed),
+        EXL_TEST(more_than_can_be_counted_is_refused),
+        EXL_TEST(any_sequence_finds_the_best),
     };
     return EXL_RUN(tests);
 }

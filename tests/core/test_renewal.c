@@ -1,5 +1,5 @@
 /* test_renewal.c: fleets whose agents come and go, and ends of what agents run in. Agents are threads of this process. */
-#include "engine/fleet.h"
+#include "engine/renewal.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -79,7 +79,7 @@ static void expect_end(const pilot_t *pilot, int code)
 
 static void expect_agent(exl_pool_t *fleet, uint32_t index)
 {
-    assert_int_equal(exl_fleet_expect(fleet, index), 0);
+    assert_int_equal(exl_renewal_expect(fleet, index), 0);
 }
 
 /* Waits until the places are in these states and calls wait, or none do. */
@@ -90,7 +90,7 @@ static void await_states(exl_pool_t *fleet, const char *states, bool wanted)
     bool waiting = !wanted;
     while (strcmp(found, states) != 0 || waiting != wanted) {
         memset(found, 0, sizeof found);
-        assert_int_equal(exl_fleet_watch(fleet, &seen, exl_test_soon_ns(), found, PLACES, &agents, &waiting), 0);
+        assert_int_equal(exl_renewal_watch(fleet, &seen, exl_test_soon_ns(), found, PLACES, &agents, &waiting), 0);
         if (seen == 0)
             break;
     }
@@ -113,7 +113,7 @@ static void calls_wait_for_agents_that_are_yet_to_be_expected(void **state)
     exl_task_t *task = submit(fleet, "hello");
     await_states(fleet, "v", true);
     expect_agent(fleet, 0);
-    assert_int_equal(exl_fleet_expect(fleet, 0), EXL_EILLEGAL);
+    assert_int_equal(exl_renewal_expect(fleet, 0), EXL_EILLEGAL);
     await_states(fleet, "a", true);
     start(&pilot, fleet, 0);
     expect_result(task, "hello");
@@ -150,9 +150,9 @@ static void an_agent_that_nobody_expects_is_sent_away(void **state)
 static void only_such_a_fleet_has_places(void **state)
 {
     exl_pool_t *fleet = fleet_with(1, false, 0);
-    assert_int_equal(exl_fleet_expect(fleet, 0), -EINVAL);
-    assert_int_equal(exl_fleet_bury(fleet, 0, NULL), -EINVAL);
-    assert_int_equal(exl_fleet_dismiss(fleet, 0), -EINVAL);
+    assert_int_equal(exl_renewal_expect(fleet, 0), -EINVAL);
+    assert_int_equal(exl_renewal_bury(fleet, 0, NULL), -EINVAL);
+    assert_int_equal(exl_renewal_dismiss(fleet, 0), -EINVAL);
     finish(fleet);
 }
 
@@ -166,8 +166,8 @@ static void watching_ends_with_the_executor(void **state)
     await_states(fleet, "a", false);
     assert_int_equal(exl_pool_shutdown(fleet, false), 0);
     assert_int_equal(exl_pool_wait_closed(fleet, exl_test_soon_ns()), 0);
-    assert_int_equal(exl_fleet_watch(fleet, &seen, 0, states, PLACES, &agents, &wanted), EXL_ECLOSED);
-    assert_int_equal(exl_fleet_expect(fleet, 0), EXL_ECLOSED);
+    assert_int_equal(exl_renewal_watch(fleet, &seen, 0, states, PLACES, &agents, &wanted), EXL_ECLOSED);
+    assert_int_equal(exl_renewal_expect(fleet, 0), EXL_ECLOSED);
     release(fleet);
 }
 
@@ -183,12 +183,12 @@ static void a_dismissed_agent_ends_its_call_and_gives_the_next_to_its_successor(
     exl_task_t *running = submit(fleet, "say %d .; wait %d; pid", said.in, gate.out);
     gate_expect(&said, ".");
     exl_task_t *next = submit(fleet, "next");
-    assert_int_equal(exl_fleet_dismiss(fleet, 0), 0);
+    assert_int_equal(exl_renewal_dismiss(fleet, 0), 0);
     gate_pass(&gate, 1);
     assert_true(number_from(running) > 0);
     expect_end(&first, 0);
     await_states(fleet, "g", true);
-    assert_int_equal(exl_fleet_bury(fleet, 0, NULL), 0);
+    assert_int_equal(exl_renewal_bury(fleet, 0, NULL), 0);
     expect_agent(fleet, 0);
     start(&second, fleet, 0);
     expect_result(next, "next");
@@ -205,7 +205,7 @@ static void an_idle_agent_that_is_dismissed_goes_at_once(void **state)
     expect_agent(fleet, 0);
     start(&pilot, fleet, 0);
     expect_result(submit(fleet, "hello"), "hello");
-    assert_int_equal(exl_fleet_dismiss(fleet, 0), 0);
+    assert_int_equal(exl_renewal_dismiss(fleet, 0), 0);
     expect_end(&pilot, 0);
     finish(fleet);
 }
@@ -214,7 +214,7 @@ static void one_that_has_not_come_is_not_expected_any_more(void **state)
 {
     exl_pool_t *fleet = fleet_with(1, true, 0);
     expect_agent(fleet, 0);
-    assert_int_equal(exl_fleet_dismiss(fleet, 0), 0);
+    assert_int_equal(exl_renewal_dismiss(fleet, 0), 0);
     await_states(fleet, "v", false);
     finish(fleet);
 }
@@ -229,7 +229,7 @@ static void the_call_of_a_lost_agent_ends_with_what_is_said_of_it(void **state)
     start(&first, fleet, 0);
     exl_task_t *task = submit(fleet, "say %d .; wait %d", said.in, gate.out);
     gate_expect(&said, ".");
-    assert_int_equal(exl_fleet_bury(fleet, 0, exception), 0);
+    assert_int_equal(exl_renewal_bury(fleet, 0, exception), 0);
     expect_exception(task, "time limit");
     expect_agent(fleet, 0);
     start(&second, fleet, 0);
@@ -252,7 +252,7 @@ static void or_starts_again(void **state)
     start(&first, fleet, 0);
     exl_task_t *task = submit(fleet, "say %d .; wait %d; pid", said.in, gate.out);
     gate_expect(&said, ".");
-    assert_int_equal(exl_fleet_bury(fleet, 0, NULL), 0);
+    assert_int_equal(exl_renewal_bury(fleet, 0, NULL), 0);
     expect_agent(fleet, 0);
     start(&second, fleet, 0);
     gate_expect(&said, ".");
@@ -272,7 +272,7 @@ static void calls_that_wait_in_vain_fail_together(void **state)
     exl_task_t *tasks[3];
     for (int i = 0; i < 3; i++)
         tasks[i] = submit(fleet, "waiting");
-    assert_int_equal(exl_fleet_fail(fleet, exception), 0);
+    assert_int_equal(exl_renewal_fail(fleet, exception), 0);
     for (int i = 0; i < 3; i++)
         expect_exception(tasks[i], "no such partition");
     exl_payload_unref(exception);
@@ -311,7 +311,7 @@ static void a_call_that_cannot_have_its_time_waits_for_the_next_agent(void **sta
     exl_task_t *late = submit_limited(fleet, "late", HOUR_MS);
     expect_end(&first, 0); /* nothing else to do: it makes room */
     await_states(fleet, "g", true);
-    assert_int_equal(exl_fleet_bury(fleet, 0, NULL), 0);
+    assert_int_equal(exl_renewal_bury(fleet, 0, NULL), 0);
     expect_agent(fleet, 0);
     start_until(&second, fleet, 0, 2 * HOUR_MS);
     expect_result(late, "late");
@@ -396,7 +396,7 @@ static void at_the_end_what_has_begun_goes_on_and_the_rest_is_given_back(void **
     assert_true(number_from(running) > 0);
     expect_end(&first, 0);
     await_states(fleet, "g", true);
-    assert_int_equal(exl_fleet_bury(fleet, 0, NULL), 0);
+    assert_int_equal(exl_renewal_bury(fleet, 0, NULL), 0);
     expect_agent(fleet, 0);
     start(&second, fleet, 0);
     expect_result(next, "next");

@@ -6,7 +6,7 @@
 #include "pool_support.h"
 #include "simulated_agents.h"
 
-enum { CORES = 4, DEPTH = 2, FEW = 10, MANY = 1000, CALLS = 20000, MOST_RATIO = 3 };
+enum { CORES = 4, DEPTH = 2, FEW = 10, MANY = 1000, CALLS = 20000, MOST_RATIO = 3, HOUR_MS = 3600 * 1000 };
 
 static _Thread_local uint64_t blocks;
 
@@ -24,15 +24,28 @@ typedef struct load {
     uint32_t agents; /* so many say at once … */
     uint32_t each;   /* … that so many calls have ended */
     bool late;       /* half of the nodes come when all calls have been given to the others */
+    bool limited;    /* calls may take longer than every other node lasts */
+    bool shared;     /* another executor uses the nodes, too */
 } load_t;
 
-static exl_pool_t *create(uint32_t nodes)
+static void freed_cb(exl_hosts_user_t *user)
+{
+}
+
+static exl_hosts_user_t neighbour = {.freed = freed_cb};
+
+static exl_pool_t *create_in(const char *job, uint32_t nodes, uint32_t depth)
 {
     exl_pool_t *pool = NULL;
     exl_error_t err = {""};
-    if (simulated_agents_create(nodes, DEPTH, &pool, &err) < 0)
+    if (simulated_agents_create(nodes, depth, job, &pool, &err) < 0)
         fail_msg("no agents: %s", err.text);
     return pool;
+}
+
+static exl_pool_t *create(uint32_t nodes)
+{
+    return create_in(NULL, nodes, DEPTH);
 }
 
 static void destroy(exl_pool_t *pool)
@@ -47,20 +60,27 @@ static void destroy(exl_pool_t *pool)
 static void come(uint32_t nodes, const load_t *load)
 {
     exl_node_record_t small = {.cores = 1}, large = {.cores = CORES, .gpus = load->gpus ? CORES : 0};
-    for (uint32_t i = 0; i < nodes; i++)
+    for (uint32_t i = 0; i < nodes; i++) {
+        large.ends = load->limited;
+        large.left_ms = i % 2 ? HOUR_MS : 3 * HOUR_MS;
         simulated_agents_come(1, load->small && i % load->small == 0 ? &small : &large);
+    }
 }
 
 static exl_task_t *submit_call(exl_pool_t *pool, const load_t *load, uint32_t number)
 {
     bool wide = load->wide && number % load->wide == 0;
-    return stub_submit(pool, (stub_call_t){.text = "", .cores = wide ? CORES : 1, .gpus = load->gpus});
+    return stub_submit(pool, (stub_call_t){.text = "",
+                                           .cores = wide ? CORES : 1,
+                                           .gpus = load->gpus,
+                                           .run_time_ms = load->limited ? 2 * HOUR_MS : 0});
 }
 
 /* Blocks per call with so many nodes. */
 static double cost(uint32_t nodes, const load_t *load)
 {
-    exl_pool_t *pool = create(nodes);
+    exl_pool_t *pool = create_in(load->shared ? "17" : NULL, nodes, DEPTH);
+    exl_hosts_t *hosts = load->shared ? exl_hosts_join("17", &neighbour) : NULL;
     exl_task_t **tasks = calloc(CALLS, sizeof(exl_task_t *));
     uint32_t calls = load->late ? nodes / 2 * CORES * DEPTH : CALLS;
     uint64_t ended = 0, before = blocks;
@@ -84,6 +104,8 @@ static double cost(uint32_t nodes, const load_t *load)
     }
     free(tasks);
     destroy(pool);
+    if (hosts)
+        exl_hosts_leave(hosts, &neighbour);
     return total;
 }
 
@@ -119,6 +141,16 @@ static void nor_where_calls_and_nodes_differ(void **state)
 static void nor_of_sharing_out_what_others_have_not_begun(void **state)
 {
     expect_flat((load_t){.late = true, .agents = 1, .each = 1});
+}
+
+static void nor_where_every_other_node_ends_too_early(void **state)
+{
+    expect_flat((load_t){.limited = true, .agents = 1, .each = 1});
+}
+
+static void nor_where_executors_share_the_nodes(void **state)
+{
+    expect_flat((load_t){.shared = true, .agents = 1, .each = 1});
 }
 
 /* ---- where calls go ---- */
@@ -159,6 +191,27 @@ static void a_node_that_comes_late_is_busy_at_once_and_few_are_asked(void **stat
     destroy(pool);
 }
 
+/* None of the calls ends before all have begun: each node has to come to its own. */
+static void nodes_that_come_while_calls_are_given_back_are_busy_too(void **state)
+{
+    enum { NODES = 3, CALLS_EACH = 2, GIVEN = NODES * CALLS_EACH };
+    const exl_node_record_t node = {.cores = CALLS_EACH};
+    exl_task_t *tasks[GIVEN];
+    exl_pool_t *pool = create_in(NULL, NODES, GIVEN);
+    for (uint32_t i = 0; i < GIVEN; i++)
+        tasks[i] = submit_call(pool, &(load_t){0}, i);
+    simulated_agents_come(1, &node); /* gets all of them */
+    simulated_agents_come(1, &node); /* for which it is asked … */
+    simulated_agents_come(1, &node); /* … when there is a third */
+    simulated_agents_give_back();
+    for (uint32_t i = 0; i < NODES; i++)
+        assert_int_equal(simulated_agent_busy(i), CALLS_EACH);
+    assert_int_equal(simulated_agents_finish_all(), GIVEN);
+    for (uint32_t i = 0; i < GIVEN; i++)
+        expect_result(tasks[i], "answer");
+    destroy(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -167,8 +220,11 @@ int main(void)
         POOL_TEST(nor_that_of_a_call_with_gpus),
         POOL_TEST(nor_where_calls_and_nodes_differ),
         POOL_TEST(nor_of_sharing_out_what_others_have_not_begun),
+        POOL_TEST(nor_where_every_other_node_ends_too_early),
+        POOL_TEST(nor_where_executors_share_the_nodes),
         POOL_TEST(calls_go_where_most_is_to_spare),
         POOL_TEST(a_node_that_comes_late_is_busy_at_once_and_few_are_asked),
+        POOL_TEST(nodes_that_come_while_calls_are_given_back_are_busy_too),
     };
     return EXL_RUN(tests);
 }

@@ -26,7 +26,7 @@ typedef struct exl_fleet_config {
     uint32_t agents;     /* how many are to come; their indices go from 0 */
     uint32_t depth;      /* calls that one core or worker of an agent is given at once */
     uint32_t grace_ms;   /* how long an agent may be silent */
-    bool renewed;        /* agents come and go, see exl_fleet_expect() */
+    bool renewed;        /* agents come and go, see renewal.h */
 } exl_fleet_config_t;
 
 enum { EXL_AGENTS_MOST = 1 << 20 };
@@ -45,28 +45,6 @@ int exl_fleet_resize(exl_pool_t *pool, const uint32_t *const *ids, const uint32_
 
 /* Without the lock: how many agents are there. */
 uint32_t exl_fleet_agents(exl_pool_t *pool);
-
-/* A fleet whose agents are renewed has places, numbered from 0, for as many as have been asked for, and calls wait however few
- * agents there are: somebody else sees to it that some come. All without the lock. */
-
-/* From now on an agent with this index may come, where nobody is. EXL_EILLEGAL: somebody is; EXL_ECLOSED, EXL_EFORKED, -ENOMEM. */
-int exl_fleet_expect(exl_pool_t *pool, uint32_t index);
-
-/* It has gone, or will not come: the calls that it had and that may not start again end with `exception`, as a worker would
- * have sent it, or NULL. Until this is called they wait. Its place is vacant then. */
-int exl_fleet_bury(exl_pool_t *pool, uint32_t index, exl_payload_t *exception);
-
-/* It gets no more calls, and goes when it has ended those that have begun; one that has not come is buried. */
-int exl_fleet_dismiss(exl_pool_t *pool, uint32_t index);
-
-/* All calls that wait for an agent end with `exception`. */
-int exl_fleet_fail(exl_pool_t *pool, exl_payload_t *exception);
-
-/* Waits until something has changed since `*seen` (0 at first) or the deadline: agents have come or gone, or calls wait while
- * there is a vacant place. Writes the state of at most `capacity` places: v(acant), a(waited), t(here), g(one); how many
- * there are; and whether calls wait. EXL_ECLOSED: all calls have ended, agents have been told to go; EXL_EINTERRUPTED. */
-int exl_fleet_watch(exl_pool_t *pool, uint32_t *seen, int64_t deadline_ns, char *states, uint32_t capacity,
-                    uint32_t *ret_agents, bool *ret_wanted);
 
 /* For pool.c. */
 int exl__fleet_create(exl_pool_t *pool, const exl_fleet_config_t *config, exl_fleet_t **ret_fleet, exl_error_t *err);

@@ -13,14 +13,15 @@ enum { PATIENCE = 64 };
 struct host {
     char *name; /* owned */
     uint32_t cores, used;
-    bool chosen; /* within choose() only */
+    bool chosen;        /* within choose() only */
+    exl_list_t watches; /* of exl_hosts_watch_t */
 };
 
 struct exl_hosts {
     exl_list_t link;
     char *job; /* owned */
     pid_t process;
-    struct host *hosts; /* owned */
+    struct host **hosts; /* owned, and so is each */
     uint32_t count;
     bool awaited;    /* somebody waits for several nodes */
     uint32_t passed; /* … and so often others have taken cores meanwhile */
@@ -76,8 +77,11 @@ void exl_hosts_leave(exl_hosts_t *hosts, exl_hosts_user_t *user)
         return;
     }
     exl_list_remove(&hosts->link);
-    for (uint32_t i = 0; i < hosts->count; i++)
-        free(hosts->hosts[i].name);
+    for (uint32_t i = 0; i < hosts->count; i++) {
+        assert(exl_list_empty(&hosts->hosts[i]->watches));
+        free(hosts->hosts[i]->name);
+        free(hosts->hosts[i]);
+    }
     free(hosts->hosts);
     free(hosts->job);
     free(hosts);
@@ -88,24 +92,38 @@ bool exl_hosts_shared(const exl_hosts_t *hosts)
     return hosts->users.next != hosts->users.prev;
 }
 
+static struct host *host_new(const char *name, uint32_t cores)
+{
+    struct host *host = calloc(1, sizeof *host);
+    char *copy = strdup(name);
+    if (!host || !copy) {
+        free(host);
+        free(copy);
+        return NULL;
+    }
+    *host = (struct host){.name = copy, .cores = cores};
+    exl_list_init(&host->watches);
+    return host;
+}
+
 int exl_hosts_add(exl_hosts_t *hosts, const char *name, uint32_t cores)
 {
     for (uint32_t i = 0; i < hosts->count; i++)
-        if (strcmp(hosts->hosts[i].name, name) == 0)
+        if (strcmp(hosts->hosts[i]->name, name) == 0)
             return (int)i;
-    struct host *grown = realloc(hosts->hosts, (hosts->count + 1) * sizeof *grown);
+    struct host **grown = realloc(hosts->hosts, (hosts->count + 1) * sizeof(struct host *));
     if (grown)
         hosts->hosts = grown;
-    char *copy = grown ? strdup(name) : NULL;
-    if (!copy)
+    struct host *host = grown ? host_new(name, cores) : NULL;
+    if (!host)
         return -ENOMEM;
-    hosts->hosts[hosts->count] = (struct host){.name = copy, .cores = cores};
+    hosts->hosts[hosts->count] = host;
     return (int)hosts->count++;
 }
 
 const char *exl_hosts_name(const exl_hosts_t *hosts, uint32_t place)
 {
-    return hosts->hosts[place].name;
+    return hosts->hosts[place]->name;
 }
 
 static uint32_t spare(const struct host *host)
@@ -115,7 +133,34 @@ static uint32_t spare(const struct host *host)
 
 uint32_t exl_hosts_free(const exl_hosts_t *hosts, uint32_t place)
 {
-    return hosts->awaited && hosts->passed >= PATIENCE ? 0 : spare(&hosts->hosts[place]);
+    return spare(hosts->hosts[place]);
+}
+
+bool exl_hosts_hold_back(const exl_hosts_t *hosts)
+{
+    return hosts->awaited && hosts->passed >= PATIENCE;
+}
+
+void exl_hosts_watch(exl_hosts_t *hosts, uint32_t place, exl_hosts_watch_t *watch)
+{
+    exl_list_push_back(&hosts->hosts[place]->watches, &watch->link);
+}
+
+void exl_hosts_unwatch(exl_hosts_watch_t *watch)
+{
+    exl_list_remove(&watch->link);
+}
+
+/* `change` may be negative: cores that are used no more. */
+static void use(struct host *host, int64_t change)
+{
+    assert(change >= 0 || host->used >= (uint64_t)-change);
+    host->used = (uint32_t)(host->used + change);
+    EXL_LIST_FOREACH(&host->watches, link)
+    {
+        exl_hosts_watch_t *watch = EXL_CONTAINER(link, exl_hosts_watch_t, link);
+        watch->changed(watch);
+    }
 }
 
 static bool has(const struct host *host, uint32_t cores)
@@ -127,7 +172,7 @@ static bool fit(const exl_hosts_t *hosts, uint32_t nodes, uint32_t cores)
 {
     uint32_t found = 0;
     for (uint32_t i = 0; i < hosts->count; i++)
-        found += has(&hosts->hosts[i], cores);
+        found += has(hosts->hosts[i], cores);
     return found >= nodes;
 }
 
@@ -140,7 +185,7 @@ bool exl_hosts_fit(exl_hosts_t *hosts, uint32_t nodes, uint32_t cores)
 
 void exl_hosts_nobody_waits(exl_hosts_t *hosts)
 {
-    bool held_back = hosts->awaited && hosts->passed >= PATIENCE;
+    bool held_back = exl_hosts_hold_back(hosts);
     hosts->awaited = false;
     hosts->passed = 0;
     if (held_back)
@@ -151,8 +196,8 @@ static uint32_t choose(const exl_hosts_t *hosts, uint32_t cores)
 {
     uint32_t best = UINT32_MAX;
     for (uint32_t i = 0; i < hosts->count; i++) {
-        const struct host *host = &hosts->hosts[i];
-        if (!host->chosen && has(host, cores) && (best == UINT32_MAX || spare(host) > spare(&hosts->hosts[best])))
+        const struct host *host = hosts->hosts[i];
+        if (!host->chosen && has(host, cores) && (best == UINT32_MAX || spare(host) > spare(hosts->hosts[best])))
             best = i;
     }
     return best;
@@ -164,35 +209,32 @@ void exl_hosts_take(exl_hosts_t *hosts, uint32_t nodes, uint32_t cores, uint32_t
     hosts->passed = 0;
     for (uint32_t i = 0; i < nodes; i++) {
         ret_places[i] = choose(hosts, cores);
-        hosts->hosts[ret_places[i]].chosen = true;
+        hosts->hosts[ret_places[i]]->chosen = true;
     }
     for (uint32_t i = 0; i < nodes; i++) {
-        struct host *host = &hosts->hosts[ret_places[i]];
+        struct host *host = hosts->hosts[ret_places[i]];
         host->chosen = false;
-        host->used += cores == EXL_WHOLE_NODE ? host->cores : cores;
+        use(host, cores == EXL_WHOLE_NODE ? host->cores : cores);
     }
 }
 
 void exl_hosts_give(exl_hosts_t *hosts, uint32_t nodes, uint32_t cores, const uint32_t *places)
 {
     for (uint32_t i = 0; i < nodes; i++) {
-        struct host *host = &hosts->hosts[places[i]];
-        uint32_t count = cores == EXL_WHOLE_NODE ? host->cores : cores;
-        assert(host->used >= count);
-        host->used -= count;
+        struct host *host = hosts->hosts[places[i]];
+        use(host, -(int64_t)(cores == EXL_WHOLE_NODE ? host->cores : cores));
     }
     tell(hosts);
 }
 
 void exl_hosts_use(exl_hosts_t *hosts, uint32_t place, uint32_t cores)
 {
-    hosts->hosts[place].used += cores;
+    use(hosts->hosts[place], cores);
     hosts->passed += hosts->awaited;
 }
 
 void exl_hosts_return(exl_hosts_t *hosts, uint32_t place, uint32_t cores)
 {
-    assert(hosts->hosts[place].used >= cores);
-    hosts->hosts[place].used -= cores;
+    use(hosts->hosts[place], -(int64_t)cores);
     tell(hosts);
 }

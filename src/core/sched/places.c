@@ -1,4 +1,4 @@
-/* places.c: for each kind one order by room and one by GPUs. */
+/* places.c: for each kind of place its orders by room, by GPUs and by end. */
 #include "sched/places.h"
 
 #include <assert.h>
@@ -9,7 +9,9 @@ struct exl_place_kind {
     uint32_t cores, gpus;
     size_t nplaces;
     exl_heap_t by_room;
-    exl_heap_t by_gpus; /* empty where there are none */
+    exl_heap_t by_gpus;      /* empty where there are none */
+    exl_heap_t by_end;       /* of all that count, also those that are closed */
+    exl_heap_t ready_by_end; /* of those that are open and have something to spare */
 };
 
 /* Keys of the order by room: what can start at once is above all that would have to wait. */
@@ -85,13 +87,26 @@ static void leave(exl_places_t *places, exl_place_t *place)
         return;
     exl_heap_remove(&place->kind->by_room, &place->by_room);
     exl_heap_remove(&place->kind->by_gpus, &place->by_gpus);
+    exl_heap_remove(&place->kind->ready_by_end, &place->ready_by_end);
+}
+
+/* What does not change with each call is put into its order when it changes only. */
+static void order_by_end(exl_heap_t *heap, exl_heap_link_t *link, const exl_place_t *place, bool belongs)
+{
+    if (!belongs)
+        exl_heap_remove(heap, link);
+    else if (!link->at || heap->slots[link->at - 1].key != (uint64_t)place->end_ns)
+        exl_heap_put(heap, link, (uint64_t)place->end_ns);
 }
 
 /* Something about it has changed. */
 static void update(exl_places_t *places, exl_place_t *place)
 {
     struct exl_place_kind *kind = place->kind;
-    if (!place->open || (!place->cores && !place->calls)) {
+    bool has_any = place->cores || place->calls;
+    if (kind)
+        order_by_end(&kind->by_end, &place->by_end, place, has_any && place->end_ns);
+    if (!place->open || !has_any) {
         leave(places, place);
         return;
     }
@@ -105,6 +120,7 @@ static void update(exl_places_t *places, exl_place_t *place)
     exl_heap_put(&kind->by_room, &place->by_room, room_key(places, place));
     if (kind->gpus)
         exl_heap_put(&kind->by_gpus, &place->by_gpus, gpus_key(places, place));
+    order_by_end(&kind->ready_by_end, &place->ready_by_end, place, place->end_ns && place->spare);
 }
 
 /* ---- kinds ---- */
@@ -120,6 +136,8 @@ static struct exl_place_kind *kind_new(exl_places_t *places, uint32_t cores, uin
     *kind = (struct exl_place_kind){.cores = cores, .gpus = gpus};
     exl_heap_init(&kind->by_room);
     exl_heap_init(&kind->by_gpus);
+    exl_heap_init(&kind->by_end);
+    exl_heap_init(&kind->ready_by_end);
     kinds[places->nkinds++] = kind;
     return kind;
 }
@@ -134,7 +152,8 @@ static struct exl_place_kind *kind_for(exl_places_t *places, uint32_t cores, uin
     if (!kind && !(kind = kind_new(places, cores, gpus)))
         return NULL;
     size_t count = kind->nplaces + 1;
-    if (exl_heap_reserve(&kind->by_room, count) < 0 || (gpus && exl_heap_reserve(&kind->by_gpus, count) < 0))
+    if (exl_heap_reserve(&kind->by_room, count) < 0 || (gpus && exl_heap_reserve(&kind->by_gpus, count) < 0) ||
+        exl_heap_reserve(&kind->by_end, count) < 0 || exl_heap_reserve(&kind->ready_by_end, count) < 0)
         return NULL;
     return kind;
 }
@@ -172,6 +191,29 @@ exl_place_t *exl_places_find(const exl_places_t *places, const exl_request_t *re
                            : EXL_CONTAINER(best->link, exl_place_t, by_room);
 }
 
+exl_place_t *exl_places_lasting(const exl_places_t *places, const exl_request_t *request)
+{
+    const exl_heap_slot_t *last = NULL;
+    for (size_t i = 0; i < places->nkinds; i++) {
+        const struct exl_place_kind *kind = places->kinds[i];
+        const exl_heap_slot_t *slot = suits(kind, request) ? exl_heap_first(&kind->ready_by_end) : NULL;
+        if (slot && (!last || slot->key > last->key))
+            last = slot;
+    }
+    return last ? EXL_CONTAINER(last->link, exl_place_t, ready_by_end) : NULL;
+}
+
+int64_t exl_places_end(const exl_places_t *places, const exl_request_t *request)
+{
+    uint64_t end_ns = 0;
+    for (size_t i = 0; i < places->nkinds; i++) {
+        const struct exl_place_kind *kind = places->kinds[i];
+        const exl_heap_slot_t *slot = suits(kind, request) ? exl_heap_first(&kind->by_end) : NULL;
+        end_ns = slot && slot->key > end_ns ? slot->key : end_ns;
+    }
+    return (int64_t)end_ns;
+}
+
 exl_place_t *exl_places_first(const exl_places_t *places)
 {
     return exl_places_find(places, &(exl_request_t){.cores = 1});
@@ -190,6 +232,8 @@ void exl_places_fini(exl_places_t *places)
     for (size_t i = 0; i < places->nkinds; i++) {
         exl_heap_fini(&places->kinds[i]->by_room);
         exl_heap_fini(&places->kinds[i]->by_gpus);
+        exl_heap_fini(&places->kinds[i]->by_end);
+        exl_heap_fini(&places->kinds[i]->ready_by_end);
         free(places->kinds[i]);
     }
     free(places->kinds);
@@ -211,8 +255,10 @@ int exl_places_describe(exl_places_t *places, exl_place_t *place, uint32_t cores
     if (!kind)
         return -ENOMEM;
     leave(places, place);
-    if (place->kind)
+    if (place->kind) {
+        exl_heap_remove(&place->kind->by_end, &place->by_end);
         place->kind->nplaces--;
+    }
     kind->nplaces++;
     place->kind = kind;
     place->cores = cores;
@@ -227,6 +273,14 @@ void exl_places_open(exl_places_t *places, exl_place_t *place, bool open)
     assert(!open || place->kind);
     places->nopen = places->nopen + open - place->open;
     place->open = open;
+    update(places, place);
+}
+
+void exl_places_last(exl_places_t *places, exl_place_t *place, int64_t end_ns)
+{
+    if (place->end_ns == end_ns)
+        return;
+    place->end_ns = end_ns;
     update(places, place);
 }
 

@@ -88,7 +88,12 @@ class Session:
         try:
             message = loads(data)
             kind = _kind(message)
-            return kind, dumps({"result": self._perform(kind, message)})
+            result = self._perform(kind, message)
+            try:
+                return kind, dumps({"result": result})
+            except Exception as error:
+                _worker().explain_result(error, message["fn"], result)
+                raise
         except BaseException as exception:  # also SystemExit: it is the call that ends, not the worker
             return RAISED, _dump_raised(exception, message)
 
