@@ -94,20 +94,31 @@ def test_the_argument_is_named(exe):
 
 
 def test_the_item_of_a_result_is_named(exe):
+    told = r"cannot pickle .*: it is result\['solver'\]\[1\]\.lock, in the dict that returns\(\) returned"
+    with pytest.raises(TypeError, match=told):
+        exe.submit(returns, "nested").result(timeout=SOON)
+
+
+@pytest.fixture
+def worker():
+    with SingleNodeExecutor(max_workers=1, block_allocation=True) as exe:
+        yield exe
+
+
+def test_results_of_all_kinds(worker):
     for name, told in (
         ("lock", r"the lock that returns\(\) returned.*return what can be pickled"),
-        ("nested", r"result\['solver'\]\[1\]\.lock, in the dict that returns\(\) returned"),
         ("generator", r"the generator that returns\(\) returned.*make a list of its items"),
         ("coroutine", r"the coroutine that returns\(\) returned.*asyncio\.run"),
         ("long", r"result\[5000\], in the list"),
     ):
         with pytest.raises(TypeError, match=f"cannot pickle .*: it is {told}"):
-            exe.submit(returns, name).result(timeout=SOON)
+            worker.submit(returns, name).result(timeout=SOON)
 
 
-def test_what_is_too_deep_has_no_path(exe):
+def test_what_is_too_deep_has_no_path(worker):
     with pytest.raises((RecursionError, pickle.PicklingError), match="recursion") as caught:
-        exe.submit(returns, "deep").result(timeout=SOON)
+        worker.submit(returns, "deep").result(timeout=SOON)
     assert "[0][0]" not in str(caught.value)
 
 
