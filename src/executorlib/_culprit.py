@@ -1,10 +1,11 @@
 """What of a call, or of its result, cannot be pickled: found once pickling has failed, and said in that error.
 
-Loaded by workers without the package, so it builds on cloudpickle and the standard library only.
+Loaded by workers without the package.
 """
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial, wraps
@@ -12,14 +13,16 @@ from pickle import PicklingError
 from reprlib import repr as short
 from types import CoroutineType, FunctionType, GeneratorType, MethodType
 
-import cloudpickle
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
+    from executorlib._by_value import Pickler
+
     Part = tuple[str, Any]
+else:
+    Pickler = sys.modules["_executorlib_worker"].load_own("_by_value").Pickler
 
 #: What picklers raise.
 ERRORS = (TypeError, AttributeError, ValueError, PicklingError)
@@ -114,7 +117,7 @@ def _of_function(fn: Any) -> str:
 # ---- looking for it ----
 
 
-class _Trial(cloudpickle.Pickler):
+class _Trial(Pickler):
     """Pickles for nobody, with something simple in the place of a future."""
 
     def __init__(self) -> None:
@@ -144,8 +147,8 @@ def _raises(value: Any, error: BaseException) -> bool:
 
 def _innermost(path: str, value: Any) -> Part:
     """The path to the first item inside that cannot be pickled, and that item; to all of it if that is too deep."""
-    found: Part | None = (path, value)
-    innermost, seen = found, {id(value)}
+    innermost: Part = (path, value)
+    seen = {id(value)}
     for _ in range(_DEPTH):
         found = _first([part for part in _parts(*innermost) if id(part[1]) not in seen])
         if found is None:
