@@ -41,10 +41,14 @@ int exl_driver_init(PyObject *module)
         state->condition_factory = PyObject_GetAttrString(threading, "Condition");
         state->thread_factory = PyObject_GetAttrString(threading, "Thread");
     }
+    PyObject *functools = threading ? PyImport_ImportModule("functools") : NULL;
+    if (functools)
+        state->cached_function = (PyTypeObject *)PyObject_GetAttrString(functools, "_lru_cache_wrapper");
+    Py_XDECREF(functools);
     Py_XDECREF(futures);
     Py_XDECREF(threading);
-    if (!state->stdlib_future || !state->stdlib_cancelled_error || !state->stdlib_timeout_error ||
-        !state->condition_factory || !state->thread_factory)
+    if (!state->stdlib_future || !state->cached_function || !state->stdlib_cancelled_error ||
+        !state->stdlib_timeout_error || !state->condition_factory || !state->thread_factory)
         return -1;
     return exl_future_init(module) < 0 || exl_pool_init(module) < 0 ? -1 : 0;
 }
@@ -222,7 +226,8 @@ static int module_exec(PyObject *module)
             &(state)->stdlib_future, &(state)->stdlib_cancelled_error, &(state)->stdlib_timeout_error,                 \
             &(state)->condition_factory, &(state)->thread_factory, &(state)->by_value_registry,                        \
             &(state)->cloudpickler_factory, &(state)->cloudpickler, &(state)->error_factory, &(state)->remote_cause,   \
-            &(state)->functions, &(state)->delivery_thread, &(state)->worker, &(state)->ndarray, &(state)->float64     \
+            &(state)->functions, &(state)->delivery_thread, &(state)->worker, &(state)->ndarray, &(state)->float64,    \
+            (PyObject **)&(state)->cached_function                                                                     \
     }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)
