@@ -370,11 +370,11 @@ static int parse_request(PyObject *const *args, Py_ssize_t nargs, Py_ssize_t nbe
     return parse_needs(needs, request->needs);
 }
 
-static PyObject *submit_whole(exl_pool_object_t *self, exl_state_t *state, const exl_call_t *call,
+static PyObject *submit_whole(exl_pool_object_t *self, exl_state_t *state, const exl_call_t *call, bool by_value,
                               PyObject *const *args)
 {
     PyObject *triple = PyTuple_Pack(3, args[0], args[1], args[2]);
-    PyObject *future = triple ? submit(self, state, call, triple, goes_by_value(state, args[0]), NULL) : NULL;
+    PyObject *future = triple ? submit(self, state, call, triple, by_value, NULL) : NULL;
     Py_XDECREF(triple);
     return future;
 }
@@ -414,9 +414,15 @@ static PyObject *pool_submit(PyObject *object, PyObject *const *args, Py_ssize_t
     PyObject *name;
     name_call(self, state, args[0], &call, &name);
     /* A process that serves one call has no use for a function of its own. */
-    exl_shared_t *function = self->persistent ? exl_function_shared(state, args[0], &call.cloudpickled) : NULL;
+    bool by_value;
+    exl_shared_t *function = NULL;
+    if (self->persistent)
+        function = exl_function_shared(state, args[0], &by_value);
+    else
+        by_value = goes_by_value(state, args[0]);
+    call.cloudpickled = by_value;
     PyObject *future = function ? submit_named(self, state, &call, function, args[1], args[2])
-                                : submit_whole(self, state, &call, args);
+                                : submit_whole(self, state, &call, by_value, args);
     Py_XDECREF(name);
     unprepare(&call);
     return future;
