@@ -210,6 +210,7 @@ static void close_down(gate_t *gate, const char *reason)
 {
     if (reason)
         (void)fprintf(stderr, "executorlib: an MPI rank lost the program that it works for: %s\n", reason);
+    (void)kill(gate->rank, SIGSTOP); /* what it started behind our back would outlive it */
     exl_descendants_signal(gate->rank, SIGKILL);
     (void)kill(gate->rank, SIGKILL);
     leave(gate, EXIT_FAILURE);
