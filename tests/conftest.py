@@ -12,6 +12,7 @@ import pytest
 import support
 
 pytest_plugins = ["last_words"]
+pytest.register_assert_rewrite("pilot_suite", "queue_suite")
 
 #: Folders whose tests run executors, and so must leave nothing behind.
 LEAK_CHECKED = {"behaviour", "faults", "cpython", "integration"}
@@ -78,16 +79,8 @@ def make(mode):
     """Make executors in the current mode; what the test does not shut down is shut down after it."""
     from executorlib import SingleNodeExecutor
 
-    made = []
-
-    def make_executor(executor_class=SingleNodeExecutor, **arguments):
-        executor = executor_class(**{**mode.arguments(), **arguments})
-        made.append(executor)
-        return executor
-
-    yield make_executor
-    for executor in made:
-        executor.shutdown(wait=True, cancel_futures=True)
+    with support.ended_executors(SingleNodeExecutor, **mode.arguments()) as make:
+        yield make
 
 
 @pytest.fixture

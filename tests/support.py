@@ -95,6 +95,22 @@ class Gate:
             self._arrivals = -1
 
 
+@contextlib.contextmanager
+def ended_executors(executor_class, **defaults):
+    """A function that makes executors, of this class or another, with these arguments and more; all end with it."""
+    made = []
+
+    def make(executor_class=executor_class, **arguments):
+        made.append(executor_class(**{**defaults, **arguments}))
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for executor in made:
+            executor.shutdown(wait=True, cancel_futures=True)
+
+
 def least(measure, enough, attempts=10):
     """The least of what *measure()* returns, in as many attempts as it takes to find one below *enough*.
 

@@ -40,12 +40,14 @@ def main(arguments: list[str]) -> NoReturn:
     except PermissionError as error:
         raise SystemExit(f"this executorlib agent does not trust its hand-over file: {error}") from None
     index = _index(arguments[1:])
+    share = told["shares"][0 if told["pilot"] else index]
     _forget_step(told["environ"], in_step=not told["pilot"])
+    ends = _end_of_job() if told["asks"] else told["ends"]
     if "FLUX_URI" in os.environ:
         from executorlib import _flux_nest
 
-        _flux_nest.open_here(told["shares"][index][0])
-    why = _serve(told, index, arguments[0])
+        _flux_nest.open_here(share[0])
+    why = _serve(told, index, share, ends, arguments[0])
     if why:
         print(f"executorlib agent {index} on {os.uname().nodename}: {why}", file=sys.stderr, flush=True)
     # Whatever still runs is of no use to anybody, and ends with this process.
@@ -71,14 +73,25 @@ def _forget_step(environ: dict[str, str], in_step: bool) -> None:
             os.environ.setdefault(name, value)
 
 
-def _serve(told: dict[str, Any], index: int, file: str) -> str:
+def _end_of_job() -> float | None:
+    """When the job around this process ends, in seconds since the epoch; None if nobody knows."""
+    from executorlib import _slurm
+
+    known = [_slurm.end_of(os.environ.get("SLURM_JOB_ID"))]
+    if "FLUX_URI" in os.environ:
+        from executorlib import _flux
+
+        known.append(_flux.end_of_job())
+    return min((end for end in known if end is not None), default=None)
+
+
+def _serve(told: dict[str, Any], index: int, share: tuple[int, int], ends: float | None, file: str) -> str:
     from executorlib import _core, _tls
     from executorlib._environment import zygote
     from executorlib._gpus import inventory
-    from executorlib._slurm import end_of
 
     _core.provide_tls(_tls.api)
-    cores, calls = told["shares"][0 if told["pilot"] else index]
+    cores, calls = share
     settings = told["settings"]
     settings["needs"] = tuple(settings["needs"])
     if settings["persistent"]:
@@ -103,8 +116,8 @@ def _serve(told: dict[str, Any], index: int, file: str) -> str:
                 os._exit(0)
             pool.set_end(0)
 
-        signal.signal(signal.SIGTERM, prepare_for_end)
-    ends = end_of(os.environ.get("SLURM_JOB_ID")) if told["asks"] else told["ends"]
+        for number in (signal.SIGTERM, signal.SIGALRM):  # at the time limit Flux sends the latter
+            signal.signal(number, prepare_for_end)
     if ends is not None:
         pool.set_end(ends - time.time())
     why = _core.serve(

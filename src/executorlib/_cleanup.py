@@ -1,6 +1,6 @@
 """What is still to be done when this process has gone, however it went.
 
-A shell waits at a pipe for that. It has been told meanwhile what there is to tidy up: a file, and jobs of Slurm.
+A shell waits at a pipe for that. It has been told meanwhile what there is to tidy up: a file, and jobs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Slurm may not answer just then: it is asked for ten minutes.
+# The scheduler may not answer just then: it is asked for ten minutes.
 _SCRIPT = """\
 jobs=
 while read -r word number; do
@@ -25,7 +25,7 @@ while read -r word number; do
 done
 rm -f -- "$1"
 tries=0
-[ -z "$jobs" ] || until scancel $jobs || [ $tries -ge 60 ]; do
+[ -z "$jobs" ] || until eval "$2" || [ $tries -ge 60 ]; do
     tries=$((tries + 1))
     sleep 10
 done
@@ -37,11 +37,12 @@ class Cleanup:
 
     Parameters:
         file: to be removed.
+        cancelling: command of a shell that cancels the jobs in its variable `jobs`.
     """
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, cancelling: str) -> None:
         self._shell = subprocess.Popen(
-            ["/bin/sh", "-c", _SCRIPT, "sh", file],
+            ["/bin/sh", "-c", _SCRIPT, "sh", file, cancelling],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

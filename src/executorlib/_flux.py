@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
+import time
 from typing import NamedTuple
 
 from executorlib._refusal import CommandError
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 LIMIT_S = 60.0  # for one command
+_UNLIMITED_S = (1 << 32) - 1
 
 # What a job's environment tells of the job that this process runs in, and of the Slurm step around its instance.
 _OF_ANOTHER_JOB = (
@@ -132,9 +135,20 @@ def _unused() -> str:
         return ""
 
 
-def hosts() -> set[str]:
-    """The hosts of the instance; as Flux abbreviates them where they are numbered, which says that they are several."""
-    return set(run("getattr", "hostlist").strip().split(","))
+def is_one_host() -> bool:
+    """Whether all nodes of the instance are this host."""
+    # Flux abbreviates names with numbers, which says as well that they are several.
+    return set(run("getattr", "hostlist").strip().split(",")) == {socket.gethostname()}
+
+
+def end_of_job() -> float | None:
+    """When the time of the job, or instance, around this process is over, in seconds since the epoch; None for never,
+    or if nobody knows."""
+    try:
+        left = int(run("job", "timeleft"))
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return None if left >= _UNLIMITED_S else time.time() + left
 
 
 def read_resources(text: str) -> list[Node]:
@@ -214,7 +228,8 @@ def jobspec(
         name: of the job.
         duration: in seconds, after which Flux ends it; 0 for no limit.
         queue: of the instance; None for its default.
-        output: files for "stdout" and "stderr", which Flux keeps itself without; both are appended to.
+        output: files for "stdout" and "stderr", which get what comes further, or one "stdout" for both; without, Flux
+            keeps it. "{{id.dec}}" in their names is the job's number.
         dependencies: ids of jobs that must have succeeded before it starts.
         options: of the job's shell.
         notes: kept with the job, for who made it.
@@ -232,7 +247,7 @@ def jobspec(
     if output:
         shell["output"] = {
             "mode": "append",
-            **{stream: {"type": "file", "path": path.replace("{{", "{{{{")} for stream, path in output.items()},
+            **{stream: {"type": "file", "path": path} for stream, path in output.items()},
         }
     system: dict[str, Any] = {
         "duration": duration,

@@ -40,7 +40,6 @@ class FluxFleet(Fleet):
         room: with persistent workers, how many of them each node has room for.
         here: whether all nodes are this host.
         beside: whether to reserve nothing, but to share these nodes with the jobs on them.
-        apart: whether each has a job of its own, which starts where and when there is room, and not one on each node.
         owner: whether the instance is this user's own.
         resources: of the executor: `cwd`, `exclusive`, and `priority`, which is the urgency of its jobs.
         flux_executor: a `flux.job.FluxExecutor` that submits the jobs; None to do so without.
@@ -60,7 +59,6 @@ class FluxFleet(Fleet):
         room: Sequence[int],
         here: bool,
         beside: bool = False,
-        apart: bool = False,
         owner: bool,
         resources: dict[str, Any],
         flux_executor: Any = None,
@@ -71,7 +69,6 @@ class FluxFleet(Fleet):
         super().__init__([], shares, room=room, environ={**_flux.environment(os.environ), **own}, here=here)
         self._nodes = nodes
         self._beside = beside
-        self._apart = apart
         self._owner = owner
         self._resources = resources
         self._flux_executor = flux_executor
@@ -102,8 +99,7 @@ class FluxFleet(Fleet):
                 for number, node in enumerate(self._nodes)
             ]
         else:
-            groups = [(i, 1, node) for i, node in enumerate(self._nodes)] if self._apart else _alike(self._nodes)
-            specifications = [self._jobspec(agent, number, *group) for number, group in enumerate(groups)]
+            specifications = [self._jobspec(agent, number, *group) for number, group in enumerate(_alike(self._nodes))]
             if self._flux_executor is None:
                 plan["specifications"] = specifications
             else:
@@ -121,14 +117,12 @@ class FluxFleet(Fleet):
             [*agent, f"+{first}"],
             cores=node.cores,
             gpus=node.gpus,
-            nodes=0 if self._apart else count,
+            nodes=count,
             tasks=count,
-            duration=self._resources.get("run_time_max", 0) if self._apart else 0,
-            queue=self._resources.get("partition"),
             exclusive=self._resources.get("exclusive", False),
             environ={},  # the launcher's
             cwd=os.getcwd(),
-            name=self._resources.get("job_name") or "executorlib",
+            name="executorlib",
             output=output,
             options=_OPTIONS,
         )
@@ -180,25 +174,8 @@ def fleet_for(
         nodes = [node._replace(cores=share.cores) for node, share in zip(free, given, strict=False) if share.cores]
         given = [share for share in given if share.cores]
         room = []
-    here = bool(localhost) or _flux.hosts() == {socket.gethostname()}
+    here = bool(localhost) or _flux.is_one_host()
     return FluxFleet(nodes, given, room=room, here=here, beside=beside, owner=owner, resources=resources, **options)
-
-
-def pilots_for(resources: dict[str, Any], workers: int, localhost: bool | None) -> FluxFleet:
-    """So many workers, each with its agent in a job of its own.
-
-    Raises:
-        ModuleNotFoundError: if there is no command `flux`.
-        FileNotFoundError: if there is no instance.
-    """
-    owner = _flux.check_instance("FluxClusterExecutor")
-    ranks = resources.get("cores", 1)
-    width = ranks * resources.get("threads_per_core", 1)
-    nodes = [_flux.Node(0, width, ranks * resources.get("gpus_per_core", 0))] * workers
-    here = bool(localhost) or _flux.hosts() == {socket.gethostname()}
-    return FluxFleet(
-        nodes, [Share(width, 1)] * workers, room=[1] * workers, here=here, apart=True, owner=owner, resources=resources
-    )
 
 
 def _room(nodes: Sequence[_flux.Node], width: int, resources: dict[str, Any]) -> list[int]:

@@ -60,6 +60,7 @@ class FluxQueue:
     kind = "flux"
     holds = True
     longest_pause_s, pause_share = 0.5, 2  # a query takes milliseconds
+    cancelling = "flux job raise $jobs || :"  # it fails for those that have ended
 
     def __init__(self, config_directory: str | None = None) -> None:
         self.config_directory = config_directory
@@ -69,6 +70,10 @@ class FluxQueue:
         return FluxQueue, (self.config_directory,)
 
     # ---- submission ----
+
+    def _check_instance(self) -> None:
+        if self._owner is None:
+            self._owner = _flux.check_instance(_WHO)
 
     def group(self, resources: dict[str, Any]) -> None:
         """There are no arrays: each call is a job of its own."""
@@ -91,53 +96,91 @@ class FluxQueue:
             FileNotFoundError: if there is no instance.
         """
         (folder,) = folders
-        if self._owner is None:
-            self._owner = _flux.check_instance(_WHO)
+        self._check_instance()
         directory = resources.get("cwd") or folder
         os.makedirs(directory, exist_ok=True)
         values = _sbatch.variables(folder, directory, resources, dependencies)
         template = resources.get("submission_template")
         if self.config_directory is not None:
-            values |= {"submission_template": template} if template else {}
-            told = _sbatch.submit_by_pysqa("flux", self.config_directory, values, _for_pysqa)
-        elif template:
-            told = self._submit_script(_sbatch.render(template, values), folder, directory, dependencies)
-        else:
-            told = self._submit_call(folder, directory, resources, dependencies, values["job_name"])
-        return [str(job_number(told))]
-
-    def _submit_call(
-        self, folder: str, directory: str, resources: dict[str, Any], dependencies: Sequence[str], name: str
-    ) -> str:
-        width = resources["cores"]
+            return [self._submit_by_pysqa(values, template)]
+        files = _sbatch.output_files(folder, directory, {} if template else resources)
+        if template:
+            script = _sbatch.render(template, values)
+            chosen = [f"--dependency=afterok:{job}" for job in dependencies]
+            chosen += [f"--setattr=user.{_NOTE}={json.dumps(folder)}"]
+            _keep_script(folder, script)
+            return [self._submit_script(script, directory, files, *chosen)]
         script = _sbatch.script([folder])
         _keep_script(folder, script)
-        specification = _flux.jobspec(
+        number = self._submit_command(
             ["/bin/sh", "-c", script],
+            resources,
+            cwd=directory,
+            name=values["job_name"],
+            output=files,
+            dependencies=dependencies,
+            notes={_NOTE: folder},
+        )
+        return [number]
+
+    def submit_agents(
+        self, command: Sequence[str], numbers: Sequence[int], directory: str, resources: dict[str, Any]
+    ) -> list[str]:
+        """Submit a job for each of these numbers, which its command gets as last argument; returns their ids.
+
+        Parameters:
+            command: that each job runs.
+            numbers: any.
+            directory: of the logs, which are named by the id.
+            resources: of each job.
+
+        Raises:
+            As `submit`.
+        """
+        self._check_instance()
+        return [self._submit_agent([*command, str(number)], number, directory, resources) for number in numbers]
+
+    def _submit_agent(self, command: Sequence[str], number: int, directory: str, resources: dict[str, Any]) -> str:
+        output = {"stdout": os.path.join(directory, "{{id.dec}}.log")}
+        template = resources.get("submission_template")
+        if template or self.config_directory is not None:
+            folder = os.path.join(directory, str(number))
+            os.makedirs(folder, exist_ok=True)
+            values = _sbatch.agent_variables(command, folder, resources)
+            if self.config_directory is not None:
+                return self._submit_by_pysqa(values, template)
+            return self._submit_script(_sbatch.render(str(template), values), folder, output)
+        cwd = resources.get("cwd") or os.getcwd()
+        name = resources.get("job_name") or _NOTE
+        return self._submit_command(command, resources, cwd=cwd, name=name, output=output)
+
+    def _submit_command(self, command: Sequence[str], resources: dict[str, Any], **chosen: Any) -> str:
+        width = resources["cores"]
+        specification = _flux.jobspec(
+            command,
             cores=width * resources["threads_per_core"],
             gpus=width * resources.get("gpus_per_core", 0),
             exclusive=resources.get("exclusive", False),
             environ=_flux.environment(os.environ),
-            cwd=directory,
-            name=name,
             duration=resources.get("run_time_max") or 0,
             queue=resources.get("partition"),
-            output=_sbatch.output_files(folder, directory, resources),
-            dependencies=dependencies,
             options={"pmi": "off", "mpi": "none"},
-            notes={_NOTE: folder},
+            **chosen,
         )
-        return _run(*_flux.submission(resources.get("priority"), bool(self._owner)), text=json.dumps(specification))
+        submission = _flux.submission(resources.get("priority"), bool(self._owner))
+        return _number(_run(*submission, text=json.dumps(specification)))
 
-    def _submit_script(self, script: str, folder: str, directory: str, dependencies: Sequence[str]) -> str:
+    def _submit_script(self, script: str, directory: str, output: dict[str, str], *chosen: str) -> str:
         """By `flux batch`, which makes an instance for the script."""
-        path = _keep_script(folder, script)
-        chosen = [f"--dependency=afterok:{job}" for job in dependencies]
-        chosen += [f"--setattr=user.{_NOTE}={json.dumps(folder)}"]
+        options = [f"--cwd={directory}", *chosen]
         if not re.search(r"^#\s*(?:flux|FLUX):.*--(?:output|error)", script, re.MULTILINE):
-            files = _sbatch.output_files(folder, directory, {})
-            chosen += [f"--output={files['stdout']}", f"--error={files['stderr']}"]
-        return _run("batch", f"--cwd={directory}", *chosen, path)
+            names = {"stdout": "output", "stderr": "error"}
+            options += [f"--{names[stream]}={path}" for stream, path in output.items()]
+        return _number(_run("batch", *options, text=script))
+
+    def _submit_by_pysqa(self, values: dict[str, Any], template: str | None) -> str:
+        values |= {"submission_template": template} if template else {}
+        return _number(_sbatch.submit_by_pysqa("flux", self.config_directory or "", values, _for_pysqa))
 
     def find(self, folders: Collection[str]) -> dict[str, str]:
         """The ids of the jobs of those of these calls that wait or run, by what is noted in their specifications.
@@ -196,19 +239,24 @@ class FluxQueue:
         }
 
 
-def _keep_script(folder: str, script: str) -> str:
-    """Write a job's script, to be looked at; returns its path."""
+def _keep_script(folder: str, script: str) -> None:
+    """Write a job's script, to be looked at."""
     os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, "run_queue.sh")
-    with open(path, "w") as file:
+    with open(os.path.join(folder, "run_queue.sh"), "w") as file:
         file.write(script)
-    return path
+
+
+def _number(told: str) -> str:
+    """The id, in decimal, of the job that a command has submitted."""
+    return str(job_number(told))
 
 
 def _state(job: dict[str, Any]) -> str:
     if job["state"] != _INACTIVE:
         return _STATES.get(job["state"], "PENDING")
     if job.get("exception_occurred"):
+        if job.get("exception_type") == "exec" and "node failure" in job.get("exception_note", ""):
+            return "NODE_FAIL"
         return _EXCEPTIONS.get(job.get("exception_type", ""), "FAILED")
     return _RESULTS.get(job.get("result", 0), "FAILED")
 

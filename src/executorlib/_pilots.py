@@ -1,14 +1,14 @@
-"""Pilots: batch jobs in which the persistent workers of an executor live.
+"""Pilots: jobs of Slurm or Flux in which the persistent workers of an executor live.
 
     executor ── PilotFleet ── engine (fleet.h): a place for each worker, and calls
                     │              ▲
                     │              ║ TLS
-                  Pilots ─ sbatch ─▶ job: agent (_agent.py) with one worker
+                  Pilots ─ queue ──▶ job: agent (_agent.py) with one worker
 
 Each worker has a job of its own, so that it gets what the resource dictionary asks for wherever there is room, and as
 soon as there is. The engine gives calls to the agents that have come; `Pilots`, a thread, sees to it that there are
-jobs: it submits them, replaces one that has ended when calls wait, and learns from Slurm why it has ended. The engine
-keeps the calls that an agent had until it is told.
+jobs: it submits them, replaces one that has ended when calls wait, and learns from the scheduler why it has ended. The
+engine keeps the calls that an agent had until it is told.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from time import monotonic, sleep
 from executorlib._cleanup import Cleanup
 from executorlib._errors import error_for
 from executorlib._fleet import Fleet, Share, agent_command, write_privately
-from executorlib._queued_jobs import end_of_log
-from executorlib._slurm_queue import Outage
+from executorlib._queued_jobs import job_lost
+from executorlib._scheduler import Outage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,15 +34,17 @@ if TYPE_CHECKING:
     from typing import Any
 
     from executorlib import _core
-    from executorlib._slurm_queue import Ending, SlurmQueue
+    from executorlib._flux_queue import FluxQueue
+    from executorlib._scheduler import Ending
+    from executorlib._slurm_queue import SlurmQueue
 
 _logger = logging.getLogger("executorlib")
 
 # As many jobs in a row may end before their agents have come.
 _MOST_FAILURES = 3
-# Between two questions about jobs that have not begun: from the first to the last. About one whose agent has gone.
-_FIRST_LOOK_S, _LAST_LOOK_S, _SOON_S = 1.0, 30.0, 0.2
-# How long Slurm may say that a job runs whose agent has gone.
+# Between two questions: about jobs that have not begun, at first, and about one whose agent has gone.
+_FIRST_LOOK_S, _SOON_S = 1.0, 0.2
+# How long the scheduler may say that a job runs whose agent has gone.
 _BURIAL_S = 10.0
 _OUTAGE_S = 2.0
 # How long the jobs of agents that were told to go may take, before they are cancelled; and after that.
@@ -68,7 +70,7 @@ class Place:
 
 
 class PilotFleet(Fleet):
-    """A fleet whose agents are started by batch jobs.
+    """A fleet whose agents are started by jobs.
 
     Parameters:
         queue: of the jobs.
@@ -82,7 +84,7 @@ class PilotFleet(Fleet):
     """
 
     def __init__(
-        self, queue: SlurmQueue, count: int, resources: dict[str, Any], directory: str, here: bool = False
+        self, queue: SlurmQueue | FluxQueue, count: int, resources: dict[str, Any], directory: str, here: bool
     ) -> None:
         width = resources.get("cores", 1) * resources.get("threads_per_core", 1)
         super().__init__([], [Share(width, 1)], here=here)
@@ -153,7 +155,12 @@ class Pilots:
     """
 
     def __init__(
-        self, pool: _core.Pool, queue: SlurmQueue, command: list[str], file: str, resources: dict[str, Any]
+        self,
+        pool: _core.Pool,
+        queue: SlurmQueue | FluxQueue,
+        command: list[str],
+        file: str,
+        resources: dict[str, Any],
     ) -> None:
         self._pool = pool
         self._queue = queue
@@ -161,7 +168,7 @@ class Pilots:
         self._file = file
         self._directory = os.path.dirname(file)
         self._resources = resources
-        self._cleanup = Cleanup(file)
+        self._cleanup = Cleanup(file, queue.cancelling)
         self._lock = Lock()  # of the next two
         self._count = 0
         self._fresh: set[int] = set()
@@ -170,7 +177,7 @@ class Pilots:
         self._leaving: set[str] = set()  # jobs that are to end
         self._failures = 0
         self._failure: bytes | None = None
-        self._interval = _FIRST_LOOK_S
+        self._interval = self._first_interval = min(_FIRST_LOOK_S, queue.longest_pause_s)
         self._next_look = 0.0
         self._next_submission = 0.0
         self._thread = Thread(target=self._run, name="executorlib-pilots", daemon=True)
@@ -179,7 +186,7 @@ class Pilots:
         """Submit the first jobs.
 
         Raises:
-            subprocess.CalledProcessError: if Slurm refuses them; `output` has its words.
+            subprocess.CalledProcessError: if the scheduler refuses them; `output` has its words.
             FileNotFoundError: if there is no sbatch.
             ModuleNotFoundError: if Jinja2 or pysqa is needed and missing.
         """
@@ -187,7 +194,7 @@ class Pilots:
         try:
             self._see("", False)
         except Outage as outage:
-            self._wait_for_slurm(outage)
+            self._wait_for_scheduler(outage)
         self._thread.start()
 
     def resize(self, count: int) -> None:
@@ -216,7 +223,7 @@ class Pilots:
                 try:
                     self._see(states.decode("ascii"), wanted)
                 except Outage as outage:
-                    self._wait_for_slurm(outage)
+                    self._wait_for_scheduler(outage)
                 except Exception as error:
                     self._fail_waiting(_dumped(error))
         finally:
@@ -227,9 +234,10 @@ class Pilots:
         due = [time for time in (self._next_look, self._next_submission) if time]
         return max(0.0, min(due) - now) if due else -1.0
 
-    def _wait_for_slurm(self, outage: Outage) -> None:
+    def _wait_for_scheduler(self, outage: Outage) -> None:
         if not self._next_submission:
-            _logger.warning("Slurm does not answer, trying again: %s", str(outage).strip())
+            name = self._queue.kind.capitalize()
+            _logger.warning("%s does not answer, trying again: %s", name, str(outage).strip())
         self._next_submission = monotonic() + _OUTAGE_S
         self._next_look = max(self._next_look, self._next_submission)
 
@@ -266,7 +274,7 @@ class Pilots:
     # ---- how they are ----
 
     def _ask(self, states: str) -> None:
-        """Ask Slurm about jobs that have not begun, or whose agents have gone."""
+        """Ask the scheduler about jobs that have not begun, or whose agents have gone."""
         now = monotonic()
         gone = [n for n, state in enumerate(states) if state == "g"]
         for number in gone:
@@ -276,13 +284,13 @@ class Pilots:
                 self._next_look = now
         watched = [n for n, state in enumerate(states) if state == "a" and self._places[n].job] + gone
         if not watched:
-            self._next_look, self._interval = 0.0, _FIRST_LOOK_S
+            self._next_look, self._interval = 0.0, self._first_interval
             return
         if not self._next_look:
             self._next_look = now + self._interval
         if self._next_look > now:
             return
-        self._interval = min(1.5 * self._interval, _LAST_LOOK_S)
+        self._interval = min(1.5 * self._interval, self._queue.longest_pause_s)
         self._next_look = now + (_SOON_S if gone else self._interval)
         jobs = {self._places[n].job or "": n for n in watched}
         told = self._queue.states(job for job in jobs if job)
@@ -317,18 +325,8 @@ class Pilots:
     def _error(self, job: str, ending: Ending | None, where: str) -> BaseException:
         if ending is None:
             return error_for("worker_lost", {"reason": f"its agent has gone, of which job {job} says nothing"})
-        log = ending.log if os.path.isabs(ending.log) else os.path.join(self._directory, f"{job}.log")
-        info: dict[str, Any] = {
-            "job_id": job,
-            "reason": ending.state,
-            "host": ending.nodes or None,
-            "where": where,
-            "stderr": end_of_log(log),
-            "seconds": self._resources.get("run_time_max"),
-        }
-        info |= {"log": log} if os.path.exists(log) else {}
-        info |= {"signal": ending.signal} if ending.signal else {"status": ending.status} if ending.status else {}
-        return error_for("job_lost", info)
+        log = os.path.join(self._directory, f"{job}.log")
+        return job_lost(job, ending, log, where, self._resources.get("run_time_max"))
 
     # ---- more of them ----
 
@@ -370,7 +368,7 @@ class Pilots:
                 for number, job in zip(now, jobs, strict=True):
                     self._places[number].job = job
                     self._places[number].failures = self._failures
-        self._interval = _FIRST_LOOK_S
+        self._interval = self._first_interval
         self._next_look = monotonic() + self._interval
 
     def _fail_waiting(self, failure: bytes) -> None:

@@ -560,22 +560,36 @@ _NOT_STARTED = "because a job it depends on has failed, "
 
 
 def _lost(job: Job, queue_id: str, ending: Ending) -> BaseException:
-    log = ending.log if os.path.isabs(ending.log) else os.path.join(job.base, "err.log")
+    where = (_NOT_STARTED if ending.reason == NEVER else "") + f"before it had written {job.output}"
+    return job_lost(queue_id, ending, os.path.join(job.base, "err.log"), where, job.resources.get("run_time_max"))
+
+
+def job_lost(queue_id: str, ending: Ending, log: str, where: str, seconds: float | None) -> BaseException:
+    """The exception for what ran in a job that has ended.
+
+    Parameters:
+        queue_id: of the job.
+        ending: what the scheduler says.
+        log: its error output, unless the scheduler names another file.
+        where: when it ended: "before …", or nothing.
+        seconds: its time limit.
+    """
+    log = ending.log if os.path.isabs(ending.log) else log
     info: dict[str, Any] = {
         "job_id": queue_id,
         "reason": ending.state,
         "host": ending.nodes or None,
         "note": "" if ending.reason in ("None", NEVER) or ending.state == ending.reason else ending.reason,
-        "where": (_NOT_STARTED if ending.reason == NEVER else "") + f"before it had written {job.output}",
-        "stderr": end_of_log(log),
-        "seconds": job.resources.get("run_time_max"),
+        "where": where,
+        "stderr": _end_of_log(log),
+        "seconds": seconds,
     }
     info |= {"log": log} if os.path.exists(log) else {}
     info |= {"signal": ending.signal} if ending.signal else {"status": ending.status} if ending.status else {}
     return error_for("job_lost", info)
 
 
-def end_of_log(path: str) -> str:
+def _end_of_log(path: str) -> str:
     """The end of a log, "" if there is none."""
     try:
         with open(path, "rb") as file:

@@ -159,7 +159,7 @@ def submit_by_pysqa(queue_type: str, config_directory: str, values: dict[str, An
         execute: runs a command.
 
     Raises:
-        ModuleNotFoundError: without pysqa.
+        ModuleNotFoundError: without pysqa, or what it needs.
     """
     try:
         from pysqa import QueueAdapter
@@ -169,7 +169,16 @@ def submit_by_pysqa(queue_type: str, config_directory: str, values: dict[str, An
         ) from None
     unused = ("threads_per_core", "gpus_per_core", "openmpi_oversubscribe", "slurm_cmd_args")
     values = {key: value for key, value in values.items() if key not in unused}
-    adapter = QueueAdapter(directory=config_directory, queue_type=queue_type, execute_command=execute)
+    try:
+        adapter = QueueAdapter(directory=config_directory, queue_type=queue_type, execute_command=execute)
+    except ModuleNotFoundError as missing:
+        if missing.name is None or missing.name.split(".")[0] != "flux":
+            raise
+        raise ModuleNotFoundError(
+            "pysqa needs Flux's own Python module, which was not found; where it fits this Python, put its folder on "
+            "PYTHONPATH: `flux config builtin python_path` tells it. A submission_template needs neither",
+            name=missing.name,
+        ) from None
     return str(adapter.submit_job(**values))
 
 

@@ -1,8 +1,8 @@
 """What the queues of schedulers (_slurm_queue.py, _flux_queue.py) say in common.
 
 A queue has, beside `kind` and `holds` (_local_queue.py), `longest_pause_s`, the most seconds between two queries for
-the states of jobs; `pause_share`, how many times as long as the last query the next pause is at least; and the methods
-of `SlurmQueue`.
+the states of jobs; `pause_share`, how many times as long as the last query the next pause is at least; `cancelling`,
+the command of a shell that cancels the jobs in its variable `jobs`; and the methods of `SlurmQueue`.
 """
 
 from __future__ import annotations

@@ -51,6 +51,7 @@ class SlurmQueue:
     kind = "slurm"
     holds = True
     longest_pause_s, pause_share = 30.0, 20
+    cancelling = "scancel $jobs"
 
     def __init__(self, config_directory: str | None = None) -> None:
         self.config_directory = config_directory

@@ -31,15 +31,8 @@ def cache(tmp_path):
 
 @pytest.fixture
 def make(cache):
-    made = []
-
-    def make_executor(**arguments):
-        made.append(TestClusterExecutor(**{"cache_directory": cache, **arguments}))
-        return made[-1]
-
-    yield make_executor
-    for executor in made:
-        executor.shutdown(wait=True, cancel_futures=True)
+    with support.ended_executors(TestClusterExecutor, cache_directory=cache) as make:
+        yield make
 
 
 @pytest.fixture

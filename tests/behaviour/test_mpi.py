@@ -10,6 +10,7 @@ import functions
 import mpi_functions
 import mpis
 import pytest
+import support
 from support import SOON, Driver, alive_after, children, descendants, least, run_script, script_environment
 
 from executorlib import SingleNodeExecutor, _core, split_future
@@ -32,17 +33,13 @@ def block(request):
 @pytest.fixture
 def make_ranks(mpi, block):
     """Make executors whose calls run over two ranks, or what the test asks for."""
-    made = []
+    with support.ended_executors(SingleNodeExecutor, max_workers=1, block_allocation=block) as make:
 
-    def make(cores=2, block_allocation=block, **arguments):
-        resources = {"cores": cores, "openmpi_oversubscribe": True, **arguments.pop("resource_dict", {})}
-        arguments = {"max_workers": 1, **arguments}
-        made.append(SingleNodeExecutor(block_allocation=block_allocation, resource_dict=resources, **arguments))
-        return made[-1]
+        def make_ranks(cores=2, resource_dict=(), **arguments):
+            resources = {"cores": cores, "openmpi_oversubscribe": True, **dict(resource_dict)}
+            return make(resource_dict=resources, **arguments)
 
-    yield make
-    for executor in made:
-        executor.shutdown(wait=True, cancel_futures=True)
+        yield make_ranks
 
 
 @pytest.fixture

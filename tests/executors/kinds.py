@@ -3,10 +3,10 @@
 import contextlib
 import dataclasses
 import os
-import shutil
 
 import pytest
 from beds.slurm import SlurmBed, missing
+from flux_instance import instance
 
 import executorlib
 import executorlib.api
@@ -56,6 +56,8 @@ KINDS = [
     Kind("FluxClusterExecutor", "flux"),
     Kind("FluxClusterExecutor", "flux", block=True),
 ]
+if os.environ.get("EXECUTORLIB_TEST_FLUX"):  # of `make test-flux`, which is about these
+    KINDS = [kind for kind in KINDS if kind.place == "flux"]
 
 
 @contextlib.contextmanager
@@ -64,10 +66,7 @@ def placed(kind, monkeypatch, folder):
     monkeypatch.setenv("EXECUTORLIB_AGENT_DIRECTORY", str(folder / "agents"))
     with contextlib.ExitStack() as stack:
         if kind.place == "flux":
-            if not shutil.which("flux"):
-                pytest.skip("there is no program flux")
-            if "FLUX_URI" not in os.environ:
-                pytest.skip("needs a Flux instance around the tests: flux start pytest …")
+            instance.require()
         elif kind.place is not None:
             if reason := missing():
                 pytest.skip(reason)

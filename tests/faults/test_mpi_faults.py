@@ -12,6 +12,7 @@ import functions
 import mpi_functions
 import mpis
 import pytest
+import support
 from support import AT_ONCE, SOON, TIME_FACTOR, Driver, alive_after, descendants
 
 from executorlib import SingleNodeExecutor
@@ -43,16 +44,12 @@ def block(request):
 
 @pytest.fixture
 def make_ranks(mpi, block):
-    made = []
+    with support.ended_executors(SingleNodeExecutor, max_workers=1, block_allocation=block) as make:
 
-    def make(**arguments):
-        resources = {"cores": 2, "openmpi_oversubscribe": True, **arguments.pop("resource_dict", {})}
-        made.append(SingleNodeExecutor(max_workers=1, block_allocation=block, resource_dict=resources, **arguments))
-        return made[-1]
+        def make_ranks(resource_dict=(), **arguments):
+            return make(resource_dict={"cores": 2, "openmpi_oversubscribe": True, **dict(resource_dict)}, **arguments)
 
-    yield make
-    for executor in made:
-        executor.shutdown(wait=True, cancel_futures=True)
+        yield make_ranks
 
 
 @pytest.fixture

@@ -6,20 +6,16 @@ import subprocess
 import sys
 import time
 
-import file_functions
 import functions
 import pytest
 import support
 from beds.waiting import until
-from support import SOON, needs_mpi
+from queue_suite import QueueSuite, pysqa_configuration, submitted
+from support import SOON
 
 from executorlib import (
     FluxClusterExecutor,
-    get_cache_data,
-    get_cache_data_queue,
     get_future_from_cache,
-    terminate_task_in_cache,
-    terminate_tasks_in_cache,
 )
 from executorlib.api import JobLostError, JobTimeoutError
 
@@ -43,15 +39,8 @@ def cache(tmp_path):
 
 @pytest.fixture
 def make(flux, cache):
-    made = []
-
-    def make_executor(**arguments):
-        made.append(FluxClusterExecutor(**{"cache_directory": cache, **arguments}))
-        return made[-1]
-
-    yield make_executor
-    for executor in made:
-        executor.shutdown(wait=True, cancel_futures=True)
+    with support.ended_executors(FluxClusterExecutor, cache_directory=cache) as make:
+        yield make
 
 
 @pytest.fixture
@@ -59,39 +48,11 @@ def exe(make):
     return make()
 
 
-def submitted(future):
-    """The number of the job of a call."""
-    record = str(future._path).replace("_o.h5", ".job")
-    return int(until(lambda: os.path.islink(record) and os.readlink(record).split()[1], SOON, "the submission"))
-
-
-def names(cache):
-    return sorted(os.listdir(cache)) if cache.exists() else []
+class TestWhatAllSchedulersHave(QueueSuite):
+    template = TEMPLATE
 
 
 # ---- calls ----
-
-
-def test_calls_of_all_kinds(exe, flux, cache):
-    first = exe.submit(file_functions.add, 1, 2, resource_dict={"cache_key": "three"})
-    second = exe.submit(file_functions.total, [first, 4])
-    squares = exe.map(pow, range(4), [2] * 4)
-    wide = exe.submit(file_functions.describe, resource_dict={"threads_per_core": flux.cores, "cache_key": "wide"})
-    failed = exe.submit(file_functions.fail, "no luck", resource_dict={"cache_key": "failed"})
-    after_failure = exe.submit(file_functions.add, failed, 1, resource_dict={"cache_key": "after"})
-    assert second.result(SOON) == 7
-    assert list(squares) == [0, 1, 4, 9]
-    told = wide.result(SOON)
-    assert (told["threads"], told["cwd"]) == (str(flux.cores), str(cache / "wide"))
-    for future in (failed, after_failure):
-        with pytest.raises(ValueError, match="no luck"):
-            future.result(SOON)
-    exe.shutdown()
-    entries = {os.path.basename(entry["filename"]): entry for entry in get_cache_data(str(cache))}
-    assert isinstance(entries["three_o.h5"]["queue_id"], int)
-    assert flux.specification(entries["three_o.h5"]["queue_id"])["attributes"]["system"]["job"]["name"] == "three"
-    assert {entry["status"] for entry in get_cache_data_queue(str(cache), "flux")} == {"finished"}
-    assert not [name for name in names(cache) if name.endswith((".job", ".ended", "_i.h5"))]
 
 
 def test_what_a_call_asks_for_is_what_its_job_has(exe, flux):
@@ -100,7 +61,7 @@ def test_what_a_call_asks_for_is_what_its_job_has(exe, flux):
     }  # fmt: skip
     future = exe.submit(time.sleep, 0, resource_dict=resources)
     job = submitted(future)
-    told = flux.jobs()[job]
+    told = flux.jobs()[int(job)]
     assert (told["urgency"], told["duration"], told["name"]) == (0, 90, "k")
     (node,) = flux.specification(job)["resources"]
     assert (node["type"], node["exclusive"]) == ("node", True)
@@ -118,20 +79,16 @@ def test_output_goes_to_the_logs_of_the_call(exe, cache):
     until(lambda: own.read_text() == "there\n", SOON, "the file")
 
 
-def test_template_and_its_variables(exe, cache, recwarn):
-    pytest.importorskip("jinja2")
-    resources = {
-        "submission_template": TEMPLATE, "greeting": "hello", "cores": 1, "run_time_max": 90, "cache_key": "greet",
-        "cwd": cache / "place",
-    }  # fmt: skip
-    future = exe.submit(_greeting, resource_dict=resources)
-    assert [warning.category for warning in recwarn] == [UserWarning]
-    assert future.result(2 * SOON) == ("hello 0 90", str(cache / "place"))
-    assert "--job-name=greet" in (cache / "greet" / "run_queue.sh").read_text()
-
-
-def _greeting():
-    return os.environ["GREETING"], os.getcwd()
+def test_pysqa_without_the_module_it_needs(make, cluster, tmp_path, monkeypatch, recwarn):
+    pytest.importorskip("pysqa")
+    configuration = pysqa_configuration(cluster, tmp_path, TEMPLATE)
+    monkeypatch.setitem(sys.modules, "flux", None)
+    for name in [name for name in sys.modules if name.startswith(("flux.", "pysqa.wrapper.flux"))]:
+        monkeypatch.delitem(sys.modules, name)
+    exe = make(pysqa_config_directory=configuration)
+    refused = exe.submit(abs, -1, resource_dict={"partition": "main"})
+    with pytest.raises(ModuleNotFoundError, match="Flux's own Python module.*PYTHONPATH"):
+        refused.result(SOON)
 
 
 def test_a_refused_call_has_the_words_of_flux(exe, recwarn):
@@ -140,14 +97,6 @@ def test_a_refused_call_has_the_words_of_flux(exe, recwarn):
         refused.result(SOON)
     assert "nonesuch" in caught.value.output
     assert exe.submit(abs, -1).result(SOON) == 1
-
-
-@needs_mpi
-def test_mpi_ranks(exe, flux):
-    if flux.cores < 2:
-        pytest.skip("needs nodes of two cores")
-    future = exe.submit(file_functions.rank_and_size, resource_dict={"cores": 2})
-    assert future.result(2 * SOON) == [(0, 2), (1, 2)]
 
 
 def run_by_flux(tasks):
@@ -224,19 +173,6 @@ def test_a_request_that_nobody_can_meet(exe):
         future.result(SOON)
 
 
-def test_a_cancelled_job_takes_its_dependents_along(exe, flux):
-    first = exe.submit(time.sleep, 60, resource_dict={"cache_key": "first"})
-    second = exe.submit(file_functions.add, first, 1, resource_dict={"cache_key": "second"})
-    job, later = submitted(first), submitted(second)
-    assert flux.jobs()[later]["dependencies"]
-    flux.run("job", "raise", str(job))
-    for future in (first, second):
-        with pytest.raises(JobLostError, match="CANCELLED") as caught:
-            future.result(SOON)
-        assert caught.value.job_id == str(job)
-    until(lambda: later not in flux.jobs(), SOON, "the dependent job to go")
-
-
 def test_a_cancelled_future_takes_its_job_along(exe, flux, gate):
     future = gate.submit(exe)
     (pid,) = gate.arrival()
@@ -246,69 +182,6 @@ def test_a_cancelled_future_takes_its_job_along(exe, flux, gate):
 
 
 # ---- drivers ----
-
-DRIVER = """
-    import sys, functions, file_functions
-    from executorlib import FluxClusterExecutor
-    exe = FluxClusterExecutor(cache_directory="cache", wait=False)
-    first = exe.submit(functions.pass_gate, sys.argv[1], 7, resource_dict={"cache_key": "first"})
-    second = exe.submit(file_functions.add, first, 1, resource_dict={"cache_key": "second"})
-    print("submitted", flush=True)
-    sys.stdin.readline()
-    exe.shutdown()
-    print("closed", first.cancelled(), second.cancelled(), flush=True)
-"""
-
-
-@pytest.mark.parametrize("end", ["closed", "killed"])
-def test_a_later_driver_finds_the_jobs_of_an_earlier_one(make, flux, cache, tmp_path, gate, end):
-    with support.Driver(tmp_path, DRIVER, gate.folder) as driver:
-        driver.expect("submitted")
-        gate.arrival()
-        until((cache / "second.job").is_symlink, SOON, "the second submission")
-        if end == "closed":
-            driver.say()
-            assert driver.expect("closed") == "True True"
-    before = set(flux.jobs())
-    assert len(before) == 2
-    statuses = {entry["status"] for entry in get_cache_data_queue(str(cache))}
-    assert statuses == {"running", "pending"}
-    exe = make()
-    first = exe.submit(functions.pass_gate, gate.folder, 7, resource_dict={"cache_key": "first"})
-    second = exe.submit(file_functions.add, first, 1, resource_dict={"cache_key": "second"})
-    third = get_future_from_cache(str(cache), "second")
-    with pytest.raises(TimeoutError):
-        first.result(0.5)
-    assert set(flux.jobs()) == before
-    gate.open()
-    assert first.result(SOON) == 7
-    assert second.result(SOON) == third.result(SOON) == 8
-
-
-def test_a_job_whose_record_was_never_made_is_found(make, flux, cache):
-    held = {"cache_key": "k", "priority": 0}
-    first = make(wait=False)
-    job = submitted(first.submit(abs, -4, resource_dict=held))
-    first.shutdown()
-    os.unlink(cache / "k.job")
-    second = make().submit(abs, -4, resource_dict=held)
-    assert submitted(second) == job
-    flux.run("job", "urgency", str(job), "16")
-    assert second.result(SOON) == 4
-
-
-def test_terminate_calls_in_the_cache(make, flux, cache):
-    exe = make(wait=False)
-    futures = [exe.submit(time.sleep, 60 + i, resource_dict={"cache_key": f"k{i}"}) for i in range(3)]
-    jobs = [submitted(future) for future in futures]
-    exe.shutdown()
-    terminate_task_in_cache(str(cache), "k1", backend="flux")
-    until(lambda: jobs[1] not in flux.jobs(), SOON, "the job to go")
-    assert {jobs[0], jobs[2]} <= set(flux.jobs())
-    terminate_tasks_in_cache(str(cache), backend="flux")
-    until(lambda: not flux.jobs(), SOON, "the jobs to go")
-    assert [name for name in names(cache) if name.endswith((".h5", ".job"))] == []
-
 
 INSTANCE = """
     import sys, functions
@@ -352,41 +225,3 @@ def test_the_end_of_the_instance_ends_its_calls(make, cache, tmp_path, gate, mon
 def test_refused_arguments(arguments):
     with pytest.raises(ValueError):
         FluxClusterExecutor(**arguments)
-
-
-# ---- lasting workers ----
-
-
-def test_workers_in_jobs_of_their_own(flux, cache):
-    def init_function():
-        return {"j": 4, "k": 3, "l": 2}
-
-    def calc(i, j, k):
-        return i + j + k
-
-    with FluxClusterExecutor(
-        cache_directory=cache, block_allocation=True, max_workers=2, init_function=init_function,
-        resource_dict={"run_time_max": 600, "job_name": "mine"},
-    ) as exe:  # fmt: skip
-        assert exe.submit(calc, 2, j=5).result(SOON) == 10
-        assert [job["name"] for job in flux.jobs().values()] == ["mine", "mine"]
-        assert {job["duration"] for job in flux.jobs().values()} == {600}
-        assert sorted(exe.map(functions.square, range(50))) == [i * i for i in range(50)]
-
-
-def test_a_worker_that_waits_for_room_keeps_nobody_waiting(flux):
-    with FluxClusterExecutor(block_allocation=True, max_workers=2 * flux.cores + 1) as exe:
-        assert exe.submit(functions.add, 1, 2).result(SOON) == 3
-        assert len(flux.jobs()) == 2 * flux.cores + 1
-
-
-def test_a_cancelled_worker_fails_its_call_and_no_others(flux, gate):
-    with FluxClusterExecutor(block_allocation=True, max_workers=2) as exe:
-        futures = [gate.submit(exe) for _ in range(2)]
-        gate.arrivals(2)
-        flux.run("job", "raise", str(next(iter(flux.jobs()))))
-        until(lambda: any(future.done() for future in futures), SOON, "the end of one call")
-        gate.open()
-        errors = [future.exception(SOON) for future in futures]
-        assert sorted(error is None for error in errors) == [False, True]
-        assert exe.submit(functions.add, 1, 2).result(SOON) == 3

@@ -8,6 +8,8 @@ import support
 from beds import network
 from beds.slurm import IMPATIENT, SlurmBed, missing
 
+from slurm.cluster import SlurmCluster
+
 #: The script of a job that runs until it is ended, at once by SIGTERM.
 FOREVER = "exec sleep 1000"
 
@@ -39,6 +41,12 @@ def _lend(bed, monkeypatch):
 def slurm(session_bed, monkeypatch):
     """A Slurm of three nodes on this host, which the test's own environment points to; mended after the test."""
     yield from _lend(session_bed, monkeypatch)
+
+
+@pytest.fixture
+def cluster(slurm):
+    """The same for tests that go for all schedulers."""
+    return SlurmCluster(slurm)
 
 
 @pytest.fixture

@@ -12,19 +12,18 @@ import pytest
 import support
 from beds.slurm import SlurmBed, missing, missing_memory_cgroups
 from beds.waiting import until
-from support import SOON, needs_mpi
+from queue_suite import QueueSuite, names, submitted
+from support import SOON
 
 from executorlib import (
     SlurmClusterExecutor,
-    _job_record,
     _queued_jobs,
-    get_cache_data,
     get_cache_data_queue,
     get_future_from_cache,
     terminate_task_in_cache,
-    terminate_tasks_in_cache,
 )
 from executorlib.api import JobLostError
+from slurm.cluster import SlurmCluster
 
 TEMPLATE = """\
 #!/bin/bash
@@ -47,17 +46,10 @@ def cache(tmp_path):
 def make(slurm, cache, monkeypatch):
     monkeypatch.setattr(_queued_jobs, "_LAST_LOOK_S", 1.0)
     monkeypatch.setenv("PYTHONPATH", support.script_environment()["PYTHONPATH"])
-    made = []
-
-    def make_executor(**arguments):
-        made.append(SlurmClusterExecutor(**{"cache_directory": cache, **arguments}))
-        return made[-1]
-
-    yield make_executor
-    if "controller" not in slurm._pids:
-        slurm.start_slurmctld()
-    for executor in made:
-        executor.shutdown(wait=True, cancel_futures=True)
+    with support.ended_executors(SlurmClusterExecutor, cache_directory=cache) as make:
+        yield make
+        if "controller" not in slurm._pids:
+            slurm.start_slurmctld()
 
 
 @pytest.fixture
@@ -65,19 +57,8 @@ def exe(make):
     return make()
 
 
-def queue(bed):
-    """{job: state} of those that wait or run."""
-    lines = bed.run("squeue", "--noheader", "--array", "--format=%i %T").stdout.splitlines()
-    return dict(line.split() for line in lines)
-
-
-def submitted(future, cache):
-    """The queue id of a call with a cache key of its own."""
-    return until(lambda: _job_record.read(str(future._path).removesuffix("_o.h5")), SOON, "the submission")
-
-
-def names(cache):
-    return sorted(os.listdir(cache)) if cache.exists() else []
+class TestWhatAllSchedulersHave(QueueSuite):
+    template = TEMPLATE
 
 
 # ---- arguments ----
@@ -117,28 +98,6 @@ def test_without_slurm_its_command_is_named(tmp_path, monkeypatch):
 # ---- calls ----
 
 
-def test_calls_of_all_kinds(exe, cache):
-    first = exe.submit(file_functions.add, 1, 2, resource_dict={"cache_key": "three"})
-    second = exe.submit(file_functions.total, [first, 4])
-    squares = exe.map(pow, range(4), [2] * 4)
-    wide = exe.submit(file_functions.describe, resource_dict={"threads_per_core": 2, "cache_key": "wide"})
-    failed = exe.submit(file_functions.fail, "no luck", resource_dict={"cache_key": "failed"})
-    after_failure = exe.submit(file_functions.add, failed, 1, resource_dict={"cache_key": "after"})
-    assert second.result(SOON) == 7
-    assert list(squares) == [0, 1, 4, 9]
-    told = wide.result(SOON)
-    assert (told["threads"], told["cwd"]) == ("2", str(cache / "wide"))
-    for future in (failed, after_failure):
-        with pytest.raises(ValueError, match="no luck"):
-            future.result(SOON)
-    exe.shutdown()
-    entries = {os.path.basename(entry["filename"]): entry for entry in get_cache_data(str(cache))}
-    assert isinstance(entries["three_o.h5"]["queue_id"], int)
-    assert {entry["status"] for entry in get_cache_data_queue(str(cache), "slurm")} == {"finished"}
-    assert "after_o.h5" not in entries
-    assert not [name for name in names(cache) if name.endswith((".job", ".ended", "_i.h5"))]
-
-
 @pytest.fixture
 def patient(monkeypatch):
     """Calls are collected until none has come for a second, so that a busy machine does not come between them."""
@@ -146,14 +105,14 @@ def patient(monkeypatch):
     monkeypatch.setattr(_queued_jobs, "_COLLECT_LONGEST_S", SOON)
 
 
-def test_equal_calls_are_one_array_and_equal_keys_one_call(patient, exe, slurm, cache):
+def test_equal_calls_are_one_array_and_equal_keys_one_call(patient, exe, cluster, cache):
     futures = [exe.submit(time.sleep, 60 + i, resource_dict={"cache_key": f"k{i}"}) for i in (0, 1, 2, 2)]
-    numbers = [submitted(future, cache) for future in futures]
+    numbers = [submitted(future) for future in futures]
     assert len({number.split("_")[0] for number in numbers}) == 1
     assert [number.split("_")[1] for number in numbers] == ["0", "1", "2", "2"]
     assert futures[0].cancel()
-    until(lambda: numbers[0] not in queue(slurm), SOON, "the job to be cancelled")
-    assert set(numbers[1:]) <= set(queue(slurm))
+    until(lambda: numbers[0] not in cluster.jobs(), SOON, "the job to be cancelled")
+    assert set(numbers[1:]) <= set(cluster.jobs())
     assert futures[2].cancel()
     assert not futures[3].done()
 
@@ -163,24 +122,24 @@ def test_arrays_are_no_larger_than_slurm_allows(patient, exe, cache):
     futures = [
         exe.submit(abs, -i, resource_dict={"cache_key": f"k{i}", "slurm_cmd_args": ["--hold"]}) for i in range(3)
     ]
-    numbers = [submitted(future, cache).split("_") for future in futures]
+    numbers = [submitted(future).split("_") for future in futures]
     assert numbers[0][0] == numbers[1][0] != numbers[2][0]
 
 
-def test_no_more_wait_or_run_in_the_queue_than_the_limit(make, slurm, cache):
+def test_no_more_wait_or_run_in_the_queue_than_the_limit(make, cluster, slurm, cache):
     exe = make(max_cores=2, resource_dict={"slurm_cmd_args": ["--hold"]})
     calls = [exe.submit(abs, -i, resource_dict={"cache_key": f"k{i}"}) for i in range(4)]
-    first, second = (submitted(future, cache) for future in calls[:2])
+    first, second = (submitted(future) for future in calls[:2])
     calls += [exe.submit(abs, -4, resource_dict={"cache_key": "wide", "threads_per_core": 4})]
     calls += [exe.submit(file_functions.add, calls[2], 10, resource_dict={"cache_key": "after"})]
     assert exe.max_workers is None and exe.info["max_cores"] == 2
-    assert set(queue(slurm)) == {first, second}
+    assert set(cluster.jobs()) == {first, second}
     assert calls[3].cancel()
     free = set()
 
     def all_done():
         # Releases them as they come. What runs may be a job whose output is there.
-        waiting = {number for number, state in queue(slurm).items() if state == "PENDING"}
+        waiting = {number for number, state in cluster.jobs().items() if state == "PENDING"}
         assert len(waiting) <= 2
         for number in waiting - free:
             slurm.run("scontrol", "release", number)
@@ -201,40 +160,6 @@ def test_calls_that_are_held_back_go_on_without_the_program(make, cache):
     until(lambda: all(path.exists() for path in paths), 3 * SOON, "all results")
 
 
-def test_template_and_its_variables(exe, cache, recwarn):
-    resources = {
-        "submission_template": TEMPLATE, "partition": "main", "greeting": "hello", "cores": 1, "run_time_max": 90,
-        "cache_key": "greet", "cwd": cache / "place",
-    }  # fmt: skip
-    future = exe.submit(_greeting, resource_dict=resources)
-    assert [warning.category for warning in recwarn] == [UserWarning]
-    assert future.result(SOON) == ("hello 0 90", str(cache / "place"))
-    assert "--partition=main" in (cache / "greet" / "run_queue.sh").read_text()
-
-
-def _greeting():
-    return os.environ["GREETING"], os.getcwd()
-
-
-def _greeting_after(told):
-    return os.environ["GREETING"], told[0]
-
-
-def test_pysqa_configuration(make, tmp_path, recwarn):
-    pytest.importorskip("pysqa")
-    (tmp_path / "queue.yaml").write_text(
-        "queue_type: SLURM\nqueue_primary: main\n"
-        "queues:\n  main: {cores_max: 4, cores_min: 1, run_time_max: 600, script: main.sh}\n"
-    )
-    (tmp_path / "main.sh").write_text(TEMPLATE)
-    exe = make(pysqa_config_directory=str(tmp_path))
-    resources = {"partition": "main", "greeting": "hello", "run_time_max": 90}
-    first = exe.submit(_greeting, resource_dict=resources)
-    second = exe.submit(_greeting_after, first, resource_dict=resources)
-    assert first.result(SOON)[0] == "hello 0 90"
-    assert second.result(2 * SOON) == ("hello 1 90", "hello 0 90")
-
-
 def test_a_refused_call_has_the_words_of_sbatch(exe):
     refused = exe.submit(abs, -1, resource_dict={"slurm_cmd_args": ["--partition=nonesuch"]})
     with pytest.raises(subprocess.CalledProcessError) as caught:
@@ -251,20 +176,6 @@ def test_a_refused_array_has_them_for_each_call(exe, cache):
             refused.result(SOON)
         assert "nonesuch" in caught.value.output
     assert not [name for name in names(cache) if name.endswith(".h5")]
-
-
-def test_the_folder_of_a_call_has_its_script_and_logs(exe, slurm, cache):
-    options = {"cache_key": "k", "slurm_cmd_args": ["--hold"]}
-    future = exe.submit(print, "heard", resource_dict=options)
-    number = submitted(future, cache)
-    (entry,) = get_cache_data(str(cache))
-    assert entry["queue_id"] == int(number) and entry["function"] is print
-    assert slurm.job(entry["queue_id"])["JobState"] == "PENDING"
-    assert (cache / "k" / "run_queue.sh").read_text().startswith("#!/bin/sh")
-    slurm.run("scontrol", "release", number)
-    assert future.result(SOON) is None
-    exe.shutdown()
-    assert (cache / "k" / "out.log").read_text() == "heard\n"
 
 
 def _sum_in_steps(n):
@@ -301,12 +212,6 @@ def test_the_usual_folder(slurm, tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("executorlib_cache/abs*_o.h5"))) == 1
 
 
-@needs_mpi
-def test_mpi_ranks(exe):
-    future = exe.submit(file_functions.rank_and_size, resource_dict={"cores": 2})
-    assert future.result(2 * SOON) == [(0, 2), (1, 2)]
-
-
 # ---- ends of jobs ----
 
 
@@ -320,23 +225,10 @@ def test_a_job_that_leaves_says_its_status_and_log(exe, cache):
     assert not (cache / "k_i.h5").exists()
 
 
-def test_a_cancelled_job_takes_its_dependents_along(exe, slurm, cache):
-    first = exe.submit(time.sleep, 60, resource_dict={"cache_key": "first"})
-    second = exe.submit(file_functions.add, first, 1, resource_dict={"cache_key": "second"})
-    number = submitted(first, cache)
-    later = submitted(second, cache)
-    slurm.run("scancel", number)
-    for future in (first, second):
-        with pytest.raises(JobLostError, match="CANCELLED") as caught:
-            future.result(SOON)
-        assert caught.value.job_id == number
-    until(lambda: later not in queue(slurm), SOON, "the dependent job to go")
-
-
-def test_a_preempted_job_and_a_failed_node(exe, slurm, cache):
+def test_a_preempted_job_and_a_failed_node(exe, cluster, slurm, cache):
     options = {"slurm_cmd_args": ["--nodelist=n1", "--exclusive"], "cache_key": "low"}
     low = exe.submit(time.sleep, 60, resource_dict=options)
-    until(lambda: queue(slurm).get(submitted(low, cache)) == "RUNNING", SOON, "the job to run")
+    until(lambda: cluster.jobs().get(submitted(low)) == "RUNNING", SOON, "the job to run")
     high = exe.submit(
         file_functions.note, "ledger", 3, resource_dict={"slurm_cmd_args": ["--nodelist=n1", "--partition=urgent"]}
     )
@@ -346,7 +238,7 @@ def test_a_preempted_job_and_a_failed_node(exe, slurm, cache):
     assert high.result(SOON) == 9
     options = {"slurm_cmd_args": ["--nodelist=n3"], "cache_key": "there"}
     there = exe.submit(time.sleep, 60, resource_dict=options)
-    until(lambda: queue(slurm).get(submitted(there, cache)) == "RUNNING", SOON, "the job to run")
+    until(lambda: cluster.jobs().get(submitted(there)) == "RUNNING", SOON, "the job to run")
     until(lambda: (cache / "there").exists() and any(n.startswith("claim") for n in names(cache / "there")), SOON, "it")
     slurm.fail_node(3)
     with pytest.raises(JobLostError) as caught:
@@ -361,11 +253,11 @@ def test_a_call_of_another_host_that_died_unseen_is_submitted_again(networked_sl
     ledger = tmp_path / "ledger"
     first = SlurmClusterExecutor(cache_directory=tmp_path / "cache", wait=False)
     future = first.submit(_once_forever, str(ledger), resource_dict={"cache_key": "k"})
-    number = submitted(future, tmp_path)
+    number = submitted(future)
     until(ledger.exists, SOON, "the call to begin")
     first.shutdown()
     networked_slurm.run("scancel", "--signal=KILL", number)
-    until(lambda: number not in queue(networked_slurm), SOON, "the end of the job")
+    until(lambda: number not in SlurmCluster(networked_slurm).jobs(), SOON, "the end of the job")
     claims = [name for name in names(tmp_path / "cache" / "k") if name.startswith("claim")]
     assert claims  # of a process of which this host cannot tell whether it lives
     with SlurmClusterExecutor(cache_directory=tmp_path / "cache") as second:
@@ -412,79 +304,18 @@ def test_an_outage_of_the_controller_loses_nothing(exe, slurm, cache, tmp_path):
 
 # ---- drivers ----
 
-DRIVER = """
-    import sys, functions, file_functions
-    from executorlib import SlurmClusterExecutor
-    exe = SlurmClusterExecutor(cache_directory="cache", wait=False)
-    first = exe.submit(functions.pass_gate, sys.argv[1], 7, resource_dict={"cache_key": "first"})
-    second = exe.submit(file_functions.add, first, 1, resource_dict={"cache_key": "second"})
-    print("submitted", flush=True)
-    sys.stdin.readline()
-    exe.shutdown()
-    print("closed", first.cancelled(), second.cancelled(), flush=True)
-"""
 
-
-@pytest.mark.parametrize("end", ["closed", "killed"])
-def test_a_later_driver_finds_the_jobs_of_an_earlier_one(make, slurm, cache, tmp_path, gate, end):
-    with support.Driver(tmp_path, DRIVER, gate.folder) as driver:
-        driver.expect("submitted")
-        gate.arrival()
-        until((cache / "second.job").is_symlink, SOON, "the second submission")
-        if end == "closed":
-            driver.say()
-            assert driver.expect("closed") == "True True"
-    before = set(queue(slurm))
-    assert len(before) == 2
-    statuses = {entry["status"] for entry in get_cache_data_queue(str(cache), queue_type="slurm")}
-    assert statuses == {"running", "pending"}
-    exe = make()
-    import functions
-
-    first = exe.submit(functions.pass_gate, gate.folder, 7, resource_dict={"cache_key": "first"})
-    second = exe.submit(file_functions.add, first, 1, resource_dict={"cache_key": "second"})
-    third = get_future_from_cache(str(cache), "second")
-    with pytest.raises(TimeoutError):
-        first.result(0.5)
-    assert set(queue(slurm)) == before
-    gate.open()
-    assert first.result(SOON) == 7
-    assert second.result(SOON) == third.result(SOON) == 8
-
-
-def test_a_job_whose_record_was_never_made_is_found(make, slurm, cache):
-    options = {"cache_key": "k", "slurm_cmd_args": ["--hold"]}
-    first = make(wait=False)
-    number = submitted(first.submit(abs, -4, resource_dict=options), cache)
-    first.shutdown()
-    os.unlink(cache / "k.job")
-    second = make().submit(abs, -4, resource_dict=options)
-    assert submitted(second, cache) == number
-    slurm.run("scontrol", "release", number)
-    assert second.result(SOON) == 4
-
-
-def test_terminate_tasks_in_cache(make, slurm, cache):
-    exe = make(wait=False)
-    for future in [exe.submit(time.sleep, 60 + i) for i in range(3)]:
-        submitted(future, cache)
-    exe.shutdown()
-    terminate_tasks_in_cache(str(cache), backend="slurm")
-    until(lambda: not queue(slurm), SOON, "the jobs to go")
-    assert [name for name in names(cache) if name.endswith((".h5", ".job"))] == []
-
-
-def test_a_job_that_went_without_a_driver(make, slurm, cache):
+def test_a_job_that_went_without_a_driver(make, cluster, slurm, cache):
     exe = make(wait=False, resource_dict={"slurm_cmd_args": ["--hold"]})
-    gone, stays = (submitted(exe.submit(abs, -i, resource_dict={"cache_key": f"k{i}"}), cache) for i in range(2))
+    gone, stays = (submitted(exe.submit(abs, -i, resource_dict={"cache_key": f"k{i}"})) for i in range(2))
     exe.shutdown()
     slurm.run("scancel", gone)
-    until(lambda: gone not in queue(slurm), SOON, "the job to go")
+    until(lambda: gone not in cluster.jobs(), SOON, "the job to go")
     told = {entry["queue_id"]: entry["status"] for entry in get_cache_data_queue(str(cache), queue_type="slurm")}
     assert sorted(told.values()) == ["aborted", "pending"]
     terminate_task_in_cache(str(cache), "k1", backend="slurm")
-    until(lambda: not queue(slurm), SOON, "the other job to go")
-    assert stays not in queue(slurm)
+    until(lambda: not cluster.jobs(), SOON, "the other job to go")
+    assert stays not in cluster.jobs()
     with pytest.raises(FileNotFoundError):
         terminate_task_in_cache(str(cache), "k1", backend="slurm")
     with pytest.raises(JobLostError, match="CANCELLED"):

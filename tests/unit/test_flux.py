@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import time
 
 import pytest
 
@@ -76,6 +77,50 @@ def test_how_a_job_is_submitted():
     assert _flux.submission(20, owner=True) == ["job", "submit", "--flags=novalidate", "--urgency=20"]
 
 
+@pytest.fixture
+def submitted(monkeypatch):
+    """The specifications of jobs that are submitted, where no Flux is."""
+    found = []
+
+    def run(*arguments, text=""):
+        assert arguments == ("job", "submit", "--flags=novalidate", "--urgency=20")
+        found.append(json.loads(text))
+        return f"ƒ{len(found)}\n"
+
+    monkeypatch.setattr(_flux, "check_instance", lambda who: True)
+    monkeypatch.setattr(_flux, "run", run)
+    return found
+
+
+def test_each_worker_of_its_own_is_a_job(submitted, monkeypatch):
+    monkeypatch.setenv("FLUX_JOB_ID", "ƒ9")
+    resources = {
+        "cores": 2,
+        "threads_per_core": 3,
+        "gpus_per_core": 1,
+        "run_time_max": 60,
+        "priority": 20,
+        "cwd": "/there",
+    }
+    queue = _flux_queue.FluxQueue()
+    assert queue.submit_agents(["agent", "file"], [4, 7], "/logs", resources) == ["0", "1"]
+    assert [job["tasks"][0]["command"] for job in submitted] == [["agent", "file", "4"], ["agent", "file", "7"]]
+    (slot,) = submitted[0]["resources"]
+    assert slot["with"] == [{"type": "core", "count": 6}, {"type": "gpu", "count": 2}]
+    system = submitted[0]["attributes"]["system"]
+    assert (system["duration"], system["cwd"], system["job"]["name"]) == (60, "/there", "executorlib")
+    assert system["shell"]["options"]["output"]["stdout"] == {"type": "file", "path": "/logs/{{id.dec}}.log"}
+    assert "FLUX_JOB_ID" not in system["environment"]
+
+
+@pytest.mark.parametrize("told, left", [("99\n", 99), ("0\n", 0), (f"{2**32 - 1}\n", None), ("what?", None)])
+def test_when_a_job_ends(monkeypatch, told, left):
+    monkeypatch.setattr(_flux, "run", lambda *arguments: told)
+    now = time.time()
+    end = _flux.end_of_job()
+    assert end is None if left is None else now <= end - left <= time.time()
+
+
 def test_nodes_of_which_equally_much_is_used_have_one_job():
     nodes = [_flux.Node(rank, cores, 0) for rank, cores in enumerate([4, 4, 2])]
     assert [(first, count, node.cores) for first, count, node in _flux_fleet._alike(nodes)] == [(0, 2, 4), (2, 1, 2)]
@@ -102,6 +147,15 @@ ENDED = {"id": 1, "state": 64, "nodelist": "n1", "exception_occurred": False, "w
         (
             {"result": 2, "exception_occurred": True, "exception_type": "alloc", "exception_note": "too large"},
             ("FAILED", "alloc: too large", 0, 0, "n1", ""),
+        ),
+        (
+            {
+                "result": 2,
+                "exception_occurred": True,
+                "exception_type": "exec",
+                "exception_note": "node failure on n1 (rank 1)",
+            },
+            ("NODE_FAIL", "exec: node failure on n1 (rank 1)", 0, 0, "n1", ""),
         ),
         (
             {"result": 4, "exception_occurred": True, "exception_type": "dependency", "exception_note": "afterok"},

@@ -62,9 +62,10 @@ PARAMETERS = {
         *after(without("restart_limit"), "resource_dict", "pysqa_config_directory", "pmi_mode"),
         "restart_limit",  # ours
     ],
-    executorlib.FluxClusterExecutor: after(
-        without("restart_limit"), "resource_dict", "pysqa_config_directory", "pmi_mode"
-    ),
+    executorlib.FluxClusterExecutor: [
+        *after(without("restart_limit"), "resource_dict", "pysqa_config_directory", "pmi_mode"),
+        "restart_limit",  # ours
+    ],
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from executorlib._errors import ResourceError
 from executorlib._file_pool import FileExecutor
 from executorlib._pool import PoolExecutor
-from executorlib._resources import FILE_DEFAULTS, check_limit, check_open, is_known
+from executorlib._resources import check_limit, check_open
 from executorlib._unavailable import unavailable
 from executorlib.executor.base import BaseExecutor
 from executorlib.executor.recording import recording_executor
@@ -14,6 +14,7 @@ from executorlib.executor.settings import (
     add_cache,
     check_dependencies,
     check_init_function,
+    check_restart_limit,
     workers_within,
 )
 
@@ -182,9 +183,19 @@ class FluxClusterExecutor(BaseExecutor):
     A call that starts a program with `flux run` does so with the cores of its job: the first use of Flux in a call
     starts an instance there, which takes about a second.
 
-    With `block_allocation=True` each worker is in a job of its own, and this program sends the calls to those that run;
-    they end with the program. It is as with `FluxJobExecutor`, except that `run_time_max` of the executor is the time
-    limit of the jobs, and that a worker whose job has ended is not replaced.
+    With `block_allocation=True` each worker is an agent in a job of its own, and this program sends the calls to those
+    that run; they end with the program. It is as with `FluxJobExecutor`, except that:
+
+    - `run_time_max` of the executor is the time limit of the jobs, that of a call is the call's. A call starts only
+      where it can have its time; else it waits for the next job.
+    - a job that ends is replaced as soon as calls wait. The call that it ran fails with a `JobLostError` that has
+      Flux's reason, or starts again (`restart_limit`). Before a time limit or `flux cancel` kills, a call that runs may
+      end in the time that Flux gives, 5 s by default, and nothing else starts.
+    - when three jobs in a row end before their workers have come, calls that wait fail with the reason of the last.
+    - `max_workers` may be changed at any time: jobs are submitted, or end when their calls have.
+    - `shutdown()` returns when no job is left. A program that is killed leaves none behind, either.
+    - logs with what workers write are in `<cache_directory>/pilots-*/<job>.log`, and go if they are empty. There is
+      the key, too, in a file that only this user can read. Results are kept only if `cache_directory` is given.
 
     Parameters:
         max_workers (int | None): with block allocation, how many workers there are. Else how many cores the jobs that
@@ -215,11 +226,15 @@ class FluxClusterExecutor(BaseExecutor):
             `shutdown()` cancel the futures that are not done, and the jobs go on without the program;
             `get_future_from_cache()`, or the same call again, gives their results.
         openmpi_oversubscribe (bool): False; Flux gives no core to two ranks.
+        restart_limit (int): how often a call whose worker or job was lost is tried again, with block allocation;
+            0 by default.
 
     Raises:
         ResourceError: a ValueError and TypeError, for a resource of the wrong type or out of range.
-        ValueError: for `openmpi_oversubscribe`; without block allocation for `init_function`, `hostname_localhost` and
-            `log_obj_size`; with it without a number of workers, or with `wait=False`.
+        ValueError: for `openmpi_oversubscribe`; without block allocation for `init_function`, `hostname_localhost`,
+            `log_obj_size` and `restart_limit`; with it without a number of workers, or with `wait=False`.
+        ModuleNotFoundError, FileNotFoundError: with block allocation, without Flux or outside of an instance.
+        subprocess.CalledProcessError: if Flux refuses the jobs of a block allocation; `output` has its words.
         NotImplementedError: for `num_nodes` above 1, and what is not available in this release.
 
     Warns:
@@ -252,9 +267,11 @@ class FluxClusterExecutor(BaseExecutor):
         log_obj_size: bool = False,
         wait: bool = True,
         openmpi_oversubscribe: bool = False,
+        restart_limit: int = 0,
     ) -> None:
         if not block_allocation:
             _check_for_jobs(log_obj_size=log_obj_size or None)
+        check_restart_limit(restart_limit, block_allocation)
         recording = recording_executor(
             plot_dependency_graph,
             plot_dependency_graph_filename,
@@ -277,8 +294,9 @@ class FluxClusterExecutor(BaseExecutor):
         max_cores = check_limit("max_cores", max_cores)
         resources = check_open(resource_dict)
         _check_flux(resources, pmi_mode, openmpi_oversubscribe)
-        from executorlib import _flux_queue
+        from executorlib import _flux, _flux_queue
 
+        queue = _flux_queue.FluxQueue(pysqa_config_directory)
         if block_allocation:
             check_init_function(init_function, block_allocation, cache_directory)
             check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
@@ -286,23 +304,33 @@ class FluxClusterExecutor(BaseExecutor):
                 raise ValueError("wait=False needs block_allocation=False: lasting workers end with the program")
             _flux_queue.check(resources)
             workers = _worker_count(max_workers, max_cores, resources.get("cores", 1))
-            super().__init__(
-                _pilots(
-                    resources,
-                    cache_directory,
-                    hostname_localhost,
-                    workers,
-                    max_cores,
-                    init_function=init_function,
-                    allow_futures=not disable_dependencies,
-                    log_obj_size=log_obj_size,
-                )
+            from executorlib.executor.pilots import pilot_executor
+
+            _flux.check_instance("FluxClusterExecutor")
+            pilots = pilot_executor(
+                queue,
+                resources,
+                cache_directory,
+                workers=workers,
+                max_cores=max_cores,
+                accepts=_flux_queue.check,
+                init_function=init_function,
+                restart_limit=restart_limit,
+                allow_futures=not disable_dependencies,
+                log_obj_size=log_obj_size,
+                here=bool(hostname_localhost) or _flux.is_one_host(),
+                info={
+                    "hostname_localhost": hostname_localhost,
+                    "pysqa_config_directory": pysqa_config_directory,
+                    "pmi_mode": pmi_mode,
+                },
             )
+            super().__init__(pilots)
             return
         _check_for_jobs(init_function=init_function, hostname_localhost=hostname_localhost)
         super().__init__(
             FileExecutor(
-                queue=_flux_queue.FluxQueue(pysqa_config_directory),
+                queue=queue,
                 resources=resources,
                 cache_directory=cache_directory,
                 limit=max_cores or max_workers or 0,
@@ -320,41 +348,6 @@ class FluxClusterExecutor(BaseExecutor):
                 accepts=_flux_queue.check,
             )
         )
-
-
-def _pilots(
-    resources: dict[str, Any],
-    cache_directory: str | None,
-    localhost: bool | None,
-    workers: int,
-    max_cores: int | None,
-    **settings: Any,
-) -> PoolExecutor:
-    """An executor whose workers live in jobs of their own."""
-    from executorlib._flux_fleet import pilots_for
-
-    # The others are for the jobs, and a time limit is the job's, not that of each call.
-    of_calls = {key: value for key, value in resources.items() if is_known(key) and key != "run_time_max"}
-    add_cache(of_calls, cache_directory)
-    fleet = pilots_for(resources, workers, localhost)
-    return PoolExecutor(
-        resources=of_calls,
-        accepts=lambda resources: _check_on_one_node(resources, fleet.widest),
-        persistent=True,
-        max_workers=workers,
-        max_cores=max_cores,
-        restart_limit=0,
-        fleet=fleet,
-        info={
-            **FILE_DEFAULTS,
-            **resources,
-            "cache_directory": cache_directory,
-            "hostname_localhost": localhost,
-            "init_function": settings["init_function"],
-            "log_obj_size": settings["log_obj_size"],
-        },
-        **settings,
-    )
 
 
 def _worker_count(max_workers: int | None, max_cores: int | None, cores: int) -> int:

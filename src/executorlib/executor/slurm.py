@@ -8,7 +8,7 @@ import warnings
 from executorlib._errors import ResourceError
 from executorlib._file_pool import FileExecutor
 from executorlib._pool import PoolExecutor
-from executorlib._resources import FILE_DEFAULTS, check_limit, check_open, is_known
+from executorlib._resources import check_limit, check_open
 from executorlib.executor.base import BaseExecutor
 from executorlib.executor.recording import recording_executor
 from executorlib.executor.settings import (
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from executorlib._fleet import Fleet
-    from executorlib._slurm_queue import SlurmQueue
     from executorlib._steps import Step
+
+_NO_SIZE = "block_allocation=True needs max_workers or max_cores: how many workers there are to be"
 
 
 class SlurmJobExecutor(PoolExecutor):
@@ -327,18 +328,26 @@ class SlurmClusterExecutor(BaseExecutor):
             check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
             if not wait:
                 raise ValueError("wait=False needs block_allocation=False: lasting workers end with the program")
-            pilots = _pilots(
+            from executorlib.executor.pilots import pilot_executor
+
+            max_workers = check_limit("max_workers", max_workers)
+            max_cores = check_limit("max_cores", max_cores)
+            if max_workers is None and max_cores is None:
+                raise ValueError(_NO_SIZE)
+            pilots = pilot_executor(
                 queue,
                 resources,
                 cache_directory,
-                check_limit("max_workers", max_workers),
-                check_limit("max_cores", max_cores),
+                workers=_worker_count(max_workers, max_cores, resources),
+                max_cores=max_cores,
+                accepts=_sbatch.check,
                 init_function=init_function,
                 restart_limit=restart_limit,
                 allow_futures=not disable_dependencies,
                 log_obj_size=log_obj_size,
                 here=bool(hostname_localhost),
                 info={
+                    "slurm_cmd_args": resources.get("slurm_cmd_args", []),
                     "hostname_localhost": hostname_localhost,
                     "pysqa_config_directory": pysqa_config_directory,
                     "pmi_mode": pmi_mode,
@@ -371,49 +380,6 @@ class SlurmClusterExecutor(BaseExecutor):
         )
 
 
-def _pilots(
-    queue: SlurmQueue,
-    resources: dict[str, Any],
-    cache_directory: str | None,
-    max_workers: int | None,
-    max_cores: int | None,
-    *,
-    here: bool,
-    info: dict[str, Any],
-    **settings: Any,
-) -> PoolExecutor:
-    """An executor whose workers live in batch jobs."""
-    from executorlib import _sbatch
-    from executorlib._pilots import PilotFleet
-
-    if max_workers is None and max_cores is None:
-        raise ValueError("block_allocation=True needs max_workers or max_cores: how many workers there are to be")
-    workers = _worker_count(max_workers, max_cores, resources)
-    # The others are for the jobs; a time limit is the job's, not that of each call.
-    of_calls = {key: value for key, value in resources.items() if is_known(key) and key != "run_time_max"}
-    add_cache(of_calls, cache_directory)
-    directory = cache_directory or resources.get("cache_directory") or "executorlib_cache"
-    return PoolExecutor(
-        resources=of_calls,
-        accepts=_sbatch.check,
-        persistent=True,
-        max_workers=workers,
-        max_cores=max_cores,
-        fleet=PilotFleet(queue, workers, {**FILE_DEFAULTS, **resources}, directory, here),
-        info={
-            **FILE_DEFAULTS,
-            **resources,
-            "slurm_cmd_args": resources.get("slurm_cmd_args", []),
-            "cache_directory": cache_directory,
-            "init_function": settings["init_function"],
-            "restart_limit": settings["restart_limit"],
-            "log_obj_size": settings["log_obj_size"],
-            **info,
-        },
-        **settings,
-    )
-
-
 def _check_pmi_mode(pmi_mode: Any) -> None:
     if pmi_mode is not None and not (isinstance(pmi_mode, str) and pmi_mode.replace("_", "").isalnum()):
         raise ValueError(f"pmi_mode must be one of those that `srun --mpi=list` names, not {pmi_mode!r}")
@@ -427,7 +393,7 @@ def _worker_count(max_workers: int | None, max_cores: int | None, resources: dic
 
     job = _slurm.allocation()
     if job is None:
-        raise ValueError("block_allocation=True needs max_workers or max_cores: how many workers there are to be")
+        raise ValueError(_NO_SIZE)
     count = sum(_room(job.cpus, resources))
     if resources.get("num_nodes", 1) > 1 or count == 0:
         from executorlib._places import Places
