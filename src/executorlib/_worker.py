@@ -539,6 +539,19 @@ def parameters_of(function) -> "tuple[tuple[str, ...], tuple[str, ...]]":
     )
 
 
+def cloudpickler() -> type:
+    return load_own("_by_value").Pickler
+
+
+def cached_anew(function, maxsize: "int | None", typed: bool):
+    import functools
+
+    return functools.lru_cache(maxsize, typed)(function)
+
+
+cached_anew.__module__ = _ALIAS
+
+
 # ---- when a call raised ----
 
 
