@@ -642,9 +642,13 @@ class Described:
 
 
 def presentable(value):
-    """The value, or its repr where it cannot be pickled."""
+    """The value, or its repr where it cannot be pickled; the exceptions of a group as they are rebuilt, too."""
     from _pickle import dumps
 
+    if isinstance(value, BaseException):
+        value = Rebuilt(value)
+    elif isinstance(value, (list, tuple)) and any(isinstance(item, BaseException) for item in value):
+        return [presentable(item) for item in value]
     try:
         dumps(value, 5)
     except Exception:
