@@ -13,8 +13,8 @@ from _frozen_importlib_external import PathFinder, SourceFileLoader
 def find(names: "tuple[str, ...]") -> list:
     """The packages and the module of these names, outermost first, as the extension executes them; or nothing.
 
-    Each is (name, spec, module, code, parent's name, name in the parent, stamps): stamps are (path, modification time in
-    ns, or -1 if nothing is there) of the file and of every directory that decides where it is found.
+    Each is (name, spec, module, code, parent's name, name in the parent, stamps): stamps are (path, modification time
+    in ns, or -1 if nothing is there) of the file and of every directory that decides where it is found.
     """
     if sys.meta_path != [BuiltinImporter, FrozenImporter, PathFinder]:
         return []  # what else finds modules here is not known

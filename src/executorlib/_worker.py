@@ -795,10 +795,11 @@ def watch_imports() -> None:
 
 
 def importable_since(nmodules: int, function) -> bytes:
-    """Pickled names of the modules that a template may import before the call does, and of the function's own, or nothing.
+    """Pickled names of the modules that a template may import before the call does, and of the function's own.
 
     Only libraries are imported before forks: a module of the user may do at import what each process is to do for
     itself, such as seeding a generator. Nothing if the call changed the environment before an import.
+    Empty if there are none.
     """
     import itertools
     from _pickle import dumps
