@@ -148,10 +148,9 @@ def become_template(setup: bytes, modules: bytes) -> "tuple[str, ...] | bool":
             __import__(name)
         except BaseException:
             continue
-    gc.enable()
     rehearse()
-    gc.collect()
     gc.freeze()
+    gc.enable()
     _core._fill_gaps()
     usable = usable and (names is None or "mpi4py.MPI" not in sys.modules) and can_fork()
     return own if usable else False
