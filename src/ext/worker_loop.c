@@ -153,12 +153,8 @@ static void explain_result(worker_t *worker, PyObject *function, PyObject *resul
 
 /* ---- one call ---- */
 
-PyObject *exl_dependency(PyObject *module, PyObject *index)
+PyObject *exl_dependency_at(size_t i)
 {
-    (void)module;
-    size_t i = PyLong_AsSize_t(index);
-    if (PyErr_Occurred())
-        return NULL;
     if (!present || i >= present->ndependencies || !present->dependencies[i]) {
         PyErr_SetString(PyExc_RuntimeError, "a result of another call is missing");
         return NULL;
@@ -166,6 +162,13 @@ PyObject *exl_dependency(PyObject *module, PyObject *index)
     if (!present->values[i])
         present->values[i] = exl_payload_loads(present->state, present->dependencies[i]);
     return Py_XNewRef(present->values[i]);
+}
+
+PyObject *exl_dependency(PyObject *module, PyObject *index)
+{
+    (void)module;
+    size_t i = PyLong_AsSize_t(index);
+    return PyErr_Occurred() ? NULL : exl_dependency_at(i);
 }
 
 /* New reference. A function that cannot be unpickled raises at every use. */
