@@ -1,7 +1,7 @@
 /* finish.c: in C, since each function of Python's that a process runs for the first time copies a few pages of the zygote. */
 #include "finish.h"
 
-#include <stdlib.h>
+#include <stdbool.h>
 
 static void flush_stream(const char *name)
 {
@@ -72,17 +72,20 @@ static void flush_files(void)
     PyErr_Clear();
 }
 
-int exl_finish(exl_state_t *state)
+int exl_finish(void)
 {
-    int rc = call_if_imported("threading", "_shutdown");
-    if (rc == 0)
-        rc = call_if_imported("atexit", "_run_exitfuncs");
-    if (rc == 0)
-        flush_files();
-    if (rc == 0 && PyDict_GetItemString(PyImport_GetModuleDict(), "mpi4py.MPI")) {
-        PyObject *none = PyObject_CallMethod(state->worker, "end_mpi", NULL);
-        rc = none ? 0 : -1;
-        Py_XDECREF(none);
-    }
-    return rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    if (call_if_imported("threading", "_shutdown") < 0 || call_if_imported("atexit", "_run_exitfuncs") < 0)
+        return -1;
+    flush_files();
+    bool has_mpi = PyDict_GetItemString(PyImport_GetModuleDict(), "mpi4py.MPI");
+    return has_mpi ? call_if_imported("executorlib._worker", "end_mpi") : 0;
+}
+
+PyObject *exl_finish_process(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    if (exl_finish() < 0)
+        return NULL;
+    Py_RETURN_NONE;
 }

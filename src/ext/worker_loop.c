@@ -594,13 +594,13 @@ static void serve_calls(exl_state_t *state, const exl_role_t *role)
     (void)serve(&worker);
 }
 
-static void finish(exl_state_t *state)
+static void finish(void)
 {
-    int status = exl_finish(state);
+    int rc = exl_finish();
     leave_if_forked();
-    if (PyErr_Occurred())
+    if (rc < 0)
         PyErr_Print();
-    exit(status);
+    exit(rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
 /* ---- the zygote ---- */
@@ -631,7 +631,7 @@ static void run_rank(const exl_rank_place_t *place)
     exl_idmap_init(&worker.functions);
     exl_channel_init(&worker.channel, place->channel_fd);
     if (serve(&worker))
-        finish(zygote_state);
+        finish();
     /* The others may be gone: MPI would wait for them. */
 }
 
@@ -744,7 +744,7 @@ PyObject *exl_zygote_main(PyObject *module, PyObject *argument)
         return exl_raise(rc, "the zygote cannot go on");
     if (role.kind == EXL_ROLE_WORKER) {
         serve_calls(state, &role);
-        finish(state);
+        finish();
     }
     _exit(role.kind == EXL_ROLE_HEAD ? exl_head_serve(&role, plan_ranks) : EXIT_SUCCESS);
 }
