@@ -38,7 +38,16 @@ def is_tried_with_another_limit(item):
     return item.path.parent.name == "behaviour" and mode == support.Mode(False, 1)
 
 
+def stretch(item):
+    """Its own time limit, as those are that a test sets within."""
+    marker = item.get_closest_marker("timeout")
+    if marker and support.TIME_FACTOR > 1:
+        item.add_marker(pytest.mark.timeout(marker.args[0] * support.TIME_FACTOR), append=False)
+
+
 def pytest_collection_modifyitems(config, items):
+    for item in items:
+        stretch(item)
     left_out = set()
     if not os.environ.get("EXECUTORLIB_TEST_ALL_MPI"):
         left_out.update(item for item in items if is_tried_with_another_mpi(item))

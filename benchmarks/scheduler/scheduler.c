@@ -88,7 +88,8 @@ int main(int argc, char **argv)
     check(tasks ? 0 : -1, "out of memory");
     exl_hosts_user_t neighbour = {.freed = freed_cb};
     const char *job = strcmp(argv[4], "shared") == 0 ? "17" : NULL;
-    check(simulated_agents_create(nodes, DEPTH, job, &pool, &err), err.text);
+    check(simulated_agents_create(&(simulated_fleet_t){.agents = nodes, .depth = DEPTH, .job = job}, &pool, &err),
+          err.text);
     exl_hosts_t *hosts = job ? exl_hosts_join(job, &neighbour) : NULL;
     size_t before = mallinfo2().uordblks;
     int64_t clock_ns = exl_clock_ns();

@@ -121,8 +121,6 @@ class Pickle:
     """
 
     def __init__(self, value: Any) -> None:
-        import cloudpickle
-
         buffers: list[Any] = []
         sink = _Sink()
 
@@ -130,7 +128,7 @@ class Pickle:
             buffers.append(buffer)  # it must not go before it is written
             return True
 
-        pickler = cloudpickle.Pickler(sink, protocol=5, buffer_callback=in_its_place)
+        pickler = _module("_by_value").Pickler(sink, protocol=5, buffer_callback=in_its_place)
         pickler.dump(value)
         self.pieces = sink.pieces
         self._kept = pickler, buffers

@@ -39,9 +39,8 @@ def key_of(fn: Callable, args: tuple, kwargs: dict[str, Any]) -> str:
     Raises:
         Exception: of any class, if the call cannot be pickled.
     """
-    import cloudpickle
-
-    return key_of_dumped(fn, cloudpickle.dumps({"fn": fn, "args": args, "kwargs": kwargs}))
+    pickling = sys.modules["_executorlib_worker"].load_own("_by_value")
+    return key_of_dumped(fn, pickling.dumps({"fn": fn, "args": args, "kwargs": kwargs}))
 
 
 def key_of_dumped(fn: Callable, dumped: bytes) -> str:

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import cloudpickle
 
-from executorlib import _core
+from executorlib import _by_value, _core
 from executorlib._cache_key import key_of_dumped
 from executorlib._file_future import FileFuture
 from executorlib._select import FutureSelector
@@ -69,7 +69,7 @@ class Arguments:
             return file.getvalue()
 
 
-class _Pickler(cloudpickle.Pickler):
+class _Pickler(_by_value.Pickler):
     def __init__(self, file: io.BytesIO, arguments: Arguments) -> None:
         super().__init__(file)
         self._arguments = arguments
@@ -94,7 +94,7 @@ def input_fields(
 ) -> dict[str, bytes]:
     """What an input file holds. Futures that are still awaited are noted in `arguments`."""
     return {
-        "function": cloudpickle.dumps(fn),
+        "function": _by_value.dumps(fn),
         "input_args": arguments.dumps(arguments.args),
         "input_kwargs": arguments.dumps(arguments.kwargs),
         "resource_dict": cloudpickle.dumps(resources),

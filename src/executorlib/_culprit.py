@@ -1,25 +1,28 @@
 """What of a call, or of its result, cannot be pickled: found once pickling has failed, and said in that error.
 
-Loaded by workers without the package, so it builds on cloudpickle and the standard library only.
+Loaded by workers without the package.
 """
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import Future
 from contextlib import suppress
-from functools import wraps
+from functools import partial, wraps
 from pickle import PicklingError
 from reprlib import repr as short
-from types import FunctionType, GeneratorType, MethodType
-
-import cloudpickle
+from types import CoroutineType, FunctionType, GeneratorType, MethodType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
+    from executorlib._by_value import Pickler
+
     Part = tuple[str, Any]
+else:
+    Pickler = sys.modules["_executorlib_worker"].load_own("_by_value").Pickler
 
 #: What picklers raise.
 ERRORS = (TypeError, AttributeError, ValueError, PicklingError)
@@ -89,6 +92,8 @@ def _add(error: BaseException, where: str, advice: str) -> None:
 
 
 def _advice(item: Any, else_: str) -> str:
+    if isinstance(item, CoroutineType):
+        return "give it to asyncio.run() in the function, and return what that returns"
     return "make a list of its items" if isinstance(item, GeneratorType) else else_
 
 
@@ -101,17 +106,18 @@ def _of_function(fn: Any) -> str:
     if isinstance(fn, MethodType):
         path, _ = _innermost("self", fn.__self__)
         return f"{path}, in the {type(fn.__self__).__name__} whose method {_name(fn)}() is"
-    found = _first(_parts("", fn))
-    if found is None:
+    path = _innermost("", fn)[0].lstrip(".")
+    if not path:
         return f"in {_name(fn)}, or in what that takes from around it"
-    path, _ = _innermost(*found)
-    return f"{path.lstrip('.')}, which {_name(fn)}() takes from around it"
+    if isinstance(fn, FunctionType):
+        return f"{path}, which {_name(fn)}() takes from around it"
+    return f"{path}, in the {type(fn).__name__} that is to be called"
 
 
 # ---- looking for it ----
 
 
-class _Trial(cloudpickle.Pickler):
+class _Trial(Pickler):
     """Pickles for nobody, with something simple in the place of a future."""
 
     def __init__(self) -> None:
@@ -140,14 +146,15 @@ def _raises(value: Any, error: BaseException) -> bool:
 
 
 def _innermost(path: str, value: Any) -> Part:
-    """The path to the first item inside that cannot be pickled, and that item."""
+    """The path to the first item inside that cannot be pickled, and that item; to all of it if that is too deep."""
+    innermost: Part = (path, value)
     seen = {id(value)}
     for _ in range(_DEPTH):
-        found = _first([part for part in _parts(path, value) if id(part[1]) not in seen])
+        found = _first([part for part in _parts(*innermost) if id(part[1]) not in seen])
         if found is None:
-            break
-        path, value = found
-        seen.add(id(value))
+            return innermost
+        innermost = found
+        seen.add(id(found[1]))
     return path, value
 
 
@@ -169,6 +176,10 @@ def _parts(path: str, value: Any) -> list[Part]:
         return [(f"{path}[{i}]", item) for i, item in enumerate(value)]
     if isinstance(value, FunctionType):
         return [(f"{path}.{name}", item) for name, item in _surroundings(value)]
+    if isinstance(value, MethodType):
+        return [(f"{path}.__self__", value.__self__)]
+    if isinstance(value, partial):
+        return [(f"{path}.{name}", getattr(value, name)) for name in ("func", "args", "keywords")]
     return [(f"{path}.{name}", item) for name, item in _state(value).items()]
 
 

@@ -293,9 +293,7 @@ def _dump(value: "Any") -> bytes:
             return dumped
     except Exception:  # by value, then
         pass
-    import cloudpickle
-
-    return cloudpickle.dumps(value, 5)
+    return _extension("_worker").load_own("_by_value").dumps(value)
 
 
 def _dump_error(error: BaseException, text: str) -> bytes:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 
-import cloudpickle
-
-from executorlib import _core
+from executorlib import _by_value, _core
 from executorlib._select import FutureSelector
 
 TYPE_CHECKING = False
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class CloudPickler(cloudpickle.Pickler):
+class CloudPickler(_by_value.Pickler):
     """A cloudpickler that also takes the futures of other executors.
 
     Futures of our own kind pickle themselves as placeholders, which the worker fills with results.
@@ -31,4 +29,4 @@ class CloudPickler(cloudpickle.Pickler):
 
 def dumps(obj: Any) -> bytes:
     """`obj` pickled by value where that is needed, without futures."""
-    return cloudpickle.dumps(obj, protocol=5)
+    return _by_value.dumps(obj)

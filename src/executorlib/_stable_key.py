@@ -110,6 +110,8 @@ class _Encoder:
             reduced = value.__reduce_ex__(4) if reduce is None else reduce(value)
         except Exception as error:
             raise TypeError(f"{type(value).__name__} has no value to make a key from: {error}") from None
+        if isinstance(reduced, str) and isinstance(getattr(value, "__wrapped__", None), FunctionType):
+            return _digest("wrapped", [self.encode(value.__wrapped__)])  # by functools.cache
         if isinstance(reduced, str):
             return _atom("global", f"{getattr(value, '__module__', None)}.{reduced}".encode())
         function, args, state, items, pairs = (*reduced, None, None, None)[:5]

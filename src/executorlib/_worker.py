@@ -539,6 +539,19 @@ def parameters_of(function) -> "tuple[tuple[str, ...], tuple[str, ...]]":
     )
 
 
+def cloudpickler() -> type:
+    return load_own("_by_value").Pickler
+
+
+def cached_anew(function, maxsize: "int | None", typed: bool):
+    import functools
+
+    return functools.lru_cache(maxsize, typed)(function)
+
+
+cached_anew.__module__ = _ALIAS
+
+
 # ---- when a call raised ----
 
 
@@ -716,36 +729,51 @@ def open_output(options: bytes) -> "tuple[int, int]":
         raise
 
 
-def note_environment() -> None:
-    """Remember the environment before a call whose imports are to be reported."""
-    import os
+class ImportWatch:
+    """Among the finders of modules during a call whose imports are to be reported. It finds none.
 
-    global _environ_at_start
-    _environ_at_start = dict(os.environ._data)  # type: ignore[attr-defined]
+    A call that changes the environment may do that for the sake of the imports that follow. What libraries change
+    after the last one, as PyTorch does once it uses a GPU, is for nobody's import.
+    """
+
+    def __init__(self) -> None:
+        import os
+
+        self._environ = os.environ._data  # type: ignore[attr-defined]
+        self._at_start = dict(self._environ)
+        self.environment_changed = False
+
+    def find_spec(self, name, path=None, target=None) -> None:
+        self.environment_changed = self.environment_changed or self._environ != self._at_start
+
+
+_import_watch: "ImportWatch | None" = None
+
+
+def watch_imports() -> None:
+    global _import_watch
+    _import_watch = ImportWatch()
+    sys.meta_path.insert(0, _import_watch)
 
 
 def importable_since(nmodules: int) -> bytes:
     """Pickled names of the modules that a template may import before the call does, or nothing.
 
     Only libraries: a module of the user may do at import what each process is to do for itself, such as seeding a
-    generator. Nothing either if the call changed the environment, which it may have meant for an import.
+    generator. Nothing either if the call changed the environment before an import.
     """
     import itertools
-    import os
     from _pickle import dumps
 
-    libraries = library_directories()
-    if os.environ._data != _environ_at_start:  # type: ignore[attr-defined]
+    if _import_watch not in sys.meta_path or _import_watch.environment_changed:
         return b""
+    libraries = library_directories()
     names = [
         name
         for name, module in itertools.islice(list(sys.modules.items()), nmodules, None)
         if (getattr(module, "__file__", None) or "").startswith(libraries)
     ]
     return dumps(names, 5) if names else b""
-
-
-_environ_at_start: "dict | None" = None
 
 
 def library_directories() -> "tuple[str, ...]":

@@ -283,9 +283,9 @@ static exl_shared_t *named(exl_state_t *state, PyObject *function)
 
 exl_shared_t *exl_function_shared(exl_state_t *state, PyObject *callable, bool *ret_by_value)
 {
+    *ret_by_value = exl_needs_cloudpickle(state, callable);
     if (!PyFunction_Check(callable))
         return NULL;
-    *ret_by_value = exl_needs_cloudpickle(state, callable);
     if (!*ret_by_value)
         return named(state, callable);
     const entry_t *entry = look_up(state, callable);

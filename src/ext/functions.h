@@ -19,7 +19,8 @@ PyObject *exl_function_reference(exl_submission_t *submission, PyObject *object)
 /* True if exl_function_reference() would name it. */
 bool exl_function_is_shared(exl_state_t *state, PyObject *object);
 
-/* What a call of `callable` can name in its place, by value or by name; borrowed. NULL, and no exception: nothing. */
+/* What a call of `callable` can name in its place; borrowed. NULL, and no exception: nothing. Either way `ret_by_value` says whether
+ * it goes by value, as what cannot be imported by name does. */
 struct exl_shared *exl_function_shared(exl_state_t *state, PyObject *callable, bool *ret_by_value);
 
 #endif

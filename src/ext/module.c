@@ -1,7 +1,11 @@
 /* module.c: executorlib._core, its functions and its state. */
 #include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <unistd.h>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "pickling.h"
 #include "sched/cpus.h"
 #include "state.h"
@@ -27,6 +31,14 @@ exl_state_t *exl_state_of_type(PyTypeObject *type)
 
 /* ---- what only a driver needs ---- */
 
+/* From a thread without the GIL, under the engine's lock: what the terminal does not take at once is not said. */
+static void complain(const char *text)
+{
+    struct pollfd terminal = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&terminal, 1, 0) == 1)
+        (void)dprintf(STDERR_FILENO, "executorlib: %s\n", text);
+}
+
 int exl_driver_init(PyObject *module)
 {
     exl_state_t *state = exl_state_of(module);
@@ -41,11 +53,16 @@ int exl_driver_init(PyObject *module)
         state->condition_factory = PyObject_GetAttrString(threading, "Condition");
         state->thread_factory = PyObject_GetAttrString(threading, "Thread");
     }
+    PyObject *functools = threading ? PyImport_ImportModule("functools") : NULL;
+    if (functools)
+        state->cached_function = (PyTypeObject *)PyObject_GetAttrString(functools, "_lru_cache_wrapper");
+    Py_XDECREF(functools);
     Py_XDECREF(futures);
     Py_XDECREF(threading);
-    if (!state->stdlib_future || !state->stdlib_cancelled_error || !state->stdlib_timeout_error ||
-        !state->condition_factory || !state->thread_factory)
+    if (!state->stdlib_future || !state->cached_function || !state->stdlib_cancelled_error ||
+        !state->stdlib_timeout_error || !state->condition_factory || !state->thread_factory)
         return -1;
+    exl_log_set_hook(complain);
     return exl_future_init(module) < 0 || exl_pool_init(module) < 0 ? -1 : 0;
 }
 
@@ -222,7 +239,8 @@ static int module_exec(PyObject *module)
             &(state)->stdlib_future, &(state)->stdlib_cancelled_error, &(state)->stdlib_timeout_error,                 \
             &(state)->condition_factory, &(state)->thread_factory, &(state)->by_value_registry,                        \
             &(state)->cloudpickler_factory, &(state)->cloudpickler, &(state)->error_factory, &(state)->remote_cause,   \
-            &(state)->functions, &(state)->delivery_thread, &(state)->worker, &(state)->ndarray, &(state)->float64     \
+            &(state)->functions, &(state)->delivery_thread, &(state)->worker, &(state)->ndarray, &(state)->float64,    \
+            (PyObject **)&(state)->cached_function                                                                     \
     }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)

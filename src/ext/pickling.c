@@ -169,6 +169,14 @@ PyObject *exl_reducer_override(PyObject *module, PyObject *object)
             PyErr_SetString(PyExc_ValueError, "to be pickled by value"); /* ends this attempt; never seen outside */
             return NULL;
         }
+    } else if (submission && Py_TYPE(object) == state->cached_function) {
+        PyObject *inside = PyObject_GetAttrString(object, "__wrapped__");
+        submission->by_value = inside && exl_needs_cloudpickle(state, inside);
+        Py_XDECREF(inside);
+        if (submission->by_value)
+            PyErr_SetString(PyExc_ValueError, "to be pickled by value");
+        if (PyErr_Occurred())
+            return NULL;
     } else if (state->stdlib_future && PyObject_TypeCheck(object, (PyTypeObject *)state->stdlib_future) &&
                !PyObject_TypeCheck(object, state->future_base)) {
         return exl_foreign_future(module, object);
@@ -297,9 +305,7 @@ static int load_cloudpickler(exl_state_t *state)
     if (state->cloudpickler_factory) {
         state->cloudpickler = PyObject_CallNoArgs(state->cloudpickler_factory);
     } else {
-        PyObject *cloudpickle = PyImport_ImportModule("cloudpickle");
-        state->cloudpickler = cloudpickle ? PyObject_GetAttrString(cloudpickle, "Pickler") : NULL;
-        Py_XDECREF(cloudpickle);
+        state->cloudpickler = PyObject_CallMethod(state->worker, "cloudpickler", NULL);
     }
     return state->cloudpickler ? 0 : -1;
 }

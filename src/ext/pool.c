@@ -1,29 +1,17 @@
 /* pool.c: executorlib._core.Pool, an executor of the core as a Python object. */
-#include "engine/pool.h"
+#include "pool.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#include "base/clock.h"
+#include "agents.h"
 #include "base/error.h"
 #include "engine/engine.h"
 #include "engine/fleet.h"
-#include "engine/renewal.h"
 #include "engine/wait.h"
 #include "functions.h"
 #include "pickling.h"
 #include "sched/cpus.h"
-
-typedef struct {
-    PyObject_HEAD exl_pool_t *pool; /* NULL until __init__ has run */
-    bool persistent, allow_futures, closed;
-    /* The last setup of one-process-per-call calls: the facade passes the same bytes while nothing changed. */
-    PyObject *setup;
-    exl_payload_t *setup_payload;
-    PyObject *imports;                  /* f(pickles) says what the first call imports, or NULL once it was asked */
-    bool timeline;                      /* calls are logged, with the names of their functions */
-    PyObject *qualname, *module, *name; /* of the last one, or NULL */
-} PoolObject;
 
 /* What a call needs, in the order in which the facade names it (executorlib/_resources.py, Request.needs). */
 enum needs { CORES, RANKS, GPUS, GPU_SHARE, PRIORITY, RUN_TIME_MS, GRACE_MS, PIN, NODES, NODE_CORES, NNEEDS };
@@ -38,12 +26,27 @@ static exl_state_t *state_of(PyObject *self)
     return exl_state_of_type(Py_TYPE(self));
 }
 
-static int check_open(const PoolObject *self)
+int exl_pool_check_open(const exl_pool_object_t *self)
 {
     if (self->pool && !self->closed)
         return 0;
     PyErr_SetString(PyExc_RuntimeError, "cannot schedule new futures after shutdown");
     return -1;
+}
+
+int exl_pool_check_made(const exl_pool_object_t *self)
+{
+    if (self->pool)
+        return 0;
+    PyErr_SetString(PyExc_RuntimeError, "the pool was never made");
+    return -1;
+}
+
+PyObject *exl_none_or_raise(int rc)
+{
+    if (rc < 0)
+        return exl_raise(rc, NULL);
+    Py_RETURN_NONE;
 }
 
 static int parse_needs(PyObject *tuple, long needs[NNEEDS])
@@ -70,29 +73,7 @@ static exl_request_t resources_of(const long needs[NNEEDS])
 
 /* ---- arguments of the constructor ---- */
 
-/* (address, name, key, agents, depth, grace_ms, renewed); None: no fleet. */
-static int parse_fleet(PyObject *tuple, exl_fleet_config_t *fleet)
-{
-    Py_ssize_t key_size;
-    int renewed = 0;
-    if (!tuple || tuple == Py_None)
-        return 0;
-    if (!PyTuple_Check(tuple)) {
-        PyErr_SetString(PyExc_TypeError, "fleet must be a tuple");
-        return -1;
-    }
-    if (!PyArg_ParseTuple(tuple, "ssy#IIIp:fleet", &fleet->address, &fleet->name, &fleet->key, &key_size,
-                          &fleet->agents, &fleet->depth, &fleet->grace_ms, &renewed))
-        return -1;
-    fleet->renewed = renewed;
-    if (key_size == EXL_TLS_KEY_SIZE && fleet->agents && fleet->depth)
-        return 1;
-    PyErr_Format(PyExc_ValueError, "a fleet needs a key of %d bytes, agents, and a depth", EXL_TLS_KEY_SIZE);
-    return -1;
-}
-
-/* An array of borrowed UTF-8 strings, ended by NULL; freed by PyMem_Free(). */
-static const char **strings_of(PyObject *list)
+const char **exl_strings_of(PyObject *list)
 {
     PyObject *sequence = PySequence_Fast(list, "expected a list of strings");
     if (!sequence)
@@ -113,7 +94,7 @@ static const char **strings_of(PyObject *list)
     return strings;
 }
 
-static int create(PoolObject *self, const exl_pool_config_t *config)
+static int create(exl_pool_object_t *self, const exl_pool_config_t *config)
 {
     exl_error_t err = {""};
     int rc;
@@ -122,11 +103,11 @@ static int create(PoolObject *self, const exl_pool_config_t *config)
     return rc < 0 ? -1 : 0;
 }
 
-static int create_with_zygote(PoolObject *self, const char *key, PyObject *argv, PyObject *envp,
+static int create_with_zygote(exl_pool_object_t *self, const char *key, PyObject *argv, PyObject *envp,
                               exl_pool_config_t *config)
 {
-    const char **arguments = strings_of(argv);
-    const char **environment = arguments ? strings_of(envp) : NULL;
+    const char **arguments = exl_strings_of(argv);
+    const char **environment = arguments ? exl_strings_of(envp) : NULL;
     config->zygote = (exl_zygote_spec_t){.key = key, .argv = arguments, .envp = environment};
     int rc = environment ? create(self, config) : -1;
     PyMem_Free(arguments);
@@ -140,7 +121,7 @@ static int parse_hosts(PyObject *tuple, exl_pool_hosts_t *hosts)
     PyObject *names, *cores;
     if (!PyArg_ParseTuple(tuple, "sOO!", &hosts->job, &names, &PyList_Type, &cores))
         return -1;
-    hosts->names = strings_of(names);
+    hosts->names = exl_strings_of(names);
     uint32_t *counts = hosts->names ? PyMem_Calloc((size_t)PyList_GET_SIZE(cores) + 1, sizeof *counts) : NULL;
     for (Py_ssize_t i = 0; counts && i < PyList_GET_SIZE(cores); i++)
         counts[i] = (uint32_t)PyLong_AsUnsignedLong(PyList_GET_ITEM(cores, i));
@@ -161,7 +142,7 @@ static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
         "zygote",         "persistent", "max_cores", "max_workers", "restart_limit", "setup", "allow_futures",
         "exclusive_wide", "imports",    "ranks",     "needs",       "host",          "fleet", "timeline",
         "steps",          "hosts",      NULL};
-    PoolObject *self = (PoolObject *)object;
+    exl_pool_object_t *self = (exl_pool_object_t *)object;
     const char *key = NULL;
     PyObject *argv = NULL, *envp = NULL, *setup = NULL, *imports = NULL, *needs = NULL, *host = NULL, *fleet = NULL,
              *hosts = NULL;
@@ -175,7 +156,7 @@ static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
                                      &config.timeline, &steps, &hosts) ||
         (needs && parse_needs(needs, each) < 0))
         return -1;
-    int remote = parse_fleet(fleet, &fleet_config);
+    int remote = exl_agents_parse(fleet, &fleet_config);
     if (remote < 0)
         return -1;
     config.fleet = remote ? &fleet_config : NULL;
@@ -186,9 +167,9 @@ static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
             PyErr_SetString(PyExc_TypeError, "host must be a pool, and needs say what its guest takes there");
             return -1;
         }
-        if (check_open((PoolObject *)host) < 0)
+        if (exl_pool_check_open((exl_pool_object_t *)host) < 0)
             return -1;
-        config.host = ((PoolObject *)host)->pool;
+        config.host = ((exl_pool_object_t *)host)->pool;
     }
     if (self->pool || !(key || remote)) {
         PyErr_SetString(PyExc_TypeError,
@@ -219,7 +200,7 @@ static int pool_init(PyObject *object, PyObject *args, PyObject *keywords)
 
 static void pool_dealloc(PyObject *object)
 {
-    PoolObject *self = (PoolObject *)object;
+    exl_pool_object_t *self = (exl_pool_object_t *)object;
     PyTypeObject *type = Py_TYPE(object);
     if (self->pool) {
         Py_BEGIN_ALLOW_THREADS exl_pool_release(self->pool);
@@ -228,110 +209,23 @@ static void pool_dealloc(PyObject *object)
     exl_payload_unref(self->setup_payload);
     Py_XDECREF(self->setup);
     Py_XDECREF(self->imports);
-    Py_XDECREF(self->qualname);
-    Py_XDECREF(self->module);
-    Py_XDECREF(self->name);
+    exl_callable_name_fini(&self->callee);
     type->tp_free(object);
     Py_DECREF(type);
 }
 
 /* ---- submission ---- */
 
-/* A function that sets variables may do so for the sake of an import: it must not find the module imported already. */
-static bool touches_environment(PyCodeObject *code)
-{
-    static const char *const telling[] = {"environ", "putenv", "unsetenv"};
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(code->co_names); i++)
-        for (size_t k = 0; k < sizeof telling / sizeof *telling; k++)
-            if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(code->co_names, i), telling[k]) == 0)
-                return true;
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(code->co_consts); i++) {
-        PyObject *inner = PyTuple_GET_ITEM(code->co_consts, i);
-        if (PyCode_Check(inner) && touches_environment((PyCodeObject *)inner))
-            return true;
-    }
-    return false;
-}
-
-/* Calls of one function have one key, so that a template can import for the second what the first imported. Only a hint:
- * a collision costs an import that was not needed. 0: no template. */
-static uint64_t import_key_of(exl_state_t *state, PyObject *callable)
-{
-    PyObject *module = PyObject_GetAttr(callable, state->str_module);
-    PyObject *name = module ? PyObject_GetAttr(callable, state->str_qualname) : NULL;
-    uint64_t key = 0;
-    if (name && PyUnicode_Check(name) && PyUnicode_Check(module)) {
-        key = (uint64_t)PyObject_Hash(name) * UINT64_C(1000003) ^ (uint64_t)PyObject_Hash(module);
-        if (PyFunction_Check(callable)) {
-            PyCodeObject *code = (PyCodeObject *)PyFunction_GET_CODE(callable);
-            key = touches_environment(code) ? 0 : (key * UINT64_C(1000003) ^ (uint64_t)code->co_firstlineno) | 1;
-        } else {
-            key |= 1;
-        }
-    }
-    Py_XDECREF(name);
-    Py_XDECREF(module);
-    PyErr_Clear();
-    return key;
-}
-
-/* What a callable wraps: a partial's function, that of a map's batch. NULL without an error: nothing. */
-static PyObject *wrapped_by(PyObject *callable)
-{
-    PyObject *inner = PyObject_GetAttrString(callable, "func");
-    if (!inner) {
-        PyErr_Clear();
-        inner = PyObject_GetAttrString(callable, "function");
-    }
-    PyErr_Clear();
-    return inner;
-}
-
-/* Modules that go without saying. */
-static bool is_plain(PyObject *module)
-{
-    return PyUnicode_CompareWithASCIIString(module, "__main__") == 0 ||
-           PyUnicode_CompareWithASCIIString(module, "builtins") == 0;
-}
-
-/* What a log calls a function: its module, unless that is the main program, and its name. New reference, or NULL. The last
- * one is kept: calls of one function follow each other. */
-static PyObject *name_of(PoolObject *self, exl_state_t *state, PyObject *callable, int depth)
-{
-    PyObject *name = PyObject_GetAttr(callable, state->str_qualname);
-    PyErr_Clear();
-    PyObject *inner = name || depth == 0 ? NULL : wrapped_by(callable);
-    if (inner) {
-        name = name_of(self, state, inner, depth - 1);
-        Py_DECREF(inner);
-        return name;
-    }
-    if (!name)
-        name = PyObject_GetAttr((PyObject *)Py_TYPE(callable), state->str_qualname);
-    PyObject *module = name ? PyObject_GetAttr(callable, state->str_module) : NULL;
-    if (module && PyUnicode_Check(module) && PyUnicode_Check(name) && !is_plain(module)) {
-        if (name != self->qualname || module != self->module) {
-            Py_XSETREF(self->name, PyUnicode_FromFormat("%U.%U", module, name));
-            Py_XSETREF(self->qualname, Py_NewRef(name));
-            Py_XSETREF(self->module, Py_NewRef(module));
-        }
-        Py_SETREF(name, Py_XNewRef(self->name));
-    }
-    Py_XDECREF(module);
-    PyErr_Clear();
-    return name;
-}
-
 /* Names the call in the log, if there is one. The text is `*ret_name`'s, which the caller drops after the submission. */
-static void name_call(PoolObject *self, exl_state_t *state, PyObject *callable, exl_call_t *call, PyObject **ret_name)
+static void name_call(exl_pool_object_t *self, exl_state_t *state, PyObject *callable, exl_call_t *call,
+                      PyObject **ret_name)
 {
-    enum { MAX_DEPTH = 8 };
-    *ret_name = self->timeline ? name_of(self, state, callable, MAX_DEPTH) : NULL;
+    *ret_name = self->timeline ? exl_callable_name(state, callable, &self->callee) : NULL;
     call->name = *ret_name && PyUnicode_Check(*ret_name) ? PyUnicode_AsUTF8(*ret_name) : NULL;
     PyErr_Clear();
 }
 
-static int setup_payload_of(PoolObject *self, PyObject *setup, exl_payload_t **ret_payload)
+static int setup_payload_of(exl_pool_object_t *self, PyObject *setup, exl_payload_t **ret_payload)
 {
     if (!setup || setup == Py_None) {
         *ret_payload = NULL;
@@ -360,7 +254,7 @@ static bool goes_by_value(exl_state_t *state, PyObject *callable)
 }
 
 /* What all calls of one request share. */
-static int prepare(PoolObject *self, const request_t *request, exl_call_t *call)
+static int prepare(exl_pool_object_t *self, const request_t *request, exl_call_t *call)
 {
     *call = (exl_call_t){
         .request = resources_of(request->needs),
@@ -415,7 +309,7 @@ static PyObject *pickles_of(const exl_submission_t *submission)
 
 /* What the first call is going to import, so that it is imported once and not by each worker. A hint: nothing is lost
  * without it. */
-static exl_payload_t *imports_of(PoolObject *self, const exl_submission_t *submission)
+static exl_payload_t *imports_of(exl_pool_object_t *self, const exl_submission_t *submission)
 {
     exl_payload_t *payload = NULL;
     PyObject *imports = self->imports;
@@ -432,8 +326,8 @@ static exl_payload_t *imports_of(PoolObject *self, const exl_submission_t *submi
 }
 
 /* Pickles `object` and submits it as `call`, with the functions of `shared` (may be NULL). */
-static PyObject *submit(PoolObject *self, exl_state_t *state, const exl_call_t *shape, PyObject *object, bool by_value,
-                        const exl_submission_t *shared)
+static PyObject *submit(exl_pool_object_t *self, exl_state_t *state, const exl_call_t *shape, PyObject *object,
+                        bool by_value, const exl_submission_t *shared)
 {
     exl_submission_t submission;
     exl_call_t call = *shape;
@@ -446,7 +340,7 @@ static PyObject *submit(PoolObject *self, exl_state_t *state, const exl_call_t *
     int rc = exl_submission_dump(&submission, object);
     call.cloudpickled |= submission.by_value || submission.nfunctions;
     if (rc == 0 && exl_submission_payload(&submission, &call.call) == 0 && name_functions(&submission, shared) == 0 &&
-        check_open(self) == 0) {
+        exl_pool_check_open(self) == 0) {
         call.functions = submission.functions;
         call.nfunctions = (uint32_t)submission.nfunctions;
         call.producers = submission.producers;
@@ -476,16 +370,17 @@ static int parse_request(PyObject *const *args, Py_ssize_t nargs, Py_ssize_t nbe
     return parse_needs(needs, request->needs);
 }
 
-static PyObject *submit_whole(PoolObject *self, exl_state_t *state, const exl_call_t *call, PyObject *const *args)
+static PyObject *submit_whole(exl_pool_object_t *self, exl_state_t *state, const exl_call_t *call, bool by_value,
+                              PyObject *const *args)
 {
     PyObject *triple = PyTuple_Pack(3, args[0], args[1], args[2]);
-    PyObject *future = triple ? submit(self, state, call, triple, goes_by_value(state, args[0]), NULL) : NULL;
+    PyObject *future = triple ? submit(self, state, call, triple, by_value, NULL) : NULL;
     Py_XDECREF(triple);
     return future;
 }
 
 /* The call names its function, and holds its arguments: a tuple, or where there are keywords a list of both. */
-static PyObject *submit_named(PoolObject *self, exl_state_t *state, exl_call_t *call, exl_shared_t *function,
+static PyObject *submit_named(exl_pool_object_t *self, exl_state_t *state, exl_call_t *call, exl_shared_t *function,
                               PyObject *args, PyObject *kwargs)
 {
     exl_submission_t named;
@@ -502,7 +397,7 @@ static PyObject *submit_named(PoolObject *self, exl_state_t *state, exl_call_t *
 
 static PyObject *pool_submit(PyObject *object, PyObject *const *args, Py_ssize_t nargs)
 {
-    PoolObject *self = (PoolObject *)object;
+    exl_pool_object_t *self = (exl_pool_object_t *)object;
     exl_state_t *state = state_of(object);
     request_t request;
     exl_call_t call;
@@ -511,16 +406,23 @@ static PyObject *pool_submit(PyObject *object, PyObject *const *args, Py_ssize_t
         return NULL;
     }
     exl_drain_released(state);
-    if (check_open(self) < 0 || parse_request(args, nargs, 3, &request) < 0 || prepare(self, &request, &call) < 0)
+    if (exl_pool_check_open(self) < 0 || parse_request(args, nargs, 3, &request) < 0 ||
+        prepare(self, &request, &call) < 0)
         return NULL;
     if (!self->persistent)
-        call.import_key = import_key_of(state, args[0]);
+        call.import_key = exl_callable_import_key(state, args[0]);
     PyObject *name;
     name_call(self, state, args[0], &call, &name);
     /* A process that serves one call has no use for a function of its own. */
-    exl_shared_t *function = self->persistent ? exl_function_shared(state, args[0], &call.cloudpickled) : NULL;
+    bool by_value;
+    exl_shared_t *function = NULL;
+    if (self->persistent)
+        function = exl_function_shared(state, args[0], &by_value);
+    else
+        by_value = goes_by_value(state, args[0]);
+    call.cloudpickled = by_value;
     PyObject *future = function ? submit_named(self, state, &call, function, args[1], args[2])
-                                : submit_whole(self, state, &call, args);
+                                : submit_whole(self, state, &call, by_value, args);
     Py_XDECREF(name);
     unprepare(&call);
     return future;
@@ -553,8 +455,8 @@ static int share_function(exl_submission_t *shared, PyObject *function, exl_call
     return rc;
 }
 
-static int map_items(PoolObject *self, const exl_submission_t *shared, const exl_call_t *call, PyObject *function,
-                     PyObject *tuples, PyObject *futures)
+static int map_items(exl_pool_object_t *self, const exl_submission_t *shared, const exl_call_t *call,
+                     PyObject *function, PyObject *tuples, PyObject *futures)
 {
     PyObject *nothing = PyDict_New();
     PyObject *arguments;
@@ -585,7 +487,7 @@ static void cancel_all(PyObject *futures)
 
 static PyObject *pool_map(PyObject *object, PyObject *const *args, Py_ssize_t nargs)
 {
-    PoolObject *self = (PoolObject *)object;
+    exl_pool_object_t *self = (exl_pool_object_t *)object;
     exl_state_t *state = state_of(object);
     request_t request;
     exl_call_t call;
@@ -594,10 +496,11 @@ static PyObject *pool_map(PyObject *object, PyObject *const *args, Py_ssize_t na
         return NULL;
     }
     exl_drain_released(state);
-    if (check_open(self) < 0 || parse_request(args, nargs, 2, &request) < 0 || prepare(self, &request, &call) < 0)
+    if (exl_pool_check_open(self) < 0 || parse_request(args, nargs, 2, &request) < 0 ||
+        prepare(self, &request, &call) < 0)
         return NULL;
     if (!self->persistent)
-        call.import_key = import_key_of(state, args[0]);
+        call.import_key = exl_callable_import_key(state, args[0]);
     PyObject *name;
     name_call(self, state, args[0], &call, &name);
     PyObject *tuples = PyObject_Call((PyObject *)&PyZip_Type, args[1], NULL);
@@ -648,7 +551,7 @@ static int wait_delivered(void *unused, int64_t deadline_ns)
     return exl_delivery_flush(deadline_ns);
 }
 
-static int wait_for_end(PoolObject *self, exl_state_t *state)
+static int wait_for_end(exl_pool_object_t *self, exl_state_t *state)
 {
     bool delivering = state->delivery_ident == PyThread_get_thread_ident();
     if (wait_interruptibly(wait_closed, self->pool, -1) < 0)
@@ -668,7 +571,7 @@ static int wait_for_end(PoolObject *self, exl_state_t *state)
 static PyObject *pool_shutdown(PyObject *object, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"wait", "cancel_futures", NULL};
-    PoolObject *self = (PoolObject *)object;
+    exl_pool_object_t *self = (exl_pool_object_t *)object;
     int wait = 1, cancel = 0;
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "|pp:shutdown", names, &wait, &cancel))
         return NULL;
@@ -685,7 +588,7 @@ static PyObject *pool_shutdown(PyObject *object, PyObject *args, PyObject *keywo
 
 static PyObject *pool_resize(PyObject *object, PyObject *number)
 {
-    PoolObject *self = (PoolObject *)object;
+    exl_pool_object_t *self = (exl_pool_object_t *)object;
     unsigned long workers = PyLong_AsUnsignedLong(number);
     if (PyErr_Occurred())
         return NULL;
@@ -693,7 +596,7 @@ static PyObject *pool_resize(PyObject *object, PyObject *number)
         PyErr_SetString(PyExc_NotImplementedError, "only persistent workers have a number that can be set");
         return NULL;
     }
-    if (check_open(self) < 0)
+    if (exl_pool_check_open(self) < 0)
         return NULL;
     int rc = exl_pool_resize(self->pool, (uint32_t)workers);
     if (rc < 0)
@@ -701,50 +604,12 @@ static PyObject *pool_resize(PyObject *object, PyObject *number)
     Py_RETURN_NONE;
 }
 
-enum { MOST_AGENTS = 65536 };
-
-/* An array for each agent: its ids, and how many. */
-static int ids_of(PyObject *list, const uint32_t **ids, uint32_t *nids)
-{
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
-        char *bytes;
-        Py_ssize_t size;
-        if (PyBytes_AsStringAndSize(PyList_GET_ITEM(list, i), &bytes, &size) < 0)
-            return -1;
-        ids[i] = (const uint32_t *)(const void *)bytes;
-        nids[i] = (uint32_t)((size_t)size / sizeof **ids);
-    }
-    return 0;
-}
-
-static PyObject *pool_resize_agents(PyObject *object, PyObject *list)
-{
-    PoolObject *self = (PoolObject *)object;
-    if (!PyList_Check(list) || PyList_GET_SIZE(list) > MOST_AGENTS)
-        return PyErr_Format(PyExc_TypeError, "expected a list, of an item for each agent");
-    if (check_open(self) < 0)
-        return NULL;
-    size_t count = (size_t)PyList_GET_SIZE(list);
-    const uint32_t **ids = PyMem_Calloc(count + 1, sizeof *ids);
-    uint32_t *nids = PyMem_Calloc(count + 1, sizeof *nids);
-    int rc = 0;
-    if (!ids || !nids)
-        PyErr_NoMemory();
-    else if (ids_of(list, ids, nids) == 0 && (rc = exl_fleet_resize(self->pool, ids, nids, (uint32_t)count)) < 0)
-        exl_raise(rc, NULL);
-    PyMem_Free(ids);
-    PyMem_Free(nids);
-    if (PyErr_Occurred())
-        return NULL;
-    Py_RETURN_NONE;
-}
-
 static PyObject *pool_number_workers(PyObject *object, PyObject *bytes)
 {
-    PoolObject *self = (PoolObject *)object;
+    exl_pool_object_t *self = (exl_pool_object_t *)object;
     char *ids;
     Py_ssize_t size;
-    if (PyBytes_AsStringAndSize(bytes, &ids, &size) < 0 || check_open(self) < 0)
+    if (PyBytes_AsStringAndSize(bytes, &ids, &size) < 0 || exl_pool_check_open(self) < 0)
         return NULL;
     int rc = exl_pool_number_workers(self->pool, (const uint32_t *)(const void *)ids,
                                      (uint32_t)((size_t)size / sizeof(uint32_t)));
@@ -755,12 +620,12 @@ static PyObject *pool_number_workers(PyObject *object, PyObject *bytes)
 
 static PyObject *pool_set_gpus(PyObject *object, PyObject *args)
 {
-    PoolObject *self = (PoolObject *)object;
+    exl_pool_object_t *self = (exl_pool_object_t *)object;
     const char *variable;
     PyObject *list;
-    if (!PyArg_ParseTuple(args, "sO!:set_gpus", &variable, &PyList_Type, &list) || check_open(self) < 0)
+    if (!PyArg_ParseTuple(args, "sO!:set_gpus", &variable, &PyList_Type, &list) || exl_pool_check_open(self) < 0)
         return NULL;
-    const char **names = strings_of(list);
+    const char **names = exl_strings_of(list);
     if (!names)
         return NULL;
     int rc = exl_pool_set_gpus(self->pool, variable, names, (uint32_t)PyList_GET_SIZE(list));
@@ -770,151 +635,19 @@ static PyObject *pool_set_gpus(PyObject *object, PyObject *args)
     Py_RETURN_NONE;
 }
 
-static PyObject *pool_launch(PyObject *object, PyObject *args)
-{
-    PoolObject *self = (PoolObject *)object;
-    PyObject *argv, *envp;
-    const char *handover;
-    exl_error_t err = {""};
-    if (!PyArg_ParseTuple(args, "O!O!z:launch", &PyList_Type, &argv, &PyList_Type, &envp, &handover) ||
-        check_open(self) < 0)
-        return NULL;
-    const char **arguments = strings_of(argv);
-    const char **environment = arguments ? strings_of(envp) : NULL;
-    int rc = -1;
-    if (environment) {
-        Py_BEGIN_ALLOW_THREADS rc = exl_fleet_launch(self->pool, arguments, environment, handover, &err);
-        Py_END_ALLOW_THREADS if (rc < 0) exl_raise(rc, err.text);
-    }
-    PyMem_Free(arguments);
-    PyMem_Free(environment);
-    if (rc < 0)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-/* ---- agents that are renewed ---- */
-
-/* Also after shutdown(): calls may still wait for agents. */
-static int check_made(const PoolObject *self)
-{
-    if (self->pool)
-        return 0;
-    PyErr_SetString(PyExc_RuntimeError, "the pool was never made");
-    return -1;
-}
-
-static PyObject *done_or_raise(int rc)
-{
-    if (rc < 0)
-        return exl_raise(rc, NULL);
-    Py_RETURN_NONE;
-}
-
-static PyObject *pool_expect_agent(PyObject *object, PyObject *args)
-{
-    PoolObject *self = (PoolObject *)object;
-    unsigned index;
-    if (!PyArg_ParseTuple(args, "I:expect_agent", &index) || check_made(self) < 0)
-        return NULL;
-    return done_or_raise(exl_renewal_expect(self->pool, index));
-}
-
-static PyObject *pool_dismiss_agent(PyObject *object, PyObject *args)
-{
-    PoolObject *self = (PoolObject *)object;
-    unsigned index;
-    if (!PyArg_ParseTuple(args, "I:dismiss_agent", &index) || check_made(self) < 0)
-        return NULL;
-    return done_or_raise(exl_renewal_dismiss(self->pool, index));
-}
-
-/* As a worker would send it: bytes of (exception, text of its traceback); None is NULL. */
-static int exception_of(PyObject *object, exl_payload_t **ret_payload)
-{
-    exl_segment_t body;
-    char *bytes;
-    Py_ssize_t size;
-    *ret_payload = NULL;
-    if (object == Py_None)
-        return 0;
-    if (PyBytes_AsStringAndSize(object, &bytes, &size) < 0)
-        return -1;
-    body = (exl_segment_t){bytes, (size_t)size};
-    int rc = exl_payload_create(&body, 1, NULL, 0, NULL, NULL, ret_payload);
-    if (rc == 0)
-        rc = exl_payload_seal(*ret_payload);
-    if (rc < 0)
-        (void)exl_raise(rc, NULL);
-    return rc;
-}
-
-static PyObject *pool_bury_agent(PyObject *object, PyObject *args)
-{
-    PoolObject *self = (PoolObject *)object;
-    PyObject *exception;
-    exl_payload_t *payload;
-    unsigned index;
-    if (!PyArg_ParseTuple(args, "IO:bury_agent", &index, &exception) || check_made(self) < 0 ||
-        exception_of(exception, &payload) < 0)
-        return NULL;
-    int rc = exl_renewal_bury(self->pool, index, payload);
-    exl_payload_unref(payload);
-    return done_or_raise(rc);
-}
-
-static PyObject *pool_fail_waiting(PyObject *object, PyObject *exception)
-{
-    PoolObject *self = (PoolObject *)object;
-    exl_payload_t *payload;
-    if (check_made(self) < 0 || exception_of(exception, &payload) < 0)
-        return NULL;
-    int rc = exl_renewal_fail(self->pool, payload);
-    exl_payload_unref(payload);
-    return done_or_raise(rc);
-}
-
-static PyObject *pool_watch_agents(PyObject *object, PyObject *args)
-{
-    PoolObject *self = (PoolObject *)object;
-    unsigned seen;
-    double seconds;
-    char *states;
-    uint32_t agents = 0;
-    bool wanted = false;
-    int rc;
-    if (!PyArg_ParseTuple(args, "Id:watch_agents", &seen, &seconds) || check_made(self) < 0)
-        return NULL;
-    if (!(states = PyMem_Malloc(MOST_AGENTS)))
-        return PyErr_NoMemory();
-    int64_t deadline_ns = seconds < 0 ? -1 : exl_clock_ns() + (int64_t)(seconds * 1e9);
-    Py_BEGIN_ALLOW_THREADS rc =
-        exl_renewal_watch(self->pool, &seen, deadline_ns, states, MOST_AGENTS, &agents, &wanted);
-    Py_END_ALLOW_THREADS PyObject *found = NULL;
-    if (rc == 0)
-        found = Py_BuildValue("Iy#N", seen, states, (Py_ssize_t)(agents < MOST_AGENTS ? agents : MOST_AGENTS),
-                              PyBool_FromLong(wanted));
-    else if (rc == EXL_ECLOSED || rc == EXL_EFORKED)
-        found = Py_NewRef(Py_None);
-    else
-        (void)exl_raise(rc, NULL);
-    PyMem_Free(states);
-    return found;
-}
-
 static PyObject *pool_set_end(PyObject *object, PyObject *args)
 {
-    PoolObject *self = (PoolObject *)object;
+    exl_pool_object_t *self = (exl_pool_object_t *)object;
     double seconds;
-    if (!PyArg_ParseTuple(args, "d:set_end", &seconds) || check_made(self) < 0)
+    if (!PyArg_ParseTuple(args, "d:set_end", &seconds) || exl_pool_check_made(self) < 0)
         return NULL;
-    return done_or_raise(exl_pool_set_end(self->pool, seconds > 0 ? (uint64_t)(seconds * 1e3) : 0));
+    return exl_none_or_raise(exl_pool_set_end(self->pool, seconds > 0 ? (uint64_t)(seconds * 1e3) : 0));
 }
 
 static PyObject *pool_pids(PyObject *object, PyObject *unused)
 {
     (void)unused;
-    PoolObject *self = (PoolObject *)object;
+    exl_pool_object_t *self = (exl_pool_object_t *)object;
     enum { MAX_PIDS = 4096 };
     pid_t *pids = PyMem_Malloc(MAX_PIDS * sizeof *pids);
     if (!pids)
@@ -933,7 +666,7 @@ static PyObject *pool_pids(PyObject *object, PyObject *unused)
 
 static Py_ssize_t pool_length(PyObject *object)
 {
-    PoolObject *self = (PoolObject *)object;
+    exl_pool_object_t *self = (exl_pool_object_t *)object;
     return self->pool ? (Py_ssize_t)exl_pool_pending(self->pool) : 0;
 }
 
@@ -947,35 +680,21 @@ static int pool_bool(PyObject *object)
 static PyObject *get_closed(PyObject *object, void *closure)
 {
     (void)closure;
-    return PyBool_FromLong(((PoolObject *)object)->closed);
+    return PyBool_FromLong(((exl_pool_object_t *)object)->closed);
 }
 
 static PyObject *get_lost(PyObject *object, void *closure)
 {
     (void)closure;
-    PoolObject *self = (PoolObject *)object;
+    exl_pool_object_t *self = (exl_pool_object_t *)object;
     return PyBool_FromLong(self->pool && exl_pool_lost(self->pool));
-}
-
-static PyObject *get_port(PyObject *object, void *closure)
-{
-    (void)closure;
-    PoolObject *self = (PoolObject *)object;
-    return PyLong_FromLong(self->pool ? exl_fleet_port(self->pool) : 0);
-}
-
-static PyObject *get_agents(PyObject *object, void *closure)
-{
-    (void)closure;
-    PoolObject *self = (PoolObject *)object;
-    return PyLong_FromUnsignedLong(self->pool ? exl_fleet_agents(self->pool) : 0);
 }
 
 exl_pool_t *exl_pool_of(PyObject *object)
 {
-    PoolObject *self = (PoolObject *)object;
+    exl_pool_object_t *self = (exl_pool_object_t *)object;
     exl_state_t *state = state_of(object);
-    if (state && Py_IS_TYPE(object, state->pool_type) && check_open(self) == 0)
+    if (state && Py_IS_TYPE(object, state->pool_type) && exl_pool_check_open(self) == 0)
         return self->pool;
     if (!PyErr_Occurred())
         PyErr_SetString(PyExc_TypeError, "expected a pool");
@@ -992,27 +711,27 @@ static PyMethodDef pool_methods[] = {
     {"shutdown", (PyCFunction)(void (*)(void))pool_shutdown, METH_VARARGS | METH_KEYWORDS,
      "shutdown($self, wait=True, cancel_futures=False)\n--\n\nTakes no more calls; idempotent."},
     {"resize", pool_resize, METH_O, "Sets the number of persistent workers."},
-    {"resize_agents", pool_resize_agents, METH_O,
+    {"resize_agents", exl_agents_resize, METH_O,
      "Sets the persistent workers of each agent: a list of arrays of their ids, of 32 bits each, as bytes."},
     {"number_workers", pool_number_workers, METH_O,
      "Sets the ids of persistent workers: an array of 32 bits each, as bytes."},
     {"set_gpus", pool_set_gpus, METH_VARARGS,
      "set_gpus($self, variable, names)\n--\n\n"
      "Tells which GPUs there are, and the variable by which a process is told its own; once."},
-    {"launch", pool_launch, METH_VARARGS,
+    {"launch", exl_agents_launch, METH_VARARGS,
      "launch($self, argv, environment, handover)\n--\n\n"
      "Starts what starts the agents of a fleet; its end, if it comes too early, is told by the calls. The file\n"
      "`handover`, or None, is removed when all agents have come."},
-    {"expect_agent", pool_expect_agent, METH_VARARGS,
+    {"expect_agent", exl_agents_expect, METH_VARARGS,
      "expect_agent($self, index)\n--\n\nLets an agent of this index come in, to a place that is vacant."},
-    {"dismiss_agent", pool_dismiss_agent, METH_VARARGS,
+    {"dismiss_agent", exl_agents_dismiss, METH_VARARGS,
      "dismiss_agent($self, index)\n--\n\nGives this agent no more calls; it goes when its own have ended."},
-    {"bury_agent", pool_bury_agent, METH_VARARGS,
+    {"bury_agent", exl_agents_bury, METH_VARARGS,
      "bury_agent($self, index, exception)\n--\n\n"
      "This agent has gone: its calls end with the exception, a pickled pair of it and a text, or None."},
-    {"fail_waiting", pool_fail_waiting, METH_O,
+    {"fail_waiting", exl_agents_fail_waiting, METH_O,
      "fail_waiting($self, exception)\n--\n\nEnds all calls that wait for an agent with a pickled exception."},
-    {"watch_agents", pool_watch_agents, METH_VARARGS,
+    {"watch_agents", exl_agents_watch, METH_VARARGS,
      "watch_agents($self, seen, timeout)\n--\n\n"
      "Waits until something has changed since `seen`, 0 at first, or so many seconds, for ever if negative. Returns\n"
      "what is seen now, a letter for each place (vacant, awaited, there, gone), and whether calls wait; None at the "
@@ -1025,8 +744,8 @@ static PyMethodDef pool_methods[] = {
 
 static PyGetSetDef pool_getset[] = {
     {"closed", get_closed, NULL, "True once shutdown() has been called.", NULL},
-    {"port", get_port, NULL, "Where the agents of a fleet come in; 0 without a fleet.", NULL},
-    {"agents", get_agents, NULL, "How many agents of the fleet are there.", NULL},
+    {"port", exl_agents_port, NULL, "Where the agents of a fleet come in; 0 without a fleet.", NULL},
+    {"agents", exl_agents_count, NULL, "How many agents of the fleet are there.", NULL},
     {"lost", get_lost, NULL, "True once the only worker of a guest was lost.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -1045,7 +764,7 @@ static PyType_Slot pool_slots[] = {
 
 static PyType_Spec pool_spec = {
     .name = "executorlib._core.Pool",
-    .basicsize = sizeof(PoolObject),
+    .basicsize = sizeof(exl_pool_object_t),
     .flags = Py_TPFLAGS_DEFAULT,
     .slots = pool_slots,
 };

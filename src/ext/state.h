@@ -30,6 +30,7 @@ typedef struct exl_state {
 
     /* Driver: */
     PyTypeObject *future_base, *future_type, *pool_type;
+    PyTypeObject *cached_function; /* what functools.cache makes */
     PyObject *stdlib_future, *stdlib_cancelled_error, *stdlib_timeout_error;
     PyObject *condition_factory, *thread_factory;
     PyObject *by_value_registry; /* cloudpickle's set of modules to be pickled by value, once cloudpickle is loaded */

@@ -344,7 +344,7 @@ static void run_call(worker_t *worker, const exl_message_t *message)
     Py_ssize_t nmodules = PyDict_GET_SIZE(PyImport_GetModuleDict());
     int64_t begun_ns = exl_clock_ns();
     if (message->frame.arg & EXL_CALL_REPORT_IMPORTS) {
-        PyObject *none = PyObject_CallMethod(worker->state->worker, "note_environment", NULL);
+        PyObject *none = PyObject_CallMethod(worker->state->worker, "watch_imports", NULL);
         Py_XDECREF(none);
         PyErr_Clear();
     }

@@ -6,6 +6,7 @@ import sys
 
 import functions
 import pytest
+from beds.waiting import until
 from support import SOON, run_script
 
 from executorlib import SingleNodeExecutor
@@ -207,6 +208,28 @@ def test_environment_set_in_the_function_reaches_an_import(make, mode, tmp_path,
     exe = make(max_workers=1)
     seen = [exe.submit(set_and_import, value).result(timeout=SOON) for value in "abcd"]
     assert seen == (["a"] * 4 if mode.block else list("abcd"))
+
+
+def test_libraries_are_imported_once_although_they_change_the_environment(make, mode, tmp_path, monkeypatch):
+    """As PyTorch does when it first uses a GPU."""
+    if mode.block:
+        pytest.skip("a persistent worker imports once")
+    folder = tmp_path / "site-packages"  # as an installed library: those are what templates import
+    folder.mkdir()
+    (folder / "changes_environment.py").write_text(
+        "import os, time\nimporter = os.getpid()\ntime.sleep(0.02)\n"
+        "def start(): os.environ['CHANGED_BY_LIBRARY'] = '1'\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+
+    def use():
+        import changes_environment
+
+        changes_environment.start()
+        return changes_environment.importer != os.getpid()
+
+    exe = make(max_workers=1)
+    until(lambda: exe.submit(use).result(timeout=SOON), SOON, "a process that finds the library imported")
 
 
 def test_environment_set_in_the_function_reaches_numpy(make, mode):

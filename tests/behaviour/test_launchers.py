@@ -3,11 +3,11 @@
 import mpi_functions
 import mpis
 import pytest
-from support import SOON, TIME_FACTOR
+from support import SOON
 
 from executorlib import SingleNodeExecutor
 
-pytestmark = [pytest.mark.timeout(300 * TIME_FACTOR), pytest.mark.both_mpis]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.both_mpis]
 
 
 @pytest.fixture(params=mpis.ALL, ids=str, autouse=True)

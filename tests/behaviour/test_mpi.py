@@ -11,11 +11,11 @@ import mpi_functions
 import mpis
 import pytest
 import support
-from support import SOON, TIME_FACTOR, Driver, alive_after, children, descendants, least, run_script, script_environment
+from support import SOON, Driver, alive_after, children, descendants, least, run_script, script_environment
 
 from executorlib import SingleNodeExecutor, _core, split_future
 
-pytestmark = pytest.mark.timeout(300 * TIME_FACTOR)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(params=mpis.ALL, ids=str, autouse=True)

@@ -8,12 +8,12 @@ import textwrap
 import mpi_functions
 import mpis
 import pytest
-from support import SOON, TIME_FACTOR, run_script, script_environment
+from support import SOON, run_script, script_environment
 
 from executorlib import SingleNodeExecutor, _mpi
 from executorlib.api import ExecutorlibSocketError
 
-pytestmark = pytest.mark.timeout(300 * TIME_FACTOR)
+pytestmark = pytest.mark.timeout(300)
 
 BOTH = (mpis.MPICH, mpis.MPICH_LAUNCHED)
 

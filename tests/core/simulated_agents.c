@@ -15,6 +15,8 @@
 typedef struct agent {
     exl_list_t link;  /* among those that have something to say */
     exl_peer_t *peer; /* borrowed; NULL: has not come, or has gone */
+    uint32_t epoch;   /* how often one has come here */
+    bool away;        /* its connection is broken: it hears and says nothing */
     uint32_t cores;
     uint64_t *calls; /* owned */
     uint32_t first, ncalls, capacity;
@@ -107,12 +109,19 @@ static uint32_t finish_calls(agent_t *agent, uint32_t most)
 
 /* ---- all of them ---- */
 
-int simulated_agents_create(uint32_t count, uint32_t depth, const char *job, exl_pool_t **ret_pool, exl_error_t *err)
+int simulated_agents_create(const simulated_fleet_t *simulated, exl_pool_t **ret_pool, exl_error_t *err)
 {
+    const char *job = simulated->job;
+    uint32_t count = simulated->agents;
     const exl_pool_hosts_t hosts = {.job = job};
     static const uint8_t key[EXL_TLS_KEY_SIZE];
-    const exl_fleet_config_t fleet = {
-        .address = "", .name = "", .key = key, .agents = count, .depth = depth, .grace_ms = 1000};
+    const exl_fleet_config_t fleet = {.address = "",
+                                      .name = "",
+                                      .key = key,
+                                      .agents = count,
+                                      .depth = simulated->depth,
+                                      .grace_ms = 60000,
+                                      .renewed = simulated->renewed};
     exl_list_init(&all.talking);
     all.agents = calloc(count, sizeof *all.agents);
     if (!all.agents || exl_payload_of("answer", 6, &all.answer) < 0)
@@ -129,11 +138,40 @@ static void introduce(agent_t *agent, const exl_node_record_t *node)
     exl_node_record_t named = *node;
     exl_payload_t *payload = NULL;
     if (all.in_job)
-        (void)snprintf(named.name, sizeof named.name, "node%u", all.ncome);
+        (void)snprintf(named.name, sizeof named.name, "node%u", (unsigned)(agent - all.agents));
     if (exl_node_record_write(&named, &payload) < 0)
         abort();
     say(agent, (exl_frame_t){.type = EXL_FRAME_NODE}, payload);
     exl_payload_unref(payload);
+}
+
+static void arrive(agent_t *agent)
+{
+    all.coming = agent;
+    if (all.arrived)
+        all.arrived(all.owner, (exl_connection_t *)agent,
+                    &(exl_frame_t){.arg = (uint32_t)(agent - all.agents), .epoch = agent->epoch});
+}
+
+/* Under the lock. */
+static bool come(agent_t *agent, const exl_node_record_t *node)
+{
+    if (agent->peer)
+        return false;
+    agent->epoch++;
+    agent->cores = node->cores;
+    arrive(agent);
+    if (agent->peer)
+        introduce(agent, node);
+    return agent->peer != NULL;
+}
+
+bool simulated_agent_comes(uint32_t index, const exl_node_record_t *node)
+{
+    exl_engine_lock();
+    bool came = come(&all.agents[index], node);
+    exl_engine_unlock();
+    return came;
 }
 
 void simulated_agents_come(uint32_t count, const exl_node_record_t *node)
@@ -141,11 +179,30 @@ void simulated_agents_come(uint32_t count, const exl_node_record_t *node)
     exl_engine_lock();
     for (; count; count--, all.ncome++) {
         assert(all.ncome < all.nagents);
-        agent_t *agent = all.coming = &all.agents[all.ncome];
-        agent->cores = node->cores;
-        all.arrived(all.owner, (exl_connection_t *)agent, &(exl_frame_t){.arg = all.ncome, .epoch = 1});
-        introduce(agent, node);
+        (void)come(&all.agents[all.ncome], node);
     }
+    exl_engine_unlock();
+}
+
+void simulated_agent_breaks(uint32_t index, int code)
+{
+    agent_t *agent = &all.agents[index];
+    exl_engine_lock();
+    exl_peer_t *peer = agent->peer;
+    if (peer && !agent->away) {
+        agent->away = true;
+        peer->connection = NULL;
+        peer->events->broken(peer, code, "");
+    }
+    exl_engine_unlock();
+}
+
+void simulated_agent_returns(uint32_t index)
+{
+    agent_t *agent = &all.agents[index];
+    exl_engine_lock();
+    if (agent->peer && agent->away)
+        arrive(agent);
     exl_engine_unlock();
 }
 
@@ -159,12 +216,16 @@ uint64_t simulated_agents_finish(uint32_t agents, uint32_t each)
         exl_list_push_back(&heard, link);
     for (exl_list_t *link; (link = exl_list_pop_front(&heard));) {
         agent_t *agent = EXL_CONTAINER(link, agent_t, link);
+        if (agent->away) {
+            exl_list_push_back(&all.talking, link);
+            continue;
+        }
         if (agent->is_asked)
             give_back(agent);
         count += finish_calls(agent, each);
-        if (agent->ends)
+        if (agent->ends && !agent->ncalls)
             agent->peer->events->broken(agent->peer, EXL_ECLOSED, "");
-        else if (agent->ncalls && exl_list_empty(&agent->link))
+        else if ((agent->ncalls || agent->ends) && exl_list_empty(&agent->link))
             exl_list_push_back(&all.talking, &agent->link);
     }
     exl_engine_unlock();
@@ -226,6 +287,7 @@ int exl_door_open(exl_node_t *node, const char *address, const char *name, const
 
 void exl_door_close(exl_door_t *door)
 {
+    all.arrived = NULL;
 }
 
 uint16_t exl_door_port(const exl_door_t *door)
@@ -260,8 +322,28 @@ int exl_peer_init(exl_peer_t *peer, exl_node_t *node, const exl_peer_events_t *e
     return peer->link ? 0 : -ENOMEM;
 }
 
+static agent_t *agent_of(const exl_peer_t *peer)
+{
+    for (uint32_t i = 0; i < all.nagents; i++)
+        if (all.agents[i].peer == peer)
+            return &all.agents[i];
+    return NULL;
+}
+
+/* The agent is gone for the driver, and hears it. */
+static void forget(agent_t *agent)
+{
+    exl_list_remove(&agent->link);
+    agent->peer = NULL;
+    agent->away = agent->is_asked = agent->ends = false;
+    agent->ncalls = agent->given_back = 0;
+}
+
 void exl_peer_fini(exl_peer_t *peer, bool good_bye)
 {
+    agent_t *agent = peer->link ? agent_of(peer) : NULL;
+    if (agent)
+        forget(agent);
     exl_link_destroy(peer->link);
     peer->link = NULL;
     peer->connection = NULL;
@@ -271,6 +353,7 @@ int exl_peer_connect(exl_peer_t *peer, exl_connection_t *connection, uint64_t re
 {
     peer->connection = connection;
     all.coming->peer = peer;
+    all.coming->away = false;
     return 0;
 }
 
@@ -280,7 +363,9 @@ void exl_peer_disconnect(exl_peer_t *peer)
 
 int exl_peer_send(exl_peer_t *peer, exl_frame_t frame, exl_payload_t *payload)
 {
-    return peer->connection ? hear((agent_t *)peer->connection, &frame) : 0;
+    /* What is said while the connection is broken is heard later; here it is heard, and answered later. */
+    agent_t *agent = peer->connection ? (agent_t *)peer->connection : agent_of(peer);
+    return agent ? hear(agent, &frame) : 0;
 }
 
 void exl_peer_flush(exl_peer_t *peer)

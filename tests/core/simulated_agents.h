@@ -16,12 +16,25 @@ typedef struct simulated_counts {
     uint64_t calls, recalls, flushes;
 } simulated_counts_t;
 
-/* An executor whose calls so many agents run, in an allocation whose nodes others may use as well if `job` names one. One at a
- * time in a process. */
-int simulated_agents_create(uint32_t count, uint32_t depth, const char *job, exl_pool_t **ret_pool, exl_error_t *err);
+typedef struct simulated_fleet {
+    uint32_t agents, depth;
+    const char *job; /* of an allocation whose nodes others may use as well, or NULL */
+    bool renewed;
+} simulated_fleet_t;
+
+/* An executor whose calls these agents run. One at a time in a process. */
+int simulated_agents_create(const simulated_fleet_t *fleet, exl_pool_t **ret_pool, exl_error_t *err);
 
 /* The next agents come, each with a node like this. In an allocation each node has a name of its own. */
 void simulated_agents_come(uint32_t count, const exl_node_record_t *node);
+
+/* This one comes. False: it was sent away. */
+bool simulated_agent_comes(uint32_t index, const exl_node_record_t *node);
+
+/* Its connection breaks with this code; with -ETIMEDOUT it lives on and can return, else it has gone. Nothing happens if it is not
+ * there. */
+void simulated_agent_breaks(uint32_t index, int code);
+void simulated_agent_returns(uint32_t index);
 
 /* Of each agent that has calls at most `each` that run end, on no more than `agents` agents; those that have waited longest. Then the
  * executor looks what to do next. Returns how many have ended. */

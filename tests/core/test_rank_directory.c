@@ -32,25 +32,36 @@ static int end(void **state)
     return exl_test_end(state);
 }
 
-/* Where the process that has ended would have had its directory; that has a link like those which sweep() follows. */
-static void plant(char path[EXL_RANK_DIRECTORY_SIZE], mode_t mode)
+/* Where the process that has ended would have had its directory. */
+static void name_it(char path[EXL_RANK_DIRECTORY_SIZE])
 {
-    char link[2 * EXL_RANK_DIRECTORY_SIZE];
     struct stat pids;
     assert_int_equal(stat("/proc/self/ns/pid", &pids), 0);
     (void)snprintf(path, EXL_RANK_DIRECTORY_SIZE, "/tmp/executorlib-%lu-%d-planted", (unsigned long)pids.st_ino,
                    (int)ended);
-    assert_int_equal(mkdir(path, 0700), 0);
-    (void)snprintf(link, sizeof link, "%s/ticket", path);
+}
+
+/* A link like those which sweep() follows. */
+static void put_link(const char *directory)
+{
+    char link[2 * EXL_RANK_DIRECTORY_SIZE];
+    (void)snprintf(link, sizeof link, "%s/ticket", directory);
     assert_int_equal(symlink(victim, link), 0);
+}
+
+/* The mode comes last: until then no other process takes it for its own user's, and sweeps it. */
+static void plant(char path[EXL_RANK_DIRECTORY_SIZE], uid_t owner, mode_t mode)
+{
+    name_it(path);
+    assert_int_equal(mkdir(path, 0755), 0);
+    put_link(path);
+    assert_int_equal(chown(path, owner, (gid_t)-1), 0);
     assert_int_equal(chmod(path, mode), 0);
 }
 
 static void unplant(const char *path)
 {
-    assert_int_equal(chown(path, geteuid(), (gid_t)-1), 0);
-    assert_int_equal(chmod(path, 0700), 0);
-    exl_rank_directory_remove(path);
+    exl_rank_directory_remove(path); /* as the group's own end does */
     assert_int_equal(access(path, F_OK), -1);
 }
 
@@ -58,7 +69,7 @@ static void a_process_that_ended_leaves_nothing(void **state)
 {
     char path[EXL_RANK_DIRECTORY_SIZE];
     (void)state;
-    plant(path, 0700);
+    plant(path, geteuid(), 0700);
     exl_rank_directory_sweep(ended);
     assert_int_equal(access(path, F_OK), -1);
     assert_int_equal(access(victim, F_OK), -1);
@@ -68,7 +79,7 @@ static void what_others_could_write_to_is_left_alone(void **state)
 {
     char path[EXL_RANK_DIRECTORY_SIZE];
     (void)state;
-    plant(path, 0770);
+    plant(path, geteuid(), 0770);
     exl_rank_directory_sweep(ended);
     exl_rank_directory_sweep_all();
     assert_int_equal(access(victim, F_OK), 0);
@@ -82,8 +93,7 @@ static void what_others_have_made_is_left_alone(void **state)
     (void)state;
     if (geteuid() != 0)
         skip();
-    plant(path, 0700);
-    assert_int_equal(chown(path, STRANGER, (gid_t)-1), 0);
+    plant(path, STRANGER, 0700);
     exl_rank_directory_sweep(ended);
     exl_rank_directory_sweep_all();
     assert_int_equal(access(victim, F_OK), 0);
@@ -95,9 +105,9 @@ static void a_link_of_such_a_name_is_not_followed(void **state)
 {
     char path[EXL_RANK_DIRECTORY_SIZE], kept[] = "/tmp/exl-kept-XXXXXX";
     (void)state;
-    plant(path, 0700);
+    name_it(path);
     assert_non_null(mkdtemp(kept));
-    assert_int_equal(rename(path, kept), 0);
+    put_link(kept);
     assert_int_equal(symlink(kept, path), 0);
     exl_rank_directory_sweep(ended);
     assert_int_equal(access(victim, F_OK), 0);

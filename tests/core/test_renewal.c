@@ -96,6 +96,37 @@ static void await_states(exl_pool_t *fleet, const char *states, bool wanted)
     }
 }
 
+static exl_pool_t *renewed_fleet(uint32_t restart_limit)
+{
+    return fleet_with(1, true, restart_limit);
+}
+
+static void come(pilot_t *pilot, exl_pool_t *fleet, uint32_t index)
+{
+    expect_agent(fleet, index);
+    start(pilot, fleet, index);
+}
+
+/* A call that has begun, and waits until it is let through the gate. */
+static exl_task_t *begin_call(exl_pool_t *fleet, const gate_t *gate, const gate_t *said)
+{
+    exl_task_t *task = submit(fleet, "say %d .; wait %d; pid", said->in, gate->out);
+    gate_expect(said, ".");
+    return task;
+}
+
+/* The only agent has gone, or is about to, and this call waits: another comes, and runs it. */
+static void finish_with_successor(exl_pool_t *fleet, exl_task_t *task, const char *text)
+{
+    pilot_t successor;
+    await_states(fleet, "g", true);
+    assert_int_equal(exl_renewal_bury(fleet, 0, NULL), 0);
+    come(&successor, fleet, 0);
+    expect_result(task, text);
+    finish(fleet);
+    expect_end(&successor, 0);
+}
+
 static exl_payload_t *text_payload(const char *text)
 {
     const exl_segment_t body = {text, strlen(text)};
@@ -109,7 +140,7 @@ static exl_payload_t *text_payload(const char *text)
 static void calls_wait_for_agents_that_are_yet_to_be_expected(void **state)
 {
     pilot_t pilot;
-    exl_pool_t *fleet = fleet_with(1, true, 0);
+    exl_pool_t *fleet = renewed_fleet(0);
     exl_task_t *task = submit(fleet, "hello");
     await_states(fleet, "v", true);
     expect_agent(fleet, 0);
@@ -125,10 +156,9 @@ static void calls_wait_for_agents_that_are_yet_to_be_expected(void **state)
 static void there_may_be_more_places_later(void **state)
 {
     pilot_t pilots[2];
-    exl_pool_t *fleet = fleet_with(1, true, 0);
+    exl_pool_t *fleet = renewed_fleet(0);
     for (uint32_t i = 0; i < 2; i++) {
-        expect_agent(fleet, 3 * i);
-        start(&pilots[i], fleet, 3 * i);
+        come(&pilots[i], fleet, 3 * i);
     }
     await_states(fleet, "tvvt", false);
     assert_int_equal(exl_fleet_agents(fleet), 2);
@@ -141,7 +171,7 @@ static void there_may_be_more_places_later(void **state)
 static void an_agent_that_nobody_expects_is_sent_away(void **state)
 {
     pilot_t pilot;
-    exl_pool_t *fleet = fleet_with(1, true, 0);
+    exl_pool_t *fleet = renewed_fleet(0);
     start(&pilot, fleet, 0);
     expect_end(&pilot, EXL_ECLOSED);
     finish(fleet);
@@ -158,7 +188,7 @@ static void only_such_a_fleet_has_places(void **state)
 
 static void watching_ends_with_the_executor(void **state)
 {
-    exl_pool_t *fleet = fleet_with(1, true, 0);
+    exl_pool_t *fleet = renewed_fleet(0);
     char states[PLACES];
     uint32_t seen = 0, agents;
     bool wanted;
@@ -176,24 +206,16 @@ static void watching_ends_with_the_executor(void **state)
 static void a_dismissed_agent_ends_its_call_and_gives_the_next_to_its_successor(void **state)
 {
     gate_t gate = gate_open(), said = gate_open();
-    pilot_t first, second;
-    exl_pool_t *fleet = fleet_with(1, true, 0);
-    expect_agent(fleet, 0);
-    start(&first, fleet, 0);
-    exl_task_t *running = submit(fleet, "say %d .; wait %d; pid", said.in, gate.out);
-    gate_expect(&said, ".");
+    pilot_t first;
+    exl_pool_t *fleet = renewed_fleet(0);
+    come(&first, fleet, 0);
+    exl_task_t *running = begin_call(fleet, &gate, &said);
     exl_task_t *next = submit(fleet, "next");
     assert_int_equal(exl_renewal_dismiss(fleet, 0), 0);
     gate_pass(&gate, 1);
     assert_true(number_from(running) > 0);
     expect_end(&first, 0);
-    await_states(fleet, "g", true);
-    assert_int_equal(exl_renewal_bury(fleet, 0, NULL), 0);
-    expect_agent(fleet, 0);
-    start(&second, fleet, 0);
-    expect_result(next, "next");
-    finish(fleet);
-    expect_end(&second, 0);
+    finish_with_successor(fleet, next, "next");
     gate_close(&gate);
     gate_close(&said);
 }
@@ -201,9 +223,8 @@ static void a_dismissed_agent_ends_its_call_and_gives_the_next_to_its_successor(
 static void an_idle_agent_that_is_dismissed_goes_at_once(void **state)
 {
     pilot_t pilot;
-    exl_pool_t *fleet = fleet_with(1, true, 0);
-    expect_agent(fleet, 0);
-    start(&pilot, fleet, 0);
+    exl_pool_t *fleet = renewed_fleet(0);
+    come(&pilot, fleet, 0);
     expect_result(submit(fleet, "hello"), "hello");
     assert_int_equal(exl_renewal_dismiss(fleet, 0), 0);
     expect_end(&pilot, 0);
@@ -212,7 +233,7 @@ static void an_idle_agent_that_is_dismissed_goes_at_once(void **state)
 
 static void one_that_has_not_come_is_not_expected_any_more(void **state)
 {
-    exl_pool_t *fleet = fleet_with(1, true, 0);
+    exl_pool_t *fleet = renewed_fleet(0);
     expect_agent(fleet, 0);
     assert_int_equal(exl_renewal_dismiss(fleet, 0), 0);
     await_states(fleet, "v", false);
@@ -223,16 +244,13 @@ static void the_call_of_a_lost_agent_ends_with_what_is_said_of_it(void **state)
 {
     gate_t gate = gate_open(), said = gate_open();
     pilot_t first, second;
-    exl_pool_t *fleet = fleet_with(1, true, 0);
+    exl_pool_t *fleet = renewed_fleet(0);
     exl_payload_t *exception = text_payload("time limit");
-    expect_agent(fleet, 0);
-    start(&first, fleet, 0);
-    exl_task_t *task = submit(fleet, "say %d .; wait %d", said.in, gate.out);
-    gate_expect(&said, ".");
+    come(&first, fleet, 0);
+    exl_task_t *task = begin_call(fleet, &gate, &said);
     assert_int_equal(exl_renewal_bury(fleet, 0, exception), 0);
     expect_exception(task, "time limit");
-    expect_agent(fleet, 0);
-    start(&second, fleet, 0);
+    come(&second, fleet, 0);
     expect_result(submit(fleet, "hello"), "hello");
     gate_pass(&gate, 1);
     expect_end(&first, EXL_ECLOSED);
@@ -247,14 +265,11 @@ static void or_starts_again(void **state)
 {
     gate_t gate = gate_open(), said = gate_open();
     pilot_t first, second;
-    exl_pool_t *fleet = fleet_with(1, true, 1);
-    expect_agent(fleet, 0);
-    start(&first, fleet, 0);
-    exl_task_t *task = submit(fleet, "say %d .; wait %d; pid", said.in, gate.out);
-    gate_expect(&said, ".");
+    exl_pool_t *fleet = renewed_fleet(1);
+    come(&first, fleet, 0);
+    exl_task_t *task = begin_call(fleet, &gate, &said);
     assert_int_equal(exl_renewal_bury(fleet, 0, NULL), 0);
-    expect_agent(fleet, 0);
-    start(&second, fleet, 0);
+    come(&second, fleet, 0);
     gate_expect(&said, ".");
     gate_pass(&gate, 2);
     assert_true(number_from(task) > 0);
@@ -267,7 +282,7 @@ static void or_starts_again(void **state)
 
 static void calls_that_wait_in_vain_fail_together(void **state)
 {
-    exl_pool_t *fleet = fleet_with(1, true, 0);
+    exl_pool_t *fleet = renewed_fleet(0);
     exl_payload_t *exception = text_payload("no such partition");
     exl_task_t *tasks[3];
     for (int i = 0; i < 3; i++)
@@ -281,7 +296,7 @@ static void calls_that_wait_in_vain_fail_together(void **state)
 
 static void calls_that_wait_can_be_cancelled(void **state)
 {
-    exl_pool_t *fleet = fleet_with(1, true, 0);
+    exl_pool_t *fleet = renewed_fleet(0);
     exl_task_t *one = submit(fleet, "one"), *other = submit(fleet, "other");
     assert_int_equal(exl_task_cancel(one), 1);
     expect_cancelled(one);
@@ -301,8 +316,8 @@ enum { HOUR_MS = 3600 * 1000 };
 
 static void a_call_that_cannot_have_its_time_waits_for_the_next_agent(void **state)
 {
-    pilot_t first, second;
-    exl_pool_t *fleet = fleet_with(1, true, 0);
+    pilot_t first;
+    exl_pool_t *fleet = renewed_fleet(0);
     expect_agent(fleet, 0);
     start_until(&first, fleet, 0, 2 * HOUR_MS);
     expect_result(submit_limited(fleet, "early", HOUR_MS), "early");
@@ -310,24 +325,17 @@ static void a_call_that_cannot_have_its_time_waits_for_the_next_agent(void **sta
     expect_result(submit(fleet, "without a limit"), "without a limit");
     exl_task_t *late = submit_limited(fleet, "late", HOUR_MS);
     expect_end(&first, 0); /* nothing else to do: it makes room */
-    await_states(fleet, "g", true);
-    assert_int_equal(exl_renewal_bury(fleet, 0, NULL), 0);
-    expect_agent(fleet, 0);
-    start_until(&second, fleet, 0, 2 * HOUR_MS);
-    expect_result(late, "late");
-    finish(fleet);
-    expect_end(&second, 0);
+    finish_with_successor(fleet, late, "late");
 }
 
 static void meanwhile_others_start(void **state)
 {
     gate_t gate = gate_open(), said = gate_open();
     pilot_t pilot;
-    exl_pool_t *fleet = fleet_with(1, true, 0);
+    exl_pool_t *fleet = renewed_fleet(0);
     expect_agent(fleet, 0);
     start_until(&pilot, fleet, 0, 2 * HOUR_MS);
-    exl_task_t *running = submit(fleet, "say %d .; wait %d; pid", said.in, gate.out);
-    gate_expect(&said, ".");
+    exl_task_t *running = begin_call(fleet, &gate, &said);
     assert_int_equal(exl_pool_set_end(pilot.pool, HOUR_MS / 2), 0);
     exl_task_t *late = submit_limited(fleet, "late", HOUR_MS), *next = submit(fleet, "next");
     gate_pass(&gate, 1);
@@ -381,12 +389,10 @@ static void a_limited_call_goes_to_an_agent_with_time(void **state)
 static void at_the_end_what_has_begun_goes_on_and_the_rest_is_given_back(void **state)
 {
     gate_t gate = gate_open(), said = gate_open();
-    pilot_t first, second;
-    exl_pool_t *fleet = fleet_with(1, true, 0);
-    expect_agent(fleet, 0);
-    start(&first, fleet, 0);
-    exl_task_t *running = submit(fleet, "say %d .; wait %d; pid", said.in, gate.out);
-    gate_expect(&said, ".");
+    pilot_t first;
+    exl_pool_t *fleet = renewed_fleet(0);
+    come(&first, fleet, 0);
+    exl_task_t *running = begin_call(fleet, &gate, &said);
     exl_task_t *next = submit(fleet, "next");
     assert_int_equal(exl_pool_set_end(first.pool, 0), 0);
     int64_t deadline = exl_test_soon_ns();
@@ -395,13 +401,7 @@ static void at_the_end_what_has_begun_goes_on_and_the_rest_is_given_back(void **
     gate_pass(&gate, 1);
     assert_true(number_from(running) > 0);
     expect_end(&first, 0);
-    await_states(fleet, "g", true);
-    assert_int_equal(exl_renewal_bury(fleet, 0, NULL), 0);
-    expect_agent(fleet, 0);
-    start(&second, fleet, 0);
-    expect_result(next, "next");
-    finish(fleet);
-    expect_end(&second, 0);
+    finish_with_successor(fleet, next, "next");
     gate_close(&gate);
     gate_close(&said);
 }

@@ -38,7 +38,7 @@ static exl_pool_t *create_in(const char *job, uint32_t nodes, uint32_t depth)
 {
     exl_pool_t *pool = NULL;
     exl_error_t err = {""};
-    if (simulated_agents_create(nodes, depth, job, &pool, &err) < 0)
+    if (simulated_agents_create(&(simulated_fleet_t){.agents = nodes, .depth = depth, .job = job}, &pool, &err) < 0)
         fail_msg("no agents: %s", err.text);
     return pool;
 }

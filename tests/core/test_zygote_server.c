@@ -108,6 +108,13 @@ static void start_child(int channel_fd, bool deaf)
         (void)pause();
 }
 
+static volatile sig_atomic_t nterms;
+
+static void count_term(int number)
+{
+    nterms++;
+}
+
 /* Does what each byte from the test says. */
 static int worker_main(const exl_role_t *role)
 {
@@ -121,6 +128,10 @@ static int worker_main(const exl_role_t *role)
             start_child(role->channel_fd, command == 'i');
         else if (command == 's')
             (void)signal(SIGTERM, SIG_IGN);
+        else if (command == 'n')
+            (void)signal(SIGTERM, count_term);
+        else if (command == 't')
+            (void)!write(role->channel_fd, &(char){(char)nterms}, 1);
         else if (command == 'e')
             (void)!write(STDERR_FILENO, "err", 3);
         else
@@ -139,7 +150,7 @@ static int zygote_main(int control_fd, pid_t driver)
         return 100;
     if (role.kind == EXL_ROLE_ENDED)
         return 0;
-    if (role.kind == EXL_ROLE_WORKER)
+    if (role.kind == EXL_ROLE_WORKER || role.kind == EXL_ROLE_HEAD)
         return worker_main(&role);
     exl_payload_unref(role.payload);
     return zygote_main(role.channel_fd, driver);
@@ -395,6 +406,31 @@ static void terminates_what_obeys_without_waiting(void **state)
     assert_int_equal(WTERMSIG((int)expect(EXL_FRAME_EXITED, 2).arg), SIGTERM);
     assert_false(exl_test_process_lives(daemon));
     forget(&worker);
+}
+
+static void tells_a_head_and_its_ranks_once_each(void **state)
+{
+    enum { RANKS = 20 };
+    char count, bytes[RANKS];
+    (void)expect(EXL_FRAME_ONLINE, 0);
+    worker_t head = fork_through(&control, 2, EXL_FORK_HEAD, false);
+    for (int i = 0; i < RANKS; i++)
+        (void)child_of(&head, 'c');
+    command(&head, 'n');
+    (void)report_of(&head);
+    terminate(2, LONG_MS);
+    exl_test_read(head.channel_fd, bytes, RANKS);
+    assert_memory_equal(bytes, "TTTTTTTTTTTTTTTTTTTT", RANKS);
+    worker_t other = fork_worker(4); /* by then all signals have been sent */
+    command(&head, 't');
+    exl_test_read(head.channel_fd, &count, 1);
+    assert_int_equal(count, 1);
+    request((exl_frame_t){.type = EXL_FRAME_KILL, .id = 2, .arg = SIGKILL}, NULL, 0);
+    (void)expect(EXL_FRAME_EXITED, 2);
+    command(&other, '0');
+    (void)expect(EXL_FRAME_EXITED, 4);
+    forget(&head);
+    forget(&other);
 }
 
 static void kills_what_resists_when_its_time_is_over(void **state)
@@ -700,6 +736,7 @@ int main(void)
         ZYGOTE_TEST(runs_the_hooks_around_a_fork),
         ZYGOTE_TEST(kills_on_request),
         ZYGOTE_TEST(terminates_what_obeys_without_waiting),
+        ZYGOTE_TEST(tells_a_head_and_its_ranks_once_each),
         ZYGOTE_TEST(kills_what_resists_when_its_time_is_over),
         ZYGOTE_TEST(orphans_have_their_own_workers_time),
         ZYGOTE_TEST(a_kill_cuts_the_grace_time_short),

@@ -22,7 +22,7 @@ from executorlib.api import ExecutorlibSocketError
 #: nothing else to do it takes two.
 IN_TIME = 15 * TIME_FACTOR
 
-pytestmark = pytest.mark.timeout(300 * TIME_FACTOR)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(params=mpis.ALL, ids=str)

@@ -152,8 +152,9 @@ def test_the_driver_may_wait_for_its_own_children(tmp_path, mode):
     result = run_script(
         tmp_path,
         f"""
-        import os, signal, subprocess
+        import os, signal, subprocess, warnings
         from executorlib import SingleNodeExecutor
+        warnings.simplefilter("ignore", DeprecationWarning)  # since Python 3.12 of fork() in a process with threads
         signal.signal(signal.SIGCHLD, lambda *_: None)
         with SingleNodeExecutor(max_workers={mode.workers}, block_allocation={mode.block}) as exe:
             assert exe.submit(abs, -1).result() == 1

@@ -19,7 +19,7 @@ from executorlib import (
 )
 from executorlib.api import JobLostError, JobTimeoutError
 
-pytestmark = pytest.mark.timeout(90 * support.TIME_FACTOR)
+pytestmark = pytest.mark.timeout(90)
 
 TEMPLATE = """\
 #!/bin/bash

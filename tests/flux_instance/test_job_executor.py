@@ -18,7 +18,7 @@ from executorlib import FluxJobExecutor, SingleNodeExecutor, _flux
 from executorlib.api import ExecutorlibSocketError, WorkerLostError
 from executorlib.executor import flux as module
 
-pytestmark = pytest.mark.timeout(90 * support.TIME_FACTOR)
+pytestmark = pytest.mark.timeout(90)
 
 
 def names(flux):

@@ -3,12 +3,12 @@
 import importlib.util
 
 import pytest
-from support import SOON, TIME_FACTOR, needs_mpi
+from support import SOON, needs_mpi
 
 from executorlib import SingleNodeExecutor
 
 pytestmark = [
-    pytest.mark.timeout(300 * TIME_FACTOR),
+    pytest.mark.timeout(300),
     pytest.mark.skipif(importlib.util.find_spec("gpaw") is None, reason="needs gpaw and its setups"),
     needs_mpi,
 ]

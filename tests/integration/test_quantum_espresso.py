@@ -8,7 +8,6 @@ from pathlib import Path
 
 import mpis
 import pytest
-from support import TIME_FACTOR
 
 from executorlib import SingleNodeExecutor
 
@@ -16,7 +15,7 @@ PSEUDOPOTENTIAL = Path("/usr/share/espresso/pseudo/Al.pz-vbc.UPF")  # where Debi
 LAUNCHER = mpis.OPEN_MPI.launcher()  # of the MPI that Debian's is built with
 
 pytestmark = [
-    pytest.mark.timeout(300 * TIME_FACTOR),
+    pytest.mark.timeout(300),
     pytest.mark.skipif(shutil.which("pw.x") is None, reason="needs Quantum ESPRESSO's pw.x"),
     pytest.mark.skipif(not PSEUDOPOTENTIAL.exists(), reason=f"needs {PSEUDOPOTENTIAL}"),
     pytest.mark.skipif(LAUNCHER is None, reason="needs the mpiexec of Open MPI"),

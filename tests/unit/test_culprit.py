@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pickle
 import threading
 
 import pytest
@@ -46,6 +47,10 @@ class Endless:
         self.lock = LOCK
 
 
+async def wait_for_it():
+    return 1
+
+
 def relax(structure, cell=None):
     return structure
 
@@ -55,6 +60,8 @@ def returns(name):
         "lock": lambda: LOCK,
         "nested": lambda: {"energy": 1.0, "solver": [0, Solver("cg", LOCK)]},
         "generator": lambda: (i for i in range(3)),
+        "coroutine": lambda: wait_for_it(),
+        "deep": lambda: functools.reduce(lambda inner, _: [inner], range(100_000), None),
         "long": lambda: [*range(5000), LOCK, *range(5000)],
     }[name]()
 
@@ -87,14 +94,32 @@ def test_the_argument_is_named(exe):
 
 
 def test_the_item_of_a_result_is_named(exe):
+    told = r"cannot pickle .*: it is result\['solver'\]\[1\]\.lock, in the dict that returns\(\) returned"
+    with pytest.raises(TypeError, match=told):
+        exe.submit(returns, "nested").result(timeout=SOON)
+
+
+@pytest.fixture
+def worker():
+    with SingleNodeExecutor(max_workers=1, block_allocation=True) as exe:
+        yield exe
+
+
+def test_results_of_all_kinds(worker):
     for name, told in (
         ("lock", r"the lock that returns\(\) returned.*return what can be pickled"),
-        ("nested", r"result\['solver'\]\[1\]\.lock, in the dict that returns\(\) returned"),
         ("generator", r"the generator that returns\(\) returned.*make a list of its items"),
+        ("coroutine", r"the coroutine that returns\(\) returned.*asyncio\.run"),
         ("long", r"result\[5000\], in the list"),
     ):
         with pytest.raises(TypeError, match=f"cannot pickle .*: it is {told}"):
-            exe.submit(returns, name).result(timeout=SOON)
+            worker.submit(returns, name).result(timeout=SOON)
+
+
+def test_what_is_too_deep_has_no_path(worker):
+    with pytest.raises((RecursionError, pickle.PicklingError), match="recursion") as caught:
+        worker.submit(returns, "deep").result(timeout=SOON)
+    assert "[0][0]" not in str(caught.value)
 
 
 def test_the_rest_of_a_batch_has_its_results():
@@ -138,7 +163,8 @@ def test_what_a_function_takes_from_around_it():
     assert "it is lock, which locked() takes from around it." in explained(locked)
     assert "it is solver.lock[0], which solved() takes from around it." in explained(solved)
     assert "it is self.lock[0], in the Solver whose method run() is." in explained(solver.run)
-    assert "locked" in explained(functools.partial(locked))
+    assert "it is func.lock, in the partial that is to be called." in explained(functools.partial(locked))
+    assert "it is keywords['cell'], in the partial" in explained(functools.partial(relax, cell=lock))
 
 
 @pytest.mark.parametrize(
@@ -149,6 +175,7 @@ def test_what_a_function_takes_from_around_it():
         (Endless(), "args[0].lock"),
         ({"a" * 1000: LOCK}, None),
         ({1: ({2: LOCK},)}, "args[0][1][0][2]"),
+        ([Solver("cg", LOCK).run], "args[0][0].__self__.lock"),
     ],
 )
 def test_the_path(value, path):

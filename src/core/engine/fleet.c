@@ -3,12 +3,14 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fd_limit.h"
 #include "engine/fleet_private.h"
 #include "engine/renewal.h"
 
@@ -531,6 +533,7 @@ int exl__fleet_grow(exl_fleet_t *fleet, uint32_t index)
             return rc;
         fleet->config.agents++;
         fleet->nvacant++;
+        exl_fd_limit_add(1); /* its connection */
     }
     return 0;
 }
@@ -543,8 +546,21 @@ static int create_remotes(exl_fleet_t *fleet, uint32_t count)
     return rc;
 }
 
+static int check_limit(uint32_t agents, exl_error_t *err)
+{
+    int rc = exl_fd_limit_allows(agents + EXL_DOOR_STRANGERS);
+    return rc == 0 ? 0
+                   : exl_error_set(err, rc,
+                                   "%" PRIu32 " agents are more than this process may have connections to; raise its "
+                                   "hard limit of open files (ulimit -Hn), or use fewer nodes",
+                                   agents);
+}
+
 int exl__fleet_create(exl_pool_t *pool, const exl_fleet_config_t *config, exl_fleet_t **ret_fleet, exl_error_t *err)
 {
+    int rc = check_limit(config->agents, err);
+    if (rc < 0)
+        return rc;
     exl_fleet_t *fleet = calloc(1, sizeof *fleet);
     if (!fleet)
         return exl_error_set(err, -ENOMEM, "out of memory");
@@ -555,7 +571,7 @@ int exl__fleet_create(exl_pool_t *pool, const exl_fleet_config_t *config, exl_fl
     exl_list_init(&fleet->stale);
     exl_list_init(&fleet->parked);
     exl_places_init(&fleet->places, config->depth);
-    int rc = create_remotes(fleet, config->agents);
+    rc = create_remotes(fleet, config->agents);
     if (rc < 0)
         (void)exl_error_set(err, rc, "%s", exl_strerror(rc));
     else
@@ -579,6 +595,7 @@ void exl__fleet_destroy(exl_fleet_t *fleet)
     exl_door_close(fleet->door);
     for (uint32_t i = 0; i < fleet->config.agents; i++)
         exl__remote_destroy(fleet->remotes[i]);
+    exl_fd_limit_subtract(fleet->config.agents);
     free(fleet->remotes);
     exl_places_fini(&fleet->places);
     exl_failure_unref(fleet->loss);

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fd_limit.h"
+
 static int set_attributes(posix_spawnattr_t *attributes)
 {
     sigset_t none, all;
@@ -60,6 +62,8 @@ int exl_spawn(const exl_spawn_t *spawn, pid_t *ret_pid, exl_error_t *err)
         rc = set_descriptors(&actions, stdout_fd, stderr_fd, control_fd);
     if (rc == 0)
         rc = posix_spawnp(ret_pid, spawn->argv[0], &actions, &attributes, spawn->argv, spawn->envp);
+    if (rc == 0)
+        exl_fd_limit_give(*ret_pid);
     (void)posix_spawn_file_actions_destroy(&actions);
     (void)posix_spawnattr_destroy(&attributes);
     if (stdout_fd >= 0)

@@ -17,7 +17,7 @@ typedef struct exl_spawn {
 enum { EXL_SPAWN_CONTROL_FD = 3 };
 
 /* The program runs in a session of its own, with all signals at their default and unblocked, and stdin from
- * /dev/null. Returns when it has been exec'ed, or with the reason why not. The descriptors stay the caller's. */
+ * /dev/null, and may have as many descriptors as this one had at first (fd_limit.h). Returns when it has been exec'ed, or with the reason why not. The descriptors stay the caller's. */
 int exl_spawn(const exl_spawn_t *spawn, pid_t *ret_pid, exl_error_t *err);
 
 #endif

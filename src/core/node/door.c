@@ -7,12 +7,18 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "base/log.h"
 
 struct exl_door {
     exl_node_t *node; /* borrowed */
     uv_poll_t poll;
+    uv_timer_t retry;
+    unsigned nhandles;
+    bool complained;
     int fd; /* owned */
     exl_socket_t socket;
     uint16_t port;
@@ -66,6 +72,26 @@ static void let_in(exl_door_t *door, int fd)
         door->nstrangers++;
 }
 
+static void listen_again(uv_timer_t *retry);
+
+/* The socket stays readable: to look at it again at once would be to do nothing else. */
+static void pause_for_want(exl_door_t *door, int error)
+{
+    struct rlimit limit = {0};
+    (void)getrlimit(RLIMIT_NOFILE, &limit);
+    if (error == EMFILE && !door->complained)
+        exl_log("no more agents or ranks can connect: this process has all %llu files open that it may have; raise the "
+                "limit (ulimit -n), or close some",
+                (unsigned long long)limit.rlim_cur);
+    else if (!door->complained)
+        exl_log("no more agents or ranks can connect for now: %s", strerror(error));
+    door->complained = true;
+    (void)uv_poll_stop(&door->poll);
+    uv_update_time(door->node->loop);
+    (void)uv_timer_start(&door->retry, listen_again, EXL_DOOR_RETRY_MS, 0);
+    door->node->changed(door->node->owner);
+}
+
 static void poll_cb(uv_poll_t *poll, int status, int events)
 {
     exl_door_t *door = poll->data;
@@ -75,6 +101,14 @@ static void poll_cb(uv_poll_t *poll, int status, int events)
     int fd = accept4(door->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0)
         let_in(door, fd);
+    else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+        pause_for_want(door, errno);
+}
+
+static void listen_again(uv_timer_t *retry)
+{
+    exl_door_t *door = retry->data;
+    (void)uv_poll_start(&door->poll, UV_READABLE, poll_cb);
 }
 
 static int listen_on(const char *address, uint16_t *ret_port)
@@ -100,7 +134,9 @@ static int listen_on(const char *address, uint16_t *ret_port)
 
 static void closed_cb(uv_handle_t *handle)
 {
-    free(handle->data);
+    exl_door_t *door = handle->data;
+    if (--door->nhandles == 0)
+        free(door);
 }
 
 int exl_door_open(exl_node_t *node, const char *address, const char *name, const uint8_t key[EXL_TLS_KEY_SIZE],
@@ -121,7 +157,9 @@ int exl_door_open(exl_node_t *node, const char *address, const char *name, const
         free(door);
         return exl_error_set(err, rc, "cannot listen on %s: %s", address, exl_strerror(rc));
     }
-    door->poll.data = door;
+    (void)uv_timer_init(node->loop, &door->retry);
+    door->nhandles = 2;
+    door->poll.data = door->retry.data = door;
     exl_node_add_socket(node, &door->socket, door->fd);
     (void)uv_poll_start(&door->poll, UV_READABLE, poll_cb);
     node->changed(node->owner);
@@ -136,6 +174,7 @@ void exl_door_close(exl_door_t *door)
     while (door->nstrangers)
         exl_handshake_cancel(door->strangers[--door->nstrangers]);
     uv_close((uv_handle_t *)&door->poll, closed_cb);
+    uv_close((uv_handle_t *)&door->retry, closed_cb);
     exl_list_remove(&door->socket.link);
     (void)close(door->fd);
     memset(door->key, 0, sizeof door->key);

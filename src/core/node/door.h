@@ -1,13 +1,15 @@
 /* door.h: where agents come in: a listening socket, and those who are still proving that they have the key.
  *
  * Strangers cost a socket, a few kilobytes and some seconds, and there are never more than EXL_DOOR_STRANGERS of them: the one
- * that has been there longest makes room. Under the engine's lock. */
+ * that has been there longest makes room. Who cannot be let in for want of descriptors waits in the kernel's queue, and a line in the
+ * log says so. Under the engine's lock. */
 #ifndef EXL_NODE_DOOR_H
 #define EXL_NODE_DOOR_H
 
 #include "node/handshake.h"
 
-enum { EXL_DOOR_STRANGERS = 64, EXL_DOOR_LIMIT_MS = 5000 };
+/* RETRY: until it is tried again where descriptors were lacking. */
+enum { EXL_DOOR_STRANGERS = 64, EXL_DOOR_LIMIT_MS = 5000, EXL_DOOR_RETRY_MS = 200 };
 
 typedef struct exl_door exl_door_t;
 

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fd_limit.h"
 #include "node/descendants.h"
 #include "node/door.h"
 #include "node/rank_directory.h"
@@ -106,6 +107,7 @@ static void guard(const char *socket_path, const exl_ticket_t *ticket, int port_
     if (rc == 0)
         rc = exl_door_open(&gate.node, "0.0.0.0", ticket->name, ticket->key, arrived_cb, &gate, &gate.door, &err);
     uint16_t port = rc == 0 ? exl_door_port(gate.door) : 0;
+    exl_fd_limit_add(UINT32_MAX); /* two for each rank; nothing is started here */
     if (rc < 0)
         (void)fprintf(stderr, "executorlib: %s\n", err.text);
     if (write(port_fd, &port, sizeof port) != sizeof port || rc < 0)
@@ -208,6 +210,7 @@ static void close_down(gate_t *gate, const char *reason)
 {
     if (reason)
         (void)fprintf(stderr, "executorlib: an MPI rank lost the program that it works for: %s\n", reason);
+    (void)kill(gate->rank, SIGSTOP); /* what it started behind our back would outlive it */
     exl_descendants_signal(gate->rank, SIGKILL);
     (void)kill(gate->rank, SIGKILL);
     leave(gate, EXIT_FAILURE);

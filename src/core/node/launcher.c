@@ -7,15 +7,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/fd_limit.h"
 #include "launch/spawn.h"
 
 /* The program's parent: should this process be killed, it removes a file that nobody else would, and ends the program, which
  * may wait for a controller that does not answer; first it has some time to end by itself. */
-static const char guard[] = "file=$1; shift\n"
+static const char guard[] = "file=$1; ulimit -S -n \"$2\"; shift 2\n" /* before anything is started here */
                             "\"$@\" 3<&- &\n"
                             "program=$!\n"
                             "trap : TERM\n" /* signals are for the group */
@@ -112,14 +114,18 @@ static int spawn_guard(exl_launcher_t *launcher, const char *const *argv, const 
 {
     size_t nargs = 0;
     int stderr_fd = -1;
+    char limit[24] = "unlimited";
+    uint64_t inherited = exl_fd_limit_inherited();
+    if (inherited != RLIM_INFINITY)
+        (void)snprintf(limit, sizeof limit, "%llu", (unsigned long long)inherited);
     while (argv[nargs])
         nargs++;
-    const char **guarded = calloc(nargs + 6, sizeof *guarded);
+    const char **guarded = calloc(nargs + 7, sizeof *guarded);
     if (!guarded)
         return exl_error_set(err, -ENOMEM, "out of memory");
-    const char *const before[] = {"/bin/sh", "-c", guard, launcher->name, file ? file : ""};
+    const char *const before[] = {"/bin/sh", "-c", guard, launcher->name, file ? file : "", limit};
     memcpy(guarded, before, sizeof before);
-    memcpy(guarded + 5, argv, nargs * sizeof *argv);
+    memcpy(guarded + 6, argv, nargs * sizeof *argv);
     int rc = exl_stream_open(launcher->node->tee, NULL, &launcher->stderr_stream, &stderr_fd);
     if (rc < 0)
         (void)exl_error_set(err, rc, "cannot make a pipe: %s", exl_strerror(rc));

@@ -11,13 +11,14 @@
 #include "wire/channel.h"
 
 struct exl_relay {
-    exl_node_t *node; /* borrowed */
     exl_peer_t peer;
     exl_channel_t channel;
-    uv_poll_t poll; /* … of the channel */
-    bool finished;  /* the channel has no more to say */
-    bool ending;    /* the peer has ended; what it said is not all with the channel yet */
-    int code;       /* … how */
+    uv_poll_t poll;      /* … of the channel */
+    uv_timer_t patience; /* … with who is to take what the peer had said */
+    unsigned nhandles;
+    bool finished; /* the channel has no more to say */
+    bool ending;   /* the peer has ended; what it said is not all with the channel yet */
+    int code;      /* … how */
     char reason[160];
     exl_relay_cb ended;
     void *owner; /* borrowed */
@@ -43,11 +44,10 @@ static void flush_channel(exl_relay_t *relay)
         relay->ended(relay->owner, relay, relay->code, relay->reason);
 }
 
-static void message_cb(exl_peer_t *peer, exl_message_t *message)
+static void patience_cb(uv_timer_t *patience)
 {
-    exl_relay_t *relay = EXL_CONTAINER(peer, exl_relay_t, peer);
-    if (exl_channel_queue(&relay->channel, message->frame, message->payload, NULL, 0, false) == 0)
-        flush_channel(relay);
+    exl_relay_t *relay = patience->data;
+    relay->ended(relay->owner, relay, relay->code, relay->reason);
 }
 
 static void broken_cb(exl_peer_t *peer, int code, const char *reason)
@@ -56,7 +56,19 @@ static void broken_cb(exl_peer_t *peer, int code, const char *reason)
     relay->finished = relay->ending = true;
     relay->code = code;
     (void)snprintf(relay->reason, sizeof relay->reason, "%s", reason);
+    uv_update_time(relay->patience.loop);
+    (void)uv_timer_start(&relay->patience, patience_cb, EXL_RELAY_LIMIT_MS, 0);
     flush_channel(relay);
+}
+
+static void message_cb(exl_peer_t *peer, exl_message_t *message)
+{
+    exl_relay_t *relay = EXL_CONTAINER(peer, exl_relay_t, peer);
+    int rc = exl_channel_queue(&relay->channel, message->frame, message->payload, NULL, 0, false);
+    if (rc < 0)
+        broken_cb(peer, rc, exl_strerror(rc));
+    else
+        flush_channel(relay);
 }
 
 static const exl_peer_events_t peer_events = {message_cb, broken_cb};
@@ -118,7 +130,9 @@ void exl_relay_finish(exl_relay_t *relay)
 
 static void closed_cb(uv_handle_t *handle)
 {
-    free(handle->data);
+    exl_relay_t *relay = handle->data;
+    if (--relay->nhandles == 0)
+        free(relay);
 }
 
 int exl_relay_create(exl_node_t *node, int fd, exl_connection_t *connection, exl_relay_cb ended, void *owner,
@@ -134,17 +148,19 @@ int exl_relay_create(exl_node_t *node, int fd, exl_connection_t *connection, exl
         free(relay);
         return rc;
     }
-    relay->node = node;
     (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     relay->ended = ended;
     relay->owner = owner;
-    relay->poll.data = relay;
+    (void)uv_timer_init(node->loop, &relay->patience);
+    relay->nhandles = 2;
+    relay->poll.data = relay->patience.data = relay;
     exl_channel_init(&relay->channel, fd);
-    *ret_relay = relay;
     watch(relay, false);
     rc = exl_peer_connect(&relay->peer, connection, 0);
     if (rc < 0)
         exl_relay_destroy(relay, false);
+    else
+        *ret_relay = relay;
     return rc;
 }
 
@@ -153,5 +169,6 @@ void exl_relay_destroy(exl_relay_t *relay, bool good_bye)
     relay->finished = true;
     exl_peer_fini(&relay->peer, good_bye);
     uv_close((uv_handle_t *)&relay->poll, closed_cb);
+    uv_close((uv_handle_t *)&relay->patience, closed_cb);
     exl_channel_fini(&relay->channel);
 }

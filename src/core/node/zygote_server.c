@@ -211,9 +211,12 @@ static void terminate(struct server *server, struct child *child, uint32_t grace
         return;
     exl_list_push_back(&server->terminated, &child->link);
     child->deadline_ns = exl_clock_ns() + (int64_t)grace_ms * EXL_NS_PER_MS;
-    if (child->head)
-        (void)kill(child->pid, SIGTERM); /* before its ranks go, or else it took that for a failure of theirs */
-    kill_with_descendants(child->pid, SIGTERM);
+    if (!child->head) {
+        kill_with_descendants(child->pid, SIGTERM);
+        return;
+    }
+    (void)kill(child->pid, SIGTERM); /* before its ranks go, or else it took that for a failure of theirs */
+    exl_descendants_signal(child->pid, SIGTERM);
 }
 
 /* Kills those whose time is over. Returns how long poll() may wait for the next one, in ms; -1: for ever. */
