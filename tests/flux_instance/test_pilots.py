@@ -7,6 +7,7 @@ import sys
 import functions
 import pytest
 import support
+from beds.waiting import until
 from pilot_suite import PilotSuite, hand_over_files, own_job
 from support import SOON
 
