@@ -36,10 +36,10 @@ static int wait_over(exl_agent_t *agent, exl_error_t *err)
 {
     for (;;) {
         int rc;
+        if (PyErr_CheckSignals() < 0) /* also of those that came before the wait, which they do not end */
+            return EXL_EINTERRUPTED;
         Py_BEGIN_ALLOW_THREADS rc = exl_agent_wait(agent, err);
         Py_END_ALLOW_THREADS if (rc != EXL_EINTERRUPTED) return rc;
-        if (PyErr_CheckSignals() < 0)
-            return EXL_EINTERRUPTED;
     }
 }
 

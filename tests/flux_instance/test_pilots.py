@@ -7,6 +7,7 @@ import sys
 import functions
 import pytest
 import support
+from beds.waiting import until
 from pilot_suite import PilotSuite, hand_over_files, own_job
 from support import SOON
 
@@ -29,7 +30,7 @@ def make(cluster, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with support.ended_executors(FluxClusterExecutor, block_allocation=True) as make:
         yield lambda max_workers=1, **arguments: make(max_workers=max_workers, **arguments)
-    assert cluster.jobs() == {}
+    until(lambda: cluster.jobs() == {}, SOON, "the end of all jobs")
     assert hand_over_files() == []
 
 
@@ -90,12 +91,13 @@ def test_a_cancelled_job_tells_why(make, flux, gate):
 
 
 def test_a_worker_whose_time_is_over_is_replaced(make, gate):
-    exe = make(1, resource_dict={"run_time_max": 3})
-    job = exe.submit(own_job).result(SOON)
+    limit = 10 * support.TIME_FACTOR  # enough for its worker to come on a busy machine
+    exe = make(1, resource_dict={"run_time_max": limit})
     late = gate.submit(exe)
+    job = own_job(*gate.arrival())
     with pytest.raises(JobTimeoutError, match=f"job {job} .* ended as TIMEOUT") as caught:
         late.result(SOON)
-    assert caught.value.seconds == 3
+    assert caught.value.seconds == limit
     assert exe.submit(own_job).result(SOON) != job
 
 

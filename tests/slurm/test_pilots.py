@@ -31,7 +31,7 @@ def make(cluster, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", support.script_environment()["PYTHONPATH"])
     with support.ended_executors(SlurmClusterExecutor, block_allocation=True) as make:
         yield lambda max_workers=1, **arguments: make(max_workers=max_workers, **arguments)
-    assert cluster.jobs() == {}
+    until(lambda: cluster.jobs() == {}, SOON, "the end of all jobs")
     assert hand_over_files() == []
 
 
