@@ -7,7 +7,15 @@ import time
 
 import pytest
 
-from executorlib import FluxClusterExecutor, FluxJobExecutor, _flux, _flux_fleet, _flux_queue, get_cache_data_queue
+from executorlib import (
+    FluxClusterExecutor,
+    FluxJobExecutor,
+    _flux,
+    _flux_fleet,
+    _flux_queue,
+    _flux_sets,
+    get_cache_data_queue,
+)
 from executorlib._job import job_number
 from executorlib._scheduler import NEVER
 
@@ -18,7 +26,7 @@ R = """{"version": 1, "execution": {"R_lite": [
 
 @pytest.mark.parametrize("text, numbers", [("", []), ("4", [4]), ("0-2,7", [0, 1, 2, 7]), ("0,2-3", [0, 2, 3])])
 def test_sets_of_ids(text, numbers):
-    assert list(_flux.numbers(text)) == numbers
+    assert list(_flux_sets.numbers(text)) == numbers
 
 
 @pytest.mark.parametrize(

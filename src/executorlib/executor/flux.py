@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from executorlib._steps import Step
+
 
 class FluxJobExecutor(PoolExecutor):
     """Runs Python functions on the nodes of a Flux instance.
@@ -137,21 +139,31 @@ class FluxJobExecutor(PoolExecutor):
             settings.max_workers = _worker_count(
                 settings.max_workers, settings.max_cores, settings.resources.get("cores", 1)
             )
-        fleet = None
+        fleet = places = None
         if settings.recorder is None:
-            from executorlib._flux_fleet import fleet_for
+            from executorlib import _flux_steps
 
             add_cache(settings.resources, cache_directory)
-            fleet = fleet_for(
-                settings.resources,
-                settings.max_workers,
-                settings.max_cores,
-                settings.persistent,
-                hostname_localhost,
-                flux_executor=flux_executor,
-                nesting=flux_executor_nesting,
-                log_files=flux_log_files,
+            places = _flux_steps.FluxPlaces(
+                pmi_mode, hostname_localhost, persistent=settings.persistent, log_files=flux_log_files
             )
+            if not places.decide(settings.resources):
+                from executorlib._flux_fleet import fleet_for
+
+                fleet = fleet_for(
+                    settings.resources,
+                    settings.max_workers,
+                    settings.max_cores,
+                    settings.persistent,
+                    hostname_localhost,
+                    beside=_flux_steps.any_with_jobs(),
+                    flux_executor=flux_executor,
+                    nesting=flux_executor_nesting,
+                    log_files=flux_log_files,
+                )
+                places.widest = fleet.widest
+            elif settings.persistent:
+                places.check_workers(settings.resources, settings.max_workers or 1)
         info = settings.info(
             {"cores": 1, "threads_per_core": 1, "gpus_per_core": 0, "cwd": None},
             pmi_mode=pmi_mode,
@@ -159,11 +171,23 @@ class FluxJobExecutor(PoolExecutor):
             flux_executor_nesting=flux_executor_nesting,
             flux_log_files=flux_log_files,
         )
+        if places is not None and settings.max_cores is None:
+            settings.max_cores = places.limit
 
-        def accepts(resources: dict[str, Any]) -> None:
-            _check_on_one_node(resources, None if fleet is None else fleet.widest)
+        def accepts(resources: dict[str, Any]) -> tuple[Step, int, int] | None:
+            _check_of_flux(resources)
+            return None if places is None else places.step(resources)
 
-        super().__init__(accepts=accepts, info=info, fleet=fleet, **settings.for_pool())
+        super().__init__(
+            accepts=accepts,
+            info=info,
+            fleet=fleet,
+            steps=places is not None and places.all_steps,
+            hosts=None if places is None else places.hosts,
+            **settings.for_pool(),
+        )
+        if places is not None:
+            _flux_steps.register(self)
 
 
 class FluxClusterExecutor(BaseExecutor):
@@ -367,22 +391,24 @@ def _check_flux(resources: dict[str, Any], pmi_mode: Any, openmpi_oversubscribe:
         raise ResourceError(f"priority is Flux's urgency, from 0 to 31, not {resources['priority']}")
 
 
-def _check_on_one_node(resources: dict[str, Any], widest: int | None) -> None:
-    """Refuse what cannot be given on one node."""
+def _check_of_flux(resources: dict[str, Any]) -> None:
+    """Refuse what is not for Flux."""
     if "submission_template" in resources:
         raise ResourceError("submission_template needs one of the Cluster executors")
     if resources.get("slurm_cmd_args"):
         raise ResourceError("slurm_cmd_args are for Slurm; here Flux starts the agents")
     if resources.get("openmpi_oversubscribe"):
         raise ResourceError("openmpi_oversubscribe: Flux gives no core to two ranks")
+
+
+def _check_on_one_node(resources: dict[str, Any], widest: int) -> None:
+    """Refuse what a lasting worker, which is on one node, cannot give."""
+    _check_of_flux(resources)
     if resources.get("num_nodes", 1) > 1:
         raise unavailable(f"num_nodes={resources['num_nodes']}")
     cores, threads = resources.get("cores", 1), resources.get("threads_per_core", 1)
-    if widest is not None and cores * threads > widest:
-        raise ResourceError(
-            f"a call needs {cores * threads} cores, but this executor has at most {widest} on one node, and calls over "
-            "several nodes are not available in this release"
-        )
+    if cores * threads > widest:
+        raise ResourceError(f"a call needs {cores * threads} cores, but the workers of this executor have {widest}")
 
 
 def _check_for_jobs(**arguments: Any) -> None:
