@@ -125,7 +125,7 @@ class Launcher:
 
     def _end(self) -> None:
         if self._jobs:
-            told = "--message=the executor has ended"
+            told = f"--message=the {'call' if self._command else 'executor'} has ended"
             silent = subprocess.DEVNULL
             subprocess.run(["flux", "job", "raise", told, *self._jobs], stdout=silent, stderr=silent)
         else:

@@ -13,7 +13,6 @@ import json
 import os
 import subprocess
 from dataclasses import dataclass
-from itertools import count
 from weakref import WeakSet
 
 from executorlib import _flux
@@ -48,6 +47,10 @@ _BATCH_TIMEOUT_S = 0.1  # by default output is collected for half a second
 _MARGIN = 60
 
 
+# What tells a rank of its job, once MPI has started.
+_OF_THE_JOB = ("FLUX_JOB", "FLUX_TASK", "FLUX_KVS_NAMESPACE", "FLUX_TERMINUS", "OMPI_MCA_schizo")
+
+
 @dataclass(frozen=True)
 class FluxStep(Step):
     """One job.
@@ -57,20 +60,21 @@ class FluxStep(Step):
         duration (float): seconds after which Flux ends it; 0 for no limit.
         owner (bool): whether the instance is this user's own.
         beside (bool): whether it shares the cores of its nodes with jobs there.
-        log (str | None): path of files for what its ranks write, without ending.
+        log_directory (str | None): of files for what its ranks write.
     """
 
     urgency: int | None
     duration: float
     owner: bool
     beside: bool
-    log: str | None
+    log_directory: str | None
 
     name = "the Flux job"
     nodelist = (4, "--ranks=")
 
     def setup(self, request: Request, rank: Sequence[str]) -> dict[str, Any]:
-        return {**super().setup(request, rank), "flux": True}
+        told = super().setup(request, rank)
+        return {**told, "flux": True, "job": (*told["job"], *_OF_THE_JOB)}
 
     def command(self, request: Request) -> list[str]:
         if request.ranks > 1:
@@ -89,7 +93,7 @@ class FluxStep(Step):
 
     def jobspec(self, request: Request) -> dict[str, Any]:
         """The specification of the job; command and environment are the launcher's."""
-        options: dict[str, Any] = {**_OPTIONS, "output": {"batch-timeout": _BATCH_TIMEOUT_S}}
+        options: dict[str, Any] = {**_OPTIONS, "output": self._output()}
         if request.ranks == 1:
             options["pmi"] = "off"
         elif self.mpi is not None:
@@ -107,9 +111,18 @@ class FluxStep(Step):
             cwd=request.cwd or os.getcwd(),
             name="executorlib",
             duration=self.duration,
-            output={} if self.log is None else {"stdout": f"{self.log}.out", "stderr": f"{self.log}.err"},
             options=options,
         )
+
+    def _output(self) -> dict[str, Any]:
+        if self.log_directory is None:
+            return {"batch-timeout": _BATCH_TIMEOUT_S}
+        path = os.path.join(self.log_directory, "flux_").replace("{{", "{{{{") + "{{id.f58plain}}"
+        return {
+            "mode": "append",
+            "stdout": {"type": "file", "path": path + ".out"},
+            "stderr": {"type": "file", "path": path + ".err"},
+        }
 
     def describe(self, request: Request) -> str:
         return f"Flux, whose shell was to tell them of each other by pmi={self.mpi or 'simple'} (pmi_mode),"
@@ -137,7 +150,7 @@ class FluxPlaces(Places):
         self._pmi_mode = pmi_mode
         self._here = bool(localhost)
         self._persistent = persistent
-        self._logs = count() if log_files else None
+        self._log_files = log_files
         self._nodes_there: list[_flux.Node] | None = None
         self._beside = False
 
@@ -206,19 +219,17 @@ class FluxPlaces(Places):
             duration=0 if self._owner or self._persistent else self._duration(resources),
             owner=self._owner,
             beside=self._beside,
-            log=self._log(resources),
+            log_directory=self._log_directory(resources) if self._log_files else None,
         )
 
     def _duration(self, resources: dict[str, Any]) -> float:
         limit = resources.get("run_time_max", 0)
         return limit and limit + _MARGIN
 
-    def _log(self, resources: dict[str, Any]) -> str | None:
-        if self._logs is None:
-            return None
+    def _log_directory(self, resources: dict[str, Any]) -> str:
         directory = os.path.abspath(resources.get("cwd") or os.getcwd())
         os.makedirs(directory, exist_ok=True)
-        return os.path.join(directory, f"flux_call_{next(self._logs)}")
+        return directory
 
 
 # ---- the executors of this program ----

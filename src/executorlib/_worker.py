@@ -392,8 +392,9 @@ def place() -> bytes:
     """Where this rank is, if it is in a step of a scheduler; for messages."""
     import os
 
-    if _flux_job is not None:
-        return f"node {os.uname().nodename}, process {os.getpid()} of Flux job {_flux_job}".encode()
+    job = os.environ.get("FLUX_JOB_ID")
+    if job is not None:
+        return f"node {os.uname().nodename}, process {os.getpid()} of Flux job {job}".encode()
     step = os.environ.get("SLURM_STEP_ID")
     if step is None:
         return b""
@@ -401,20 +402,16 @@ def place() -> bytes:
     return f"node {node}, process {os.getpid()} of step {os.environ.get('SLURM_JOB_ID')}.{step}".encode()
 
 
-_flux_job: "str | None" = None
-
-
 def enter_flux_job(cores: int) -> None:
     """In a rank that Flux has started: what it starts with `flux run` is to have its cores, and not to wait for others.
 
-    Before MPI starts, which may have threads.
+    Before MPI starts, which may have threads; what it reads of the job stays until then.
     """
     import os
 
-    global _flux_job
-    _flux_job = os.environ.get("FLUX_JOB_ID")
-    if _flux_job is not None:
-        own_flux(cores)
+    of_the_job = {name: value for name, value in os.environ.items() if name != "FLUX_URI"}
+    own_flux(cores)
+    os.environ.update(of_the_job)
 
 
 def set_up_rank(setup: bytes, index: int) -> "dict[str, Any]":
