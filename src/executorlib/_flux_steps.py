@@ -48,7 +48,7 @@ _MARGIN = 60
 
 
 # What tells a rank of its job, once MPI has started.
-_OF_THE_JOB = ("FLUX_JOB", "FLUX_TASK", "FLUX_KVS_NAMESPACE", "FLUX_TERMINUS", "OMPI_MCA_schizo")
+_OF_THE_JOB = ("FLUX_JOB", "FLUX_TASK", "FLUX_KVS_NAMESPACE", "FLUX_TERMINUS")
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ def register(executor: PoolExecutor) -> None:
 
 
 def any_with_jobs() -> bool:
-    """Whether another executor's calls are jobs: agents that come now are not to hold the cores which those wait for."""
+    """Whether another executor's calls are jobs: agents that come now are not to hold the cores that those wait for."""
     return any(executor.all_steps for executor in _executors if executor.info is not None)
 
 

@@ -193,11 +193,9 @@ def test_output_of_ranks(flux, capfd, tmp_path):
     with FluxJobExecutor(resource_dict=TWO_NODES) as executor:
         assert executor.submit(mpi_functions.speak, "heard").result(timeout=SOON) == [0, 1]
     out, err = capfd.readouterr()
-    assert sorted(out.split()) == sorted("heard out 0 heard out 1".split())
+    assert sorted(out.split()) == ["0", "1", "heard", "heard", "out", "out"]
     assert {"heard err 0", "heard err 1"} <= set(err.splitlines())
-    with FluxJobExecutor(
-        resource_dict={**TWO_NODES, "cwd": str(tmp_path / "place")}, flux_log_files=True
-    ) as executor:
+    with FluxJobExecutor(resource_dict={**TWO_NODES, "cwd": str(tmp_path / "place")}, flux_log_files=True) as executor:
         executor.submit(mpi_functions.speak, "kept").result(timeout=SOON)
     errors, output = sorted((tmp_path / "place").iterdir())
     assert re.fullmatch(r"flux_f\w+\.out", output.name) and errors == output.with_suffix(".err")
