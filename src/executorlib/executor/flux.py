@@ -31,8 +31,8 @@ class FluxJobExecutor(PoolExecutor):
 
     Use it inside `flux start`, in a job of `flux alloc` or `flux batch`, or in a Slurm job after `srun flux start`. One
     Flux job starts an agent on each node, which lives as long as the executor, and calls go to the agents. So calls may
-    be short and many, and none of them is a job. Otherwise it does what `SingleNodeExecutor` does on one machine, and
-    speaks with its agents as `SlurmJobExecutor` does.
+    be short and many, and none of them is a job, but for those over several nodes. Otherwise it does what
+    `SingleNodeExecutor` does on one machine, and speaks with its agents as `SlurmJobExecutor` does.
 
     The job takes the cores that are free, or as many as the limits say. Where an earlier executor, or another job of
     the same user's instance, holds what this one needs, it shares their cores rather than wait for them.
@@ -49,17 +49,28 @@ class FluxJobExecutor(PoolExecutor):
         resource_dict (Mapping | None): what every call needs, with the keys that `SingleNodeExecutor` explains. A call
             has all its cores and GPUs on one node. Here these differ:
 
-            - priority (int): calls of higher priority start first. That of the executor is the urgency of its Flux job.
-            - exclusive (bool): whether a call has a node for itself, as far as this executor goes.
-            - num_nodes (int): 1; calls over several nodes are not available in this release.
-        pmi_mode (str | None): what Flux is to tell MPI ranks by, its shell's option `pmi`. Has no effect on calls on
-            one node, whose ranks are started by mpiexec.
-        flux_executor (flux.job.FluxExecutor | None): submits the job of the agents; by default the command
-            `flux job submit` does.
+            - num_nodes (int): on how many nodes the ranks of a call are spread evenly; by default on as few as have
+              room for them. Such a call is a Flux job of its own, which takes a good part of a second; with block
+              allocation each worker is one, which stays. The result is the list over ranks.
+            - gpus_per_core (int or float): for calls over several nodes whole GPUs. Beside agents, such a call with
+              GPUs waits until it has its nodes for itself.
+            - priority (int): calls of higher priority start first. That of the executor is the urgency of its Flux job,
+              that of a call over several nodes the urgency of the call's.
+            - exclusive (bool): whether a call has its nodes for itself, as far as executors of this program go.
+
+            Where the executor's own `resource_dict` asks for several nodes, there are no agents, all calls are jobs,
+            and Flux's scheduler places them. Calls over several nodes among others run on the cores of the agents, when
+            these have no calls there; that needs an instance of one's own.
+        pmi_mode (str | None): what Flux tells the ranks of calls over several nodes of each other by, its shell's
+            option `pmi`; by default "simple", which MPICH and Open MPI 4 speak. Others, such as "pmix", need a plugin
+            of Flux. Ranks on one node are not started by Flux, and need none.
+        flux_executor (flux.job.FluxExecutor | None): submits the job of the agents; by default, and for calls over
+            several nodes, the command `flux job submit` does.
         flux_executor_nesting (bool): whether each call, or worker, that uses Flux has an instance of its own, with just
             its cores; by default those of a node share one. False by default.
         flux_log_files (bool): whether what workers write goes to the files flux_0.out and flux_0.err in the working
-            directory (flux_1.out and so on where nodes differ), rather than to the program's own; False by default.
+            directory (flux_1.out and so on where nodes differ), rather than to the program's own; what ranks of calls
+            over several nodes write, to flux_<job>.out and flux_<job>.err. False by default.
         hostname_localhost (bool | None): True if all nodes are this host: the program then listens to nobody outside.
         block_allocation (bool): whether workers stay and serve one call after the other; False by default.
         init_function (Callable | None): see `SingleNodeExecutor`. The numbers of workers, `executorlib_worker_id`, go
@@ -84,7 +95,6 @@ class FluxJobExecutor(PoolExecutor):
             `refresh_rate` or plot together with `disable_dependencies`.
         ModuleNotFoundError: without Flux.
         FileNotFoundError: outside of a Flux instance.
-        NotImplementedError: for what is not available in this release.
 
     Example:
         >>> with FluxJobExecutor(max_cores=64) as exe:  # in `flux start`
