@@ -16,7 +16,6 @@ import json
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 
@@ -60,9 +59,13 @@ class Launcher:
 
     def run(self) -> int:
         """Returns the exit status: the worst of all."""
-        with socket.socket(socket.AF_UNIX) as parent:
-            if "door" in self._plan:
+        if "door" in self._plan:
+            import socket
+
+            with socket.socket(socket.AF_UNIX) as parent:
                 parent.connect("\0" + self._plan["door"])
+                self._submit()
+        else:
             self._submit()
         for job in self._jobs:
             self._follow(["flux", "job", "attach", "--read-only", job], preexec_fn=_ignore_end)
