@@ -308,6 +308,11 @@ class PoolExecutor(BaseExecutor):
             if self._step_pool is not None:
                 forget(self._step_pool)
 
+    @property
+    def all_steps(self) -> bool:
+        """Whether a scheduler starts each call, or each persistent worker."""
+        return self._steps
+
     def __len__(self) -> int:
         others = 0 if self._sessions is None else self._sessions.pending()
         if self._cached is not None:

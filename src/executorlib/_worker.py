@@ -331,7 +331,8 @@ def plan_ranks(
     forks = description["forks"] and not launcher and load_mpi() and can_fork()
     command = [os.fsencode(argument) for argument in description["launch"]]
     if nodes:
-        command.insert(1, b"--nodelist=" + nodes.replace(b"\n", b","))
+        position, option = description["nodelist"]
+        command.insert(position, option.encode() + nodes.replace(b"\n", b","))
     return description["ranks"], command, forks, dumps(None, 5) if forks and not was_there else None, step
 
 
@@ -391,6 +392,8 @@ def join_ranks(setup: bytes) -> int:
     for name, value in description["launch_environ"].items():
         if os.environ.get(name) == value:
             del os.environ[name]
+    if description.get("flux"):
+        enter_flux_job(description["threads"])
     if description["ranks"] == 1:
         return 0  # a plain process in a step of its own
     # See load_mpi().
@@ -425,11 +428,26 @@ def place() -> bytes:
     """Where this rank is, if it is in a step of a scheduler; for messages."""
     import os
 
+    job = os.environ.get("FLUX_JOB_ID")
+    if job is not None:
+        return f"node {os.uname().nodename}, process {os.getpid()} of Flux job {job}".encode()
     step = os.environ.get("SLURM_STEP_ID")
     if step is None:
         return b""
     node = os.environ.get("SLURMD_NODENAME", os.uname().nodename)
     return f"node {node}, process {os.getpid()} of step {os.environ.get('SLURM_JOB_ID')}.{step}".encode()
+
+
+def enter_flux_job(cores: int) -> None:
+    """In a rank that Flux has started: what it starts with `flux run` is to have its cores, and not to wait for others.
+
+    Before MPI starts, which may have threads; what it reads of the job stays until then.
+    """
+    import os
+
+    of_the_job = {name: value for name, value in os.environ.items() if name != "FLUX_URI"}
+    own_flux(cores)
+    os.environ.update(of_the_job)
 
 
 def set_up_rank(setup: bytes, index: int) -> "dict[str, Any]":

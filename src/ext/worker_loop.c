@@ -641,8 +641,8 @@ static bool parse_step(PyObject *step, exl_launch_plan_t *plan)
     if (step == Py_None)
         return true;
     plan->is_step = true;
-    return PyArg_ParseTuple(step, "yyyII", &plan->step.addresses, &plan->step.directory, &plan->step.pace,
-                            &plan->step.pace_ms, &plan->step.pace_burst);
+    return PyArg_ParseTuple(step, "yyyyII", &plan->step.addresses, &plan->step.directory, &plan->step.launcher,
+                            &plan->step.pace, &plan->step.pace_ms, &plan->step.pace_burst);
 }
 
 static int plan_ranks(exl_payload_t *setup, bool launcher, exl_payload_t *nodes, exl_launch_plan_t *ret_plan)
