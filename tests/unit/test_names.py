@@ -193,7 +193,8 @@ def test_methods_take_what_the_standard_library_gives(cls):
     submit = inspect.signature(cls.submit).parameters
     assert [submit[name].kind for name in list(submit)[:2]] == [inspect.Parameter.POSITIONAL_ONLY] * 2
     assert submit["resource_dict"].kind is inspect.Parameter.KEYWORD_ONLY
-    assert list(inspect.signature(cls.map).parameters) == ["self", "fn", "iterables", "timeout", "chunksize"]
+    of_map = ["self", "fn", "iterables", "timeout", "chunksize", "buffersize"]  # the last from Python 3.14 on
+    assert list(inspect.signature(cls.map).parameters) == of_map
     shutdown = inspect.signature(cls.shutdown).parameters
     assert shutdown["wait"].default is True
     assert shutdown["cancel_futures"].kind is inspect.Parameter.KEYWORD_ONLY
