@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 _PLUGIN = "alloc-bypass.so"
 
-# The head ends the others when a rank has gone, and says which; Flux does so for it later, as when one never came to its
-# head: not at once, or the head could hear of the others' end first. stdin is nobody's; each rank has GPUs of its own.
+# The head ends the others when a rank has gone, and says which. Flux does it later, for a rank that never came to its
+# head: at once, the head might hear of the others' end first. stdin is nobody's; each rank has GPUs of its own.
 _OPTIONS: dict[str, Any] = {
     "exit-timeout": "10s",
     "gpu-affinity": "per-task",
