@@ -32,11 +32,10 @@ if TYPE_CHECKING:
 
 _PLUGIN = "alloc-bypass.so"
 
-# A rank that ends with an error ends the job, and no other does for its sake alone; stdin is nobody's; each rank has
-# GPUs of its own; output comes as it is written, as far as Flux can.
+# The head ends the others when a rank has gone, and says which. Flux does it later, for a rank that never came to its
+# head: at once, the head might hear of the others' end first. stdin is nobody's; each rank has GPUs of its own.
 _OPTIONS: dict[str, Any] = {
-    "exit-on-error": 1,
-    "exit-timeout": "none",
+    "exit-timeout": "10s",
     "gpu-affinity": "per-task",
     "input": {"stdin": {"type": "file", "path": os.devnull}},
 }

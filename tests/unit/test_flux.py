@@ -178,7 +178,7 @@ def test_the_job_of_a_call(places):
     system = told["attributes"]["system"]
     assert system["duration"] > 10  # Flux ends what this program did not
     options = system["shell"]["options"]
-    assert (options["pmi"], options["exit-on-error"], options["gpu-affinity"]) == ("pmix", 1, "per-task")
+    assert (options["pmi"], options["exit-timeout"], options["gpu-affinity"]) == ("pmix", "10s", "per-task")
     assert options["input"]["stdin"]["path"] == "/dev/null"
     assert "cpu-affinity" not in options
     assert step.urgency == 20
