@@ -43,11 +43,16 @@ def main(arguments: list[str]) -> NoReturn:
     share = told["shares"][0 if told["pilot"] else index]
     _forget_step(told["environ"], in_step=not told["pilot"])
     ends = _end_of_job() if told["asks"] else told["ends"]
+    node = os.environ.get("SLURMD_NODENAME")
+    if told.get("flux"):
+        from executorlib._flux import rank
+
+        node = rank()
     if "FLUX_URI" in os.environ:
         from executorlib import _flux_nest
 
         _flux_nest.open_here(share[0])
-    why = _serve(told, index, share, ends, arguments[0])
+    why = _serve(told, index, share, ends, arguments[0], node)
     if why:
         print(f"executorlib agent {index} on {os.uname().nodename}: {why}", file=sys.stderr, flush=True)
     # Whatever still runs is of no use to anybody, and ends with this process.
@@ -85,7 +90,9 @@ def _end_of_job() -> float | None:
     return min((end for end in known if end is not None), default=None)
 
 
-def _serve(told: dict[str, Any], index: int, share: tuple[int, int], ends: float | None, file: str) -> str:
+def _serve(
+    told: dict[str, Any], index: int, share: tuple[int, int], ends: float | None, file: str, node: str | None
+) -> str:
     from executorlib import _core, _tls
     from executorlib._environment import zygote
     from executorlib._gpus import inventory
@@ -132,7 +139,7 @@ def _serve(told: dict[str, Any], index: int, share: tuple[int, int], ends: float
         calls=calls,
         gpus=len(gpus.names),
         all_cores=int(os.environ.get("SLURM_CPUS_ON_NODE", 0)),
-        node=os.environ.get("SLURMD_NODENAME"),
+        node=node,
     )
     if not why:
         pool.shutdown(wait=True)

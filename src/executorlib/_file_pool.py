@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import Executor
+from functools import partial
+from time import monotonic
 
 from executorlib._callable import check_callable, initializer_of
 from executorlib._job import OUTPUT
 from executorlib._lifetime import adopt, forget
-from executorlib._map import resolve
+from executorlib._map import check_sizes, resolve, windowed
 from executorlib._resources import FILE_DEFAULTS as DEFAULTS
 from executorlib._resources import check_open
 from executorlib._trust import warn_of_cache
@@ -133,11 +135,18 @@ class FileExecutor(BaseExecutor):
         return future
 
     def map(
-        self, fn: Callable, *iterables: Iterable | Future, timeout: float | None = None, chunksize: int = 1
+        self,
+        fn: Callable,
+        *iterables: Iterable | Future,
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
     ) -> Iterator[Any]:
-        if chunksize < 1:
-            raise ValueError(f"chunksize must be at least 1, not {chunksize}")
-        return Executor.map(self, fn, *resolve(iterables), timeout=timeout)
+        check_sizes(chunksize, buffersize)
+        if buffersize is None:
+            return Executor.map(self, fn, *resolve(iterables), timeout=timeout)
+        deadline = None if timeout is None else monotonic() + timeout
+        return windowed(partial(self.submit, fn), zip(*resolve(iterables), strict=False), buffersize, deadline)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         if self._sessions is not None:

@@ -14,18 +14,19 @@ import subprocess
 import time
 from typing import NamedTuple
 
+from executorlib._flux_sets import numbers
 from executorlib._refusal import CommandError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
 LIMIT_S = 60.0  # for one command
 _UNLIMITED_S = (1 << 32) - 1
 
 # What a job's environment tells of the job that this process runs in, and of the Slurm step around its instance.
-_OF_ANOTHER_JOB = (
+OF_ANOTHER_JOB = (
     "FLUX_JOB", "FLUX_TASK", "FLUX_KVS_NAMESPACE", "FLUX_LOCAL", "FLUX_PMI", "PMI_", "PMIX_", "SLURM_STEP",
     "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_TASK_PID", "SLURM_GTIDS",
 )  # fmt: skip
@@ -110,7 +111,12 @@ def free_nodes() -> list[Node]:
 
 def all_nodes() -> list[Node]:
     """The nodes of the instance that are up, with all that they have."""
-    return read_resources(run("resource", "R", "--states=up"))
+    return read_resources(_sound() or run("resource", "R", "--states=up"))
+
+
+def rank() -> str:
+    """The rank of the broker of this node."""
+    return run("getattr", "rank").strip()
 
 
 def is_owner() -> bool:
@@ -119,13 +125,19 @@ def is_owner() -> bool:
 
 
 def _unused() -> str:
-    """The resources of an instance in which nothing runs and all is well; else nothing.
+    """The resources of an instance in which nothing runs and all is well; else nothing."""
+    try:
+        return "" if run("job", "list", "--user=all", "--states=sched,run,cleanup") else _sound()
+    except subprocess.CalledProcessError:  # another user's instance does not tell
+        return ""
+
+
+def _sound() -> str:
+    """The resources of an instance in which all is well; else nothing.
 
     The command that tells of any other is written in Python, and takes longer than the start of all agents.
     """
     try:
-        if run("job", "list", "--user=all", "--states=sched,run,cleanup"):
-            return ""
         if run("overlay", "status", "--summary").strip() != "full":
             return ""
         if " drain " in run("kvs", "eventlog", "get", "resource.eventlog"):
@@ -162,24 +174,12 @@ def read_resources(text: str) -> list[Node]:
     return [found[rank] for rank in sorted(found) if found[rank].cores]
 
 
-def numbers(text: str) -> Iterator[int]:
-    """The numbers of a set of ids.
-
-    Example:
-        >>> list(numbers("0-2,7"))
-        [0, 1, 2, 7]
-    """
-    for part in text.split(",") if text else []:
-        first, _, last = part.partition("-")
-        yield from range(int(first), int(last or first) + 1)
-
-
 # ---- jobs ----
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
     """What a job inherits of this environment: nothing of another job."""
-    return {name: value for name, value in environ.items() if not name.startswith(_OF_ANOTHER_JOB)}
+    return {name: value for name, value in environ.items() if not name.startswith(OF_ANOTHER_JOB)}
 
 
 def submission(urgency: int | None, owner: bool) -> list[str]:
@@ -221,7 +221,7 @@ def jobspec(
         cores: of each task.
         gpus: of each task.
         nodes: on how many nodes there is a task, or as many as `tasks` says together; 0 to leave it to Flux.
-        tasks: how many there are; on several nodes a multiple of their number.
+        tasks: how many there are, on several nodes as evenly as they go, the first ones on the first node.
         exclusive: whether it has its nodes for itself.
         environ: of the tasks.
         cwd: directory in which they start.
@@ -237,7 +237,8 @@ def jobspec(
     parts: list[dict[str, Any]] = [{"type": "core", "count": cores}]
     if gpus:
         parts.append({"type": "gpu", "count": gpus})
-    each = tasks // nodes if nodes else tasks
+    each = -(-tasks // nodes) if nodes else tasks
+    even = not nodes or each * nodes == tasks
     resources: dict[str, Any] = {"type": "slot", "count": each, "with": parts, "label": "task"}
     if nodes or exclusive:
         resources = {"type": "node", "count": nodes or 1, "with": [resources]}
@@ -264,6 +265,6 @@ def jobspec(
     return {
         "version": 1,
         "resources": [resources],
-        "tasks": [{"command": list(command), "slot": "task", "count": {"per_slot": 1}}],
+        "tasks": [{"command": list(command), "slot": "task", "count": {"per_slot": 1} if even else {"total": tasks}}],
         "attributes": attributes,
     }

@@ -86,6 +86,9 @@ class FluxFleet(Fleet):
             with suppress(TimeoutError):
                 _await_end(door)
 
+    def hand_over(self, pool: _core.Pool, setup: bytes, settings: dict[str, Any], **changes: Any) -> str:
+        return super().hand_over(pool, setup, settings, flux=True, **changes)
+
     def _command(self, agent: list[str]) -> list[str]:
         """What starts the agents, and stands for them."""
         plan: dict[str, Any] = {
@@ -140,9 +143,11 @@ def fleet_for(
     max_cores: int | None,
     persistent: bool,
     localhost: bool | None,
+    *,
+    beside: bool = False,
     **options: Any,
 ) -> FluxFleet:
-    """The nodes of an executor, with an agent to come on each.
+    """The nodes of an executor, with an agent to come on each, which holds no cores of the instance if `beside`.
 
     Raises:
         ModuleNotFoundError: if there is no command `flux`.
@@ -150,7 +155,8 @@ def fleet_for(
         ResourceError: for more workers than there is room for.
     """
     owner = _flux.check_instance("FluxJobExecutor")
-    free, beside = _flux.free_nodes(), False
+    beside = beside and owner
+    free = _flux.all_nodes() if beside else _flux.free_nodes()
     width = resources.get("cores", 1) * resources.get("threads_per_core", 1)
     wanted = (max_workers or 1) * width if persistent else min(width, max_cores or width)
     if not free or sum(_room(free, width, resources)) * width < wanted:
@@ -175,7 +181,10 @@ def fleet_for(
         given = [share for share in given if share.cores]
         room = []
     here = bool(localhost) or _flux.is_one_host()
-    return FluxFleet(nodes, given, room=room, here=here, beside=beside, owner=owner, resources=resources, **options)
+    fleet = FluxFleet(nodes, given, room=room, here=here, beside=beside, owner=owner, resources=resources, **options)
+    if owner and not persistent:
+        fleet.job = os.environ["FLUX_URI"], [str(node.rank) for node in free], cores
+    return fleet
 
 
 def _room(nodes: Sequence[_flux.Node], width: int, resources: dict[str, Any]) -> list[int]:

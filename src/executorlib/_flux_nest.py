@@ -17,6 +17,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket as _Socket
     from socket import socket
     from subprocess import Popen
     from typing import Any
@@ -40,8 +41,8 @@ def open_here(cores: int) -> None:
 
     Call it while there are no threads. Nothing happens outside of Flux.
     """
-    import socket
-    import tempfile
+    # Not the modules around it, whose import takes longer than all else here; most calls do not use Flux.
+    import _socket
 
     uri = os.environ.get("FLUX_URI", "")
     if not uri.startswith("local://"):
@@ -49,8 +50,9 @@ def open_here(cores: int) -> None:
     # Both of these Flux removes; what is in them is for this user's eyes only.
     place = os.environ.get("FLUX_JOB_TMPDIR") or os.path.dirname(uri.removeprefix("local://"))
     try:
-        folder = tempfile.mkdtemp(prefix="call-", dir=place if os.path.isdir(place) else None)
-        door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        folder = os.path.join(place if os.path.isdir(place) else "/tmp", f"call-{os.urandom(8).hex()}")
+        os.mkdir(folder, 0o700)
+        door = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
         door.bind(os.path.join(folder, "local"))
         door.listen(64)
     except OSError as error:
@@ -77,10 +79,9 @@ def forget_job() -> None:
             del os.environ[name]
 
 
-def _keep(door: "socket", owner: int, folder: str, cores: int) -> None:
+def _keep(door: "_Socket", owner: int, folder: str, cores: int) -> None:
     """The whole of the keeper."""
     import select
-    import shutil
     import signal
 
     os.setsid()
@@ -94,10 +95,25 @@ def _keep(door: "socket", owner: int, folder: str, cores: int) -> None:
     poll.register(owner, select.POLLIN)
     poll.register(door, select.POLLIN)
     if owner not in dict(poll.poll()):
-        broker = _start(folder, cores)
-        _silence(2)
-        _relay(door, owner, os.path.join(folder, "run", "local-0"), os.path.join(folder, "local"))
-        broker.communicate()  # at the end of its input it ends by itself
+        _serve(door, owner, folder, cores)
+        return
+    try:
+        os.unlink(os.path.join(folder, "local"))
+        os.rmdir(folder)
+    except OSError:  # Flux has removed the job's folder
+        pass
+
+
+def _serve(door: "_Socket", owner: int, folder: str, cores: int) -> None:
+    """Now that somebody uses it."""
+    import shutil
+    import socket
+
+    broker = _start(folder, cores)
+    _silence(2)
+    listener = socket.socket(fileno=door.detach())
+    _relay(listener, owner, os.path.join(folder, "run", "local-0"), os.path.join(folder, "local"))
+    broker.communicate()  # at the end of its input it ends by itself
     shutil.rmtree(folder, ignore_errors=True)
 
 

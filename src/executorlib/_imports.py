@@ -20,7 +20,7 @@ _LARGEST = 256 * 1024  # bytes of a pickle that are looked at
 
 
 def libraries_named(pickles: list[bytes]) -> bytes:
-    """Pickled names of the imported libraries that occur as strings in `pickles`; empty if there are none.
+    """Names of the imported libraries that occur as strings in `pickles`, pickled for a template; empty without any.
 
     A string that only happens to be called like a module costs an import that was not needed.
     """
@@ -28,7 +28,7 @@ def libraries_named(pickles: list[bytes]) -> bytes:
     directories = _worker.library_directories()
     names = [name for name in sorted(strings) if _is_library(name, directories)]
     # Importing MPI starts it, which each process has to do for itself.
-    return dumps(names, 5) if names and "mpi4py.MPI" not in sys.modules else b""
+    return dumps((names, ()), 5) if names and "mpi4py.MPI" not in sys.modules else b""
 
 
 def _is_library(name: str, directories: tuple[str, ...]) -> bool:

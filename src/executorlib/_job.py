@@ -150,7 +150,7 @@ def run(input_file: str, queued: bool = False) -> int:
     if os.path.exists(base + OUTPUT):
         remove(base + INPUT)
         return 0
-    core, worker = _extension("_core"), _extension("_worker")
+    core = _extension("_core")
     generation = core.take_claim(base)
     if generation is None:
         return CLAIMED
@@ -164,7 +164,7 @@ def run(input_file: str, queued: bool = False) -> int:
     except BaseException as failure:
         status = FAILED
         _report(base, (isinstance(failure, _NotTheFunction) and failure.__cause__) or failure)
-    worker.finish()
+    core._finish()
     remove_empty_logs(base)
     core.release_claim(base, generation)
     return status

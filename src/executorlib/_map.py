@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from _pickle import loads
+from collections import deque
 from concurrent.futures import Future
 from itertools import islice
 from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
+
+
+def check_sizes(chunksize: int, buffersize: int | None) -> None:
+    if chunksize < 1:
+        raise ValueError(f"chunksize must be at least 1, not {chunksize}")
+    if buffersize is None:
+        return
+    if not isinstance(buffersize, int):
+        raise TypeError(f"buffersize must be an integer or None, not {buffersize!r}")
+    if buffersize < 1:
+        raise ValueError(f"buffersize must be at least 1, not {buffersize}")
 
 
 def resolve(iterables: tuple) -> tuple:
@@ -35,7 +47,31 @@ def results(futures: list[Future], deadline: float | None) -> Iterator[Any]:
     futures.reverse()
     try:
         while futures:
-            yield _take(futures, deadline)
+            yield _take(futures.pop, deadline)
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def windowed(submit: Callable, calls: Iterable[tuple], size: int, deadline: float | None) -> Iterator[Any]:
+    """The results in order, of calls that are submitted as results are handed out: `size` are on their way at a time.
+
+    Parameters:
+        submit: makes one call of a tuple of arguments.
+        calls: may be endless.
+        deadline: on the monotonic clock, in seconds; None waits without limit.
+    """
+    coming = iter(calls)
+    return _refilled(deque(submit(*items) for items in islice(coming, size)), submit, coming, deadline)
+
+
+def _refilled(futures: deque, submit: Callable, coming: Iterator[tuple], deadline: float | None) -> Iterator[Any]:
+    try:
+        while futures:
+            result = _take(futures.popleft, deadline)
+            futures.extend(submit(*items) for items in islice(coming, 1))
+            yield result
+            del result
     finally:
         for future in futures:
             future.cancel()
@@ -111,8 +147,8 @@ def batched_results(batches: Iterator[tuple], pace: Pace, key: Any) -> Iterator[
         batches.close()  # type: ignore[attr-defined]
 
 
-def _take(futures: list[Future], deadline: float | None) -> Any:
-    future = futures.pop()
+def _take(pop: Callable[[], Future], deadline: float | None) -> Any:
+    future = pop()
     try:
         return future.result(None if deadline is None else deadline - monotonic())
     finally:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from _pickle import PickleError, dumps
-from concurrent.futures import Executor
+from functools import partial
 from time import monotonic
 
 from executorlib import _core, _errors, _worker
@@ -18,7 +18,18 @@ from executorlib._callable import check_callable, initializer_of, takes_worker_i
 from executorlib._environment import snapshot, zygote
 from executorlib._errors import ResourceError
 from executorlib._lifetime import adopt, forget
-from executorlib._map import Pace, batched_results, chained, chunks, pace_key, resolve, results, timed
+from executorlib._map import (
+    Pace,
+    batched_results,
+    chained,
+    check_sizes,
+    chunks,
+    pace_key,
+    resolve,
+    results,
+    timed,
+    windowed,
+)
 from executorlib._resources import Request, check, check_limit, first_difference
 from executorlib.executor.base import BaseExecutor
 
@@ -225,18 +236,26 @@ class PoolExecutor(BaseExecutor):
         return self._send((fn, args, kwargs), request, request.options)
 
     def map(
-        self, fn: Callable, *iterables: Iterable | Future, timeout: float | None = None, chunksize: int = 1
+        self,
+        fn: Callable,
+        *iterables: Iterable | Future,
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
     ) -> Iterator[Any]:
-        if chunksize < 1:
-            raise ValueError(f"chunksize must be at least 1, not {chunksize}")
+        check_sizes(chunksize, buffersize)
         deadline = None if timeout is None else monotonic() + timeout
         sequences = resolve(iterables) if self._recorder is None else self._recorder.items(iterables)
-        if type(self).submit is not PoolExecutor.submit:
-            return Executor.map(self, fn, *sequences, timeout=timeout)
-        check_callable(fn)
-        if self._recorder is not None:
-            return results(self._recorder.map(fn, sequences), deadline)
-        if self._default.cache is not None or self._needs_session(fn, sequences):
+        one_by_one = type(self).submit is not PoolExecutor.submit
+        if not one_by_one:
+            check_callable(fn)
+            if self._recorder is not None:
+                return results(self._recorder.map(fn, sequences), deadline)
+            one_by_one = self._default.cache is not None or self._needs_session(fn, sequences)
+        if buffersize is not None:
+            in_chunks = chunksize > 1 and not one_by_one and self._default.ranks == 1
+            return self._windowed_map(fn, sequences, chunksize if in_chunks else 1, buffersize, deadline)
+        if one_by_one:
             return results([self.submit(fn, *items) for items in zip(*sequences, strict=False)], deadline)
         try:
             if chunksize == 1 or self._default.ranks > 1:
@@ -247,6 +266,14 @@ class PoolExecutor(BaseExecutor):
 
             explain_map(error, fn, sequences)
             raise
+
+    def _windowed_map(
+        self, fn: Callable, iterables: tuple, chunksize: int, buffersize: int, deadline: float | None
+    ) -> Iterator[Any]:
+        if chunksize == 1:
+            return windowed(partial(self.submit, fn), zip(*iterables, strict=False), buffersize, deadline)
+        calls = ((chunk,) for chunk in chunks(iterables, chunksize))
+        return chained(windowed(partial(self.submit, _worker.Chunk(fn)), calls, buffersize, deadline))
 
     def _paced_map(self, fn: Callable, iterables: tuple, deadline: float | None) -> Iterator[Any]:
         """Calls one by one, or in batches where earlier maps have shown them to be short."""
@@ -280,6 +307,11 @@ class PoolExecutor(BaseExecutor):
             forget(self._pool)
             if self._step_pool is not None:
                 forget(self._step_pool)
+
+    @property
+    def all_steps(self) -> bool:
+        """Whether a scheduler starts each call, or each persistent worker."""
+        return self._steps
 
     def __len__(self) -> int:
         others = 0 if self._sessions is None else self._sessions.pending()

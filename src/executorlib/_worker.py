@@ -100,6 +100,16 @@ def prepare() -> None:
     gc.freeze()
 
 
+def rehearse() -> None:
+    """Do once what each fork is about to do: it then finds it in the interpreter's caches, and copies fewer pages."""
+    try:  # noqa: SIM105
+        __import__("nothing_of_this_name")
+    except ImportError:
+        pass
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
 def preload() -> None:
     """Import what unpickles functions by value."""
     import gc
@@ -115,28 +125,41 @@ def preload() -> None:
     gc.freeze()
 
 
-def become_template(setup: bytes, modules: bytes) -> bool:
-    """Import, before forks, what calls import; False if it did what forks cannot share: threads, processes, MPI.
+def become_template(setup: bytes, modules: bytes) -> "tuple[str, ...] | bool":
+    """Import, before forks, what calls import; returns the user's own modules that each fork is going to import.
 
-    None instead of names of modules: what the heads of rank groups import.
+    `modules` are pickled names of libraries and of the user's modules; None: what the heads of rank groups import.
+    Returns False if an import did what forks cannot share: threads, processes, MPI.
     """
     import gc
     from _pickle import loads
 
-    apply_setup(loads(setup))
+    global _applied, _description
+    names, own = loads(modules) or (None, ())
+    _description = loads(setup)
+    apply_setup(_description)
+    if names is not None:
+        enter_environment()
+    _applied = setup
     gc.disable()
-    names = loads(modules)
     usable = names is not None or load_mpi()
     for name in names or ():
         try:
             __import__(name)
         except BaseException:
             continue
-    gc.enable()
+    rehearse()
     gc.freeze()
-    global _applied
-    _applied = setup
-    return usable and (names is None or "mpi4py.MPI" not in sys.modules) and can_fork()
+    gc.enable()
+    _core._fill_gaps()
+    usable = usable and (names is None or "mpi4py.MPI" not in sys.modules) and can_fork()
+    return own if usable else False
+
+
+def is_set_up() -> bool:
+    """Whether a fork of this template that gets the setup has nothing left to do, and need not ask."""
+    _core._enter_worker(_description.get("cores", 0))
+    return not _nests_flux and "init" not in _description
 
 
 def can_fork() -> bool:
@@ -156,8 +179,9 @@ def has_children() -> bool:
     return True
 
 
-# The setup that this process, or one that it was forked from, has become.
+# The setup that this process, or one that it was forked from, has become, and what it says.
 _applied: "bytes | None" = None
+_description: "dict[str, Any]" = {}
 
 
 # ---- at the start of a worker ----
@@ -225,13 +249,15 @@ def change_environment(changes: "dict[str, str | None]") -> None:
 
 def set_up(setup: bytes, index: int) -> "dict[str, Any]":
     """Become what the driver was when it took the setup; returns the initializer's presets."""
-    from _pickle import loads
-
+    global _description
     reseed()
-    description = loads(setup) if setup else {}
     if setup != _applied:
-        apply_setup(description)
-    return begin(description, index)
+        from _pickle import loads
+
+        _description = loads(setup) if setup else {}
+        apply_setup(_description)
+        enter_environment()
+    return begin(_description, index)
 
 
 def own_flux(cores: int) -> None:
@@ -246,17 +272,27 @@ def own_flux(cores: int) -> None:
 
 def begin(description: "dict[str, Any]", index: int) -> "dict[str, Any]":
     """Where this process is, calls may run: says so, and runs the initializer; returns its presets."""
-    import os
+    _core._enter_worker(description.get("cores", 0))
+    if _nests_flux:
+        own_flux(description.get("cores", 1))
+    if "init" not in description:
+        return {"executorlib_worker_id": index}
     from _pickle import loads
 
-    _core._enter_worker(description.get("cores", 0))
-    if os.environ.pop("EXECUTORLIB_FLUX_NESTING", None):
-        own_flux(description.get("cores", 1))
+    return {"executorlib_worker_id": index, **call_initializer(loads(description["init"]), index)}
+
+
+def enter_environment() -> None:
+    """What is particular to the environment of a worker, once that of the driver is there."""
+    import os
+
+    global _nests_flux
+    _nests_flux = bool(os.environ.pop("EXECUTORLIB_FLUX_NESTING", None))
     for name in _BINDING:
         os.environ.setdefault(name, "none")
-    init = description.get("init")
-    presets = call_initializer(loads(init), index) if init else {}
-    return {"executorlib_worker_id": index, **presets}
+
+
+_nests_flux = False
 
 
 # Open MPI, 4 and later, binds what it starts to the first processors of the node, the same for all calls: what a call
@@ -295,7 +331,8 @@ def plan_ranks(
     forks = description["forks"] and not launcher and load_mpi() and can_fork()
     command = [os.fsencode(argument) for argument in description["launch"]]
     if nodes:
-        command.insert(1, b"--nodelist=" + nodes.replace(b"\n", b","))
+        position, option = description["nodelist"]
+        command.insert(position, option.encode() + nodes.replace(b"\n", b","))
     return description["ranks"], command, forks, dumps(None, 5) if forks and not was_there else None, step
 
 
@@ -355,6 +392,8 @@ def join_ranks(setup: bytes) -> int:
     for name, value in description["launch_environ"].items():
         if os.environ.get(name) == value:
             del os.environ[name]
+    if description.get("flux"):
+        enter_flux_job(description["threads"])
     if description["ranks"] == 1:
         return 0  # a plain process in a step of its own
     # See load_mpi().
@@ -389,11 +428,26 @@ def place() -> bytes:
     """Where this rank is, if it is in a step of a scheduler; for messages."""
     import os
 
+    job = os.environ.get("FLUX_JOB_ID")
+    if job is not None:
+        return f"node {os.uname().nodename}, process {os.getpid()} of Flux job {job}".encode()
     step = os.environ.get("SLURM_STEP_ID")
     if step is None:
         return b""
     node = os.environ.get("SLURMD_NODENAME", os.uname().nodename)
     return f"node {node}, process {os.getpid()} of step {os.environ.get('SLURM_JOB_ID')}.{step}".encode()
+
+
+def enter_flux_job(cores: int) -> None:
+    """In a rank that Flux has started: what it starts with `flux run` is to have its cores, and not to wait for others.
+
+    Before MPI starts, which may have threads; what it reads of the job stays until then.
+    """
+    import os
+
+    of_the_job = {name: value for name, value in os.environ.items() if name != "FLUX_URI"}
+    own_flux(cores)
+    os.environ.update(of_the_job)
 
 
 def set_up_rank(setup: bytes, index: int) -> "dict[str, Any]":
@@ -402,6 +456,7 @@ def set_up_rank(setup: bytes, index: int) -> "dict[str, Any]":
 
     description = loads(setup)
     leave_job(description["job"])
+    enter_environment()
     return begin(description, index)
 
 
@@ -642,9 +697,13 @@ class Described:
 
 
 def presentable(value):
-    """The value, or its repr where it cannot be pickled."""
+    """The value, or its repr where it cannot be pickled; the exceptions of a group as they are rebuilt, too."""
     from _pickle import dumps
 
+    if isinstance(value, BaseException):
+        value = Rebuilt(value)
+    elif isinstance(value, (list, tuple)) and any(isinstance(item, BaseException) for item in value):
+        return [presentable(item) for item in value]
     try:
         dumps(value, 5)
     except Exception:
@@ -756,11 +815,12 @@ def watch_imports() -> None:
     sys.meta_path.insert(0, _import_watch)
 
 
-def importable_since(nmodules: int) -> bytes:
-    """Pickled names of the modules that a template may import before the call does, or nothing.
+def importable_since(nmodules: int, function) -> bytes:
+    """Pickled names of the modules that a template may import before the call does, and of the function's own.
 
-    Only libraries: a module of the user may do at import what each process is to do for itself, such as seeding a
-    generator. Nothing either if the call changed the environment before an import.
+    Only libraries are imported before forks: a module of the user may do at import what each process is to do for
+    itself, such as seeding a generator. Nothing if the call changed the environment before an import.
+    Empty if there are none.
     """
     import itertools
     from _pickle import dumps
@@ -768,12 +828,21 @@ def importable_since(nmodules: int) -> bytes:
     if _import_watch not in sys.meta_path or _import_watch.environment_changed:
         return b""
     libraries = library_directories()
-    names = [
-        name
-        for name, module in itertools.islice(list(sys.modules.items()), nmodules, None)
-        if (getattr(module, "__file__", None) or "").startswith(libraries)
-    ]
-    return dumps(names, 5) if names else b""
+    new = dict(itertools.islice(list(sys.modules.items()), nmodules, None))
+    names = [name for name, module in new.items() if (getattr(module, "__file__", None) or "").startswith(libraries)]
+    own = packages_of(function, new)
+    if any(name in names or name not in new for name in own):
+        own = ()
+    return dumps((names, own), 5) if names or own else b""
+
+
+def packages_of(function, modules: dict) -> "tuple[str, ...]":
+    """The names of the packages around the module of a function, and its own; none if it goes by value."""
+    name = getattr(function, "__module__", None)
+    if getattr(modules.get(name), getattr(function, "__name__", ""), None) is not function:
+        return ()
+    parts = str(name).split(".")
+    return tuple(".".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
 def library_directories() -> "tuple[str, ...]":
@@ -789,40 +858,3 @@ def is_library(directory: str) -> bool:
     if directory == os.path.dirname(os.__file__):
         return True
     return os.path.basename(directory) in ("site-packages", "dist-packages", "lib-dynload")
-
-
-def finish() -> int:
-    """End as an interpreter ends, except that modules are not torn down. Returns the exit status."""
-    import atexit
-
-    threading = sys.modules.get("threading")
-    if threading is not None:
-        threading._shutdown()
-    atexit._run_exitfuncs()
-    flush_files()
-    if "mpi4py.MPI" in sys.modules:
-        end_mpi()
-    return 0
-
-
-def flush_files() -> None:
-    """Write out what open files still hold: the interpreter would close them as it goes."""
-    import gc
-    import io
-
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except Exception:
-            continue
-    # Concrete classes: asking an abstract one would fill its caches, and so copy pages of the zygote.
-    writers = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
-    # What was there before the fork is frozen and not listed: few objects are looked at.
-    for thing in gc.get_objects():
-        # Not isinstance(): that would ask a proxy for its __class__, and a lazily imported module would run its code.
-        if issubclass(type(thing), writers):
-            try:
-                if not thing.closed:
-                    thing.flush()
-            except Exception:
-                continue

@@ -6,6 +6,8 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "finish.h"
+#include "heap.h"
 #include "pickling.h"
 #include "sched/cpus.h"
 #include "state.h"
@@ -136,6 +138,14 @@ static PyObject *enter_worker(PyObject *module, PyObject *cores)
     Py_RETURN_NONE;
 }
 
+static PyObject *fill_gaps(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    exl_heap_fill_gaps();
+    Py_RETURN_NONE;
+}
+
 static PyObject *identity(PyObject *module, PyObject *object)
 {
     (void)module;
@@ -179,6 +189,8 @@ static PyMethodDef module_methods[] = {
      "release_claim(folder, generation)\n--\n\nRemoves the claims up to this one."},
     {"_gather", (PyCFunction)(void (*)(void))exl_gather_results, METH_FASTCALL,
      "The list of what pickles hold: _gather(pickle, its buffers, …)."},
+    {"_finish", exl_finish_process, METH_NOARGS, "Does what an interpreter does at its end, but for the teardown."},
+    {"_fill_gaps", fill_gaps, METH_NOARGS, "Takes the gaps in this process's memory, before it is forked."},
     {"_enter_worker", enter_worker, METH_O, "Marks this process as a worker whose calls have so many cores."},
     {"_dependency", exl_dependency, METH_O, "In a worker: the value of an argument that another call computed."},
     {"_function", exl_function, METH_O, "In a worker: a function that the driver sent by value."},

@@ -7,6 +7,7 @@
 #include "buffer.h"
 #include "engine/wait.h"
 #include "functions.h"
+#include "future.h"
 #include "plain.h"
 #include "task/task.h"
 
@@ -329,11 +330,25 @@ static bool refuses_futures(const exl_submission_t *submission)
     return !submission->futures_allowed && PyErr_ExceptionMatches(PyExc_ValueError) && !submission->by_value;
 }
 
+/* Futures that have to be pickled otherwise are asked again by the pickler. */
+static Py_ssize_t depend(void *data, PyObject *object)
+{
+    exl_submission_t *submission = data;
+    if (!submission->collects_futures || !submission->futures_allowed ||
+        Py_TYPE(object) != submission->state->future_type)
+        return -1;
+    const FutureObject *future = (const FutureObject *)object;
+    Py_ssize_t index = future->task && !future->result ? exl_submission_depend(submission, future->task) : -1;
+    PyErr_Clear();
+    return index;
+}
+
 int exl_submission_dump(exl_submission_t *submission, PyObject *object)
 {
     if (submission->by_value)
         return dump_by_value(submission, object);
-    submission->size = submission->plain_size = exl_plain_pickle(object, submission->plain, sizeof submission->plain);
+    submission->size = submission->plain_size =
+        exl_plain_pickle(object, depend, submission, submission->plain, sizeof submission->plain);
     if (submission->plain_size || dump_by_name(submission, object) == 0)
         return 0;
     if (refuses_futures(submission) || !PyErr_ExceptionMatches(PyExc_Exception))
@@ -476,10 +491,15 @@ PyObject *exl_payload_loads(exl_state_t *state, exl_payload_t *payload)
         rc = exl_payload_view(payload, &view);
     if (rc < 0)
         return exl_raise(rc, "cannot read what another process sent");
+    PyObject *object = NULL;
+    if (view.nbuffers == 0 && view.body_size <= EXL_SUBMISSION_PLAIN) {
+        object = exl_plain_unpickle(view.body, view.body_size, exl_dependency_at);
+        if (object || PyErr_Occurred())
+            return object;
+    }
     PyObject *body = PyMemoryView_FromMemory((char *)view.body, (Py_ssize_t)view.body_size, PyBUF_READ);
     if (!body)
         return NULL;
-    PyObject *object = NULL;
     if (view.nbuffers == 0) {
         object = PyObject_CallOneArg(state->loads, body);
     } else {

@@ -87,6 +87,7 @@ PyObject *exl_zygote_main(PyObject *module, PyObject *argument);
 PyObject *exl_rank_main(PyObject *module, PyObject *unused);
 PyObject *exl_gather_results(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *exl_dependency(PyObject *module, PyObject *index);
+PyObject *exl_dependency_at(size_t index); /* of the present call; new reference */
 PyObject *exl_function(PyObject *module, PyObject *id);
 
 #endif

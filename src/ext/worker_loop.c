@@ -17,12 +17,14 @@
 #include "base/error.h"
 #include "base/idmap.h"
 #include "base/spin.h"
+#include "finish.h"
 #include "node/claim.h"
 #include "node/gate.h"
 #include "node/head.h"
 #include "node/rank_group.h"
 #include "node/zygote_server.h"
 #include "output.h"
+#include "own_modules.h"
 #include "pickling.h"
 #include "task/memory_file.h"
 #include "wire/channel.h"
@@ -125,27 +127,6 @@ static void send_exception(worker_t *worker, uint8_t type, uint64_t number, PyOb
     exl_payload_unref(payload);
 }
 
-static void flush_stream(const char *name)
-{
-    PyObject *stream = PySys_GetObject(name);
-    if (!stream || stream == Py_None)
-        return;
-    PyObject *none = PyObject_CallMethod(stream, "flush", NULL);
-    if (!none)
-        PyErr_Clear();
-    Py_XDECREF(none);
-}
-
-/* What a call printed is on its way before its result is: a worker that dies later loses none of it. */
-static void flush_output(void)
-{
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback); /* what the call raised, if it did */
-    flush_stream("stdout");
-    flush_stream("stderr");
-    PyErr_Restore(type, value, traceback);
-}
-
 static exl_payload_t *pickle_result(worker_t *worker, PyObject *result)
 {
     exl_submission_t submission;
@@ -172,12 +153,8 @@ static void explain_result(worker_t *worker, PyObject *function, PyObject *resul
 
 /* ---- one call ---- */
 
-PyObject *exl_dependency(PyObject *module, PyObject *index)
+PyObject *exl_dependency_at(size_t i)
 {
-    (void)module;
-    size_t i = PyLong_AsSize_t(index);
-    if (PyErr_Occurred())
-        return NULL;
     if (!present || i >= present->ndependencies || !present->dependencies[i]) {
         PyErr_SetString(PyExc_RuntimeError, "a result of another call is missing");
         return NULL;
@@ -185,6 +162,13 @@ PyObject *exl_dependency(PyObject *module, PyObject *index)
     if (!present->values[i])
         present->values[i] = exl_payload_loads(present->state, present->dependencies[i]);
     return Py_XNewRef(present->values[i]);
+}
+
+PyObject *exl_dependency(PyObject *module, PyObject *index)
+{
+    (void)module;
+    size_t i = PyLong_AsSize_t(index);
+    return PyErr_Occurred() ? NULL : exl_dependency_at(i);
 }
 
 /* New reference. A function that cannot be unpickled raises at every use. */
@@ -251,6 +235,14 @@ static int find_entry(worker_t *worker, PyObject *call)
     return 0;
 }
 
+static int execute_own_modules(const exl_payload_t *payload)
+{
+    exl_payload_view_t view;
+    if (!exl_payload_region(payload) || exl_payload_view(payload, &view) < 0)
+        return 0;
+    return exl_own_modules_execute(view.body, view.body_size);
+}
+
 /* (function, args, kwargs), with presets filled in. */
 static PyObject *load_call(worker_t *worker, const exl_message_t *message)
 {
@@ -264,7 +256,7 @@ static PyObject *load_call(worker_t *worker, const exl_message_t *message)
             call = Py_BuildValue("(OON)", function, arguments, PyDict_New());
         Py_XDECREF(arguments);
         Py_XDECREF(function);
-    } else {
+    } else if (worker->claim || execute_own_modules(message->payload) == 0) {
         call = exl_payload_loads(worker->state, message->payload);
     }
     if (call && (!PyTuple_Check(call) || PyTuple_GET_SIZE(call) != 3)) {
@@ -280,13 +272,13 @@ static PyObject *load_call(worker_t *worker, const exl_message_t *message)
     return call;
 }
 
-static void report_imports(worker_t *worker, Py_ssize_t nmodules, int64_t begun_ns)
+static void report_imports(worker_t *worker, PyObject *function, Py_ssize_t nmodules, int64_t begun_ns)
 {
     PyObject *modules = PyImport_GetModuleDict();
     if (PyDict_GET_SIZE(modules) <= nmodules || exl_clock_ns() - begun_ns < SLOW_IMPORT_NS)
         return;
     exl_payload_t *payload = NULL;
-    PyObject *names = PyObject_CallMethod(worker->state->worker, "importable_since", "n", nmodules);
+    PyObject *names = PyObject_CallMethod(worker->state->worker, "importable_since", "nO", nmodules, function);
     if (names && PyBytes_Check(names) && PyBytes_GET_SIZE(names) && exl_payload_of_bytes(names, &payload) == 0) {
         send_frame(worker, EXL_FRAME_IMPORTS, 0, payload);
         exl_payload_unref(payload);
@@ -360,13 +352,13 @@ static void run_call(worker_t *worker, const exl_message_t *message)
             explain_result(worker, PyTuple_GET_ITEM(call, 0), result);
     }
     leave_if_forked();
-    flush_output();
+    exl_flush_output();
     if (worker->claim) {
         exl_output_restore(&output); /* a process of one call ends with its files in place */
         exl_claim_end(worker->claim, message->frame.id);
     }
     if (payload && (message->frame.arg & EXL_CALL_REPORT_IMPORTS))
-        report_imports(worker, nmodules, begun_ns);
+        report_imports(worker, PyTuple_GET_ITEM(call, 0), nmodules, begun_ns);
     if (payload)
         send_frame(worker, EXL_FRAME_RESULT, message->frame.id, payload);
     else
@@ -455,8 +447,33 @@ static int join_ranks(worker_t *worker, PyObject *setup, uint64_t *ret_rank)
     return send_joined(worker, number);
 }
 
+/* The setup that the template has applied for its forks; NULL if there is none, or if each has more to do. */
+static PyObject *applied;
+
+static bool is_applied(const exl_message_t *message)
+{
+    exl_payload_view_t view;
+    if (!applied || !message->payload || exl_payload_view(message->payload, &view) < 0 || view.nbuffers)
+        return false;
+    return view.body_size == (size_t)PyBytes_GET_SIZE(applied) &&
+           memcmp(view.body, PyBytes_AS_STRING(applied), view.body_size) == 0;
+}
+
+static bool reseed(const worker_t *worker)
+{
+    if (!PyDict_GetItemString(PyImport_GetModuleDict(), "numpy.random"))
+        return true;
+    PyObject *none = PyObject_CallMethod(worker->state->worker, "reseed", NULL);
+    Py_XDECREF(none);
+    return none != NULL;
+}
+
 static bool set_up(worker_t *worker, const exl_message_t *message)
 {
+    if (!worker->rank && !worker->claim && is_applied(message)) {
+        worker->presets = Py_BuildValue("{sI}", "executorlib_worker_id", message->frame.arg);
+        return worker->presets && reseed(worker);
+    }
     PyObject *setup = message->payload ? exl_payload_bytes(message->payload) : PyBytes_FromString("");
     PyObject *presets = NULL;
     uint64_t number = message->frame.id;
@@ -465,7 +482,7 @@ static bool set_up(worker_t *worker, const exl_message_t *message)
                                       message->frame.arg);
     Py_XDECREF(setup);
     leave_if_forked();
-    flush_output();
+    exl_flush_output();
     if (!presets) {
         send_exception(worker, EXL_FRAME_SETUP_FAILED, message->frame.id, NULL);
         return false;
@@ -577,14 +594,13 @@ static void serve_calls(exl_state_t *state, const exl_role_t *role)
     (void)serve(&worker);
 }
 
-/* Ends as an interpreter ends: threads joined, exit handlers run, files flushed. */
-static void finish(exl_state_t *state)
+static void finish(void)
 {
-    PyObject *status = PyObject_CallMethod(state->worker, "finish", NULL);
+    int rc = exl_finish();
     leave_if_forked();
-    if (!status)
+    if (rc < 0)
         PyErr_Print();
-    exit(status && PyLong_Check(status) ? (int)PyLong_AsLong(status) : EXIT_FAILURE);
+    exit(rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
 /* ---- the zygote ---- */
@@ -615,7 +631,7 @@ static void run_rank(const exl_rank_place_t *place)
     exl_idmap_init(&worker.functions);
     exl_channel_init(&worker.channel, place->channel_fd);
     if (serve(&worker))
-        finish(zygote_state);
+        finish();
     /* The others may be gone: MPI would wait for them. */
 }
 
@@ -625,8 +641,8 @@ static bool parse_step(PyObject *step, exl_launch_plan_t *plan)
     if (step == Py_None)
         return true;
     plan->is_step = true;
-    return PyArg_ParseTuple(step, "yyyII", &plan->step.addresses, &plan->step.directory, &plan->step.pace,
-                            &plan->step.pace_ms, &plan->step.pace_burst);
+    return PyArg_ParseTuple(step, "yyyyII", &plan->step.addresses, &plan->step.directory, &plan->step.launcher,
+                            &plan->step.pace, &plan->step.pace_ms, &plan->step.pace_burst);
 }
 
 static int plan_ranks(exl_payload_t *setup, bool launcher, exl_payload_t *nodes, exl_launch_plan_t *ret_plan)
@@ -674,9 +690,15 @@ static bool become_template(exl_state_t *state, const exl_role_t *role, exl_chan
     PyObject *modules = exl_payload_bytes(role->payload);
     PyObject *usable =
         setup && modules ? PyObject_CallMethod(state->worker, "become_template", "OO", setup, modules) : NULL;
-    bool ready = usable && PyObject_IsTrue(usable) == 1;
+    bool ready = usable && usable != Py_False;
+    if (ready && PyTuple_Check(usable) && PyTuple_GET_SIZE(usable))
+        exl_own_modules_find(state, usable);
+    PyObject *complete = ready ? PyObject_CallMethod(state->worker, "is_set_up", NULL) : NULL;
+    if (complete == Py_True)
+        applied = Py_NewRef(setup);
     if (PyErr_Occurred())
         PyErr_Clear();
+    Py_XDECREF(complete);
     Py_XDECREF(usable);
     Py_XDECREF(setup);
     Py_XDECREF(modules);
@@ -722,7 +744,7 @@ PyObject *exl_zygote_main(PyObject *module, PyObject *argument)
         return exl_raise(rc, "the zygote cannot go on");
     if (role.kind == EXL_ROLE_WORKER) {
         serve_calls(state, &role);
-        finish(state);
+        finish();
     }
     _exit(role.kind == EXL_ROLE_HEAD ? exl_head_serve(&role, plan_ranks) : EXIT_SUCCESS);
 }

@@ -29,6 +29,63 @@ def test_chunksize_below_one(exe):
         list(exe.map(functions.identity, [1], chunksize=0))
 
 
+@pytest.mark.parametrize("chunksize", [1, 3])
+@pytest.mark.parametrize("buffersize", [1, 2, 100])
+def test_buffersize_changes_nothing_in_the_results(exe, buffersize, chunksize):
+    found = exe.map(functions.add, range(20), range(20), buffersize=buffersize, chunksize=chunksize, timeout=SOON)
+    assert list(found) == [2 * n for n in range(20)]
+
+
+@pytest.mark.parametrize(("chunksize", "ahead"), [(1, 3), (2, 6)])
+def test_items_are_taken_as_results_are_handed_out(exe, chunksize, ahead):
+    taken = []
+
+    def items():
+        for number in itertools.count():
+            taken.append(number)
+            yield number
+
+    found = exe.map(functions.identity, items(), buffersize=3, chunksize=chunksize, timeout=SOON)
+    assert taken == list(range(ahead)), "calls are made before the first result is asked for, but no more"
+    for number in range(10):
+        assert next(found) == number
+        assert len(taken) <= number + 1 + ahead + chunksize
+    found.close()
+
+
+def test_a_window_that_is_left_early_cancels_its_calls(make, make_gate, tmp_path):
+    gate = make_gate()
+    log, folder = str(tmp_path / "log"), gate.folder
+
+    def call(number):
+        functions.append_line(log, number)
+        if number:
+            functions.pass_gate(folder)
+
+    with make(max_workers=1) as exe:
+        found = exe.map(call, itertools.count(), buffersize=5, timeout=SOON)
+        next(found)
+        gate.arrivals(1)
+        found.close()
+        gate.open()
+    assert (tmp_path / "log").read_text().split() == ["0", "1"]
+
+
+def test_error_comes_at_its_place_in_a_window(exe):
+    found = exe.map(functions.divide, [1, 2, 3, 4], [1, 0, 3, 4], buffersize=1, timeout=SOON)
+    assert next(found) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+
+
+@pytest.mark.parametrize(
+    ("buffersize", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("2", TypeError)]
+)
+def test_buffersize_that_makes_no_sense(exe, buffersize, error):
+    with pytest.raises(error, match="buffersize"):
+        exe.map(functions.identity, [1], buffersize=buffersize)
+
+
 def test_a_chunk_runs_in_one_process(make, mode):
     if mode.block:
         pytest.skip("persistent workers run many calls anyway")

@@ -113,3 +113,44 @@ def test_a_function_that_cannot_be_imported_fails_each_call_and_no_other(module,
         with pytest.raises(ModuleNotFoundError, match="plain_values_module"):
             exe.submit(module.scaled, 3).result(timeout=SOON)
         assert exe.submit(functions.add, 1, 2).result(timeout=SOON) == 3
+
+
+@pytest.mark.parametrize("count", [1, 3, 300])
+def test_results_of_other_calls_among_them(exe, count):
+    futures = [exe.submit(functions.identity, (number, "a")) for number in range(count)]
+    nested = (1, (futures[0], ("b", (futures[-1],))), *futures)
+    expected = (1, ((0, "a"), ("b", ((count - 1, "a"),))), *((number, "a") for number in range(count)))
+    assert exe.submit(functions.identity, nested).result(timeout=SOON) == expected
+    assert exe.submit(functions.identity, [nested, {"key": nested}]).result(timeout=SOON) == [
+        expected,
+        {"key": expected},
+    ]
+
+
+def is_same(first, second):
+    return first is second
+
+
+def test_one_result_is_one_object(exe):
+    future = exe.submit(functions.identity, (1, 2))
+    assert exe.submit(is_same, future, future).result(timeout=SOON)
+
+
+def test_text_that_looks_like_one(exe):
+    texts = ("_executorlib_core", "_dependency", b"\x93K\x00\x85R")
+    assert exe.submit(functions.identity, texts).result(timeout=SOON) == texts
+
+
+def test_a_result_that_cannot_be_unpickled(exe):
+    future = exe.submit(Unreadable)
+    with pytest.raises(LookupError, match="cannot be read"):
+        exe.submit(functions.identity, future).result(timeout=SOON)
+
+
+class Unreadable:
+    def __reduce__(self):
+        return refuse, ()
+
+
+def refuse():
+    raise LookupError("cannot be read")

@@ -1,5 +1,6 @@
 """submit(): what it accepts, what it returns, what the result is."""
 
+import builtins
 import concurrent.futures
 import functools
 import operator
@@ -202,6 +203,21 @@ def test_large_and_empty_messages(exe):
     for size in (0, 1, 4095, 4096, 65536, 1 << 20, 5 << 20):
         payload = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
         assert exe.submit(functions.identity, payload).result(timeout=SOON) == payload
+
+
+ExceptionGroup = getattr(builtins, "ExceptionGroup", None)
+
+
+@pytest.mark.skipif(ExceptionGroup is None, reason="groups of exceptions came with Python 3.11")
+def test_a_group_of_exceptions_that_do_not_round_trip(exe):
+    def fail():
+        raise ExceptionGroup("two", [ValueError(1), ExceptionGroup("one", [functions.Picky(3, reason="why")])])
+
+    group = exe.submit(fail).exception(timeout=SOON)
+    assert type(group) is ExceptionGroup and group.message == "two"
+    value, inner = group.exceptions
+    assert repr(value) == "ValueError(1)"
+    assert (inner.exceptions[0].code, inner.exceptions[0].reason) == (3, "why")
 
 
 def test_deeply_nested_argument(exe):

@@ -152,6 +152,23 @@ static pid_t sleeper(const char *variable)
     return pid;
 }
 
+/* Who kills the tree that it belongs to lives on to kill the root. */
+static void spares_the_caller(void **state)
+{
+    pid_t root = fork();
+    assert_true(root >= 0);
+    if (root == 0) {
+        grow(1, 1);
+        if (fork() == 0) {
+            exl_descendants_signal(getppid(), SIGKILL);
+            tell_and_stay();
+        }
+        tell_and_stay();
+    }
+    for (int i = 0; i < 3; i++)
+        (void)next_told(); /* the child, the root, and the caller when it has killed */
+}
+
 static void ends_those_that_carry_the_marker(void **state)
 {
     pid_t marked = sleeper("EXL_TEST_MARKER=0123456789abcdef");
@@ -176,6 +193,7 @@ int main(void)
         TREE_TEST(a_strange_name_hides_nobody),
         TREE_TEST(nobody_has_no_children),
         TREE_TEST(ends_the_whole_tree_but_not_its_root),
+        TREE_TEST(spares_the_caller),
         TREE_TEST(ends_those_that_carry_the_marker),
     };
     return EXL_RUN(tests);

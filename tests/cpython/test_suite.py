@@ -85,6 +85,11 @@ class Ours:
     def get_context(self):
         return multiprocessing.get_context("fork")
 
+    def create_event(self):
+        """From Python 3.13 on the suite's cases wait for one that processes share."""
+        self.manager = self.manager or self.get_context().Manager()  # the suite's tearDown() ends it
+        return self.manager.Event()
+
 
 STANDARD_INTERNALS = "looks at private attributes of ProcessPoolExecutor (_processes, _executor_manager_thread)"
 NO_INITIALIZER = "initializer and max_tasks_per_child are parameters of the standard pools; ours has init_function"
@@ -121,14 +126,6 @@ NOT_APPLICABLE = {
     "test_error_at_task_unpickle": "ours reports the error itself; tested in the crash matrix",
     "test_error_during_result_unpickle_in_result_handler": "ours reports the error itself; tested in behaviour",
     "test_exit_during_result_unpickle_in_result_handler": "ours reports the SystemExit itself",
-    "test_map_buffersize_on_empty_iterable": "buffersize came with Python 3.14",
-    "test_map_buffersize_without_iterables": "buffersize came with Python 3.14",
-    "test_map_buffersize_type_validation": "buffersize came with Python 3.14",
-    "test_map_buffersize_value_validation": "buffersize came with Python 3.14",
-    "test_map_buffersize": "buffersize came with Python 3.14",
-    "test_map_buffersize_on_infinite_iterable": "buffersize came with Python 3.14",
-    "test_map_buffersize_on_multiple_infinite_iterables": "buffersize came with Python 3.14",
-    "test_map_buffersize_when_buffer_is_full": "buffersize came with Python 3.14",
 }
 
 #: Cases that cannot apply to persistent workers.

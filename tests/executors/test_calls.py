@@ -6,6 +6,7 @@ Each test submits everything before it waits, since a batch job takes a while to
 import asyncio
 import concurrent.futures
 import functools
+import itertools
 import os
 import pickle
 import threading
@@ -99,9 +100,12 @@ def test_map(exe):
     several = exe.map(functions.add, [1, 2], [10, 20])
     chunked = exe.map(functions.square, range(3), chunksize=2)
     of_futures = exe.map(functions.square, [exe.submit(functions.identity, 3), 4])
+    endless = exe.map(functions.square, itertools.count(), buffersize=2)
     whole = exe.submit(list, range(2))
     failing = exe.map(functions.divide, [4, 1], [2, 0])
     assert list(several) == [11, 22]
+    assert list(itertools.islice(endless, 4)) == [0, 1, 4, 9]
+    endless.close()
     assert list(chunked) == [0, 1, 4]
     assert list(of_futures) == [9, 16]
     assert list(exe.map(functions.square, whole)) == [0, 1]

@@ -16,7 +16,7 @@ from executorlib._imports import libraries_named
 
 def named(*pickles):
     answer = libraries_named(list(pickles))
-    return pickle.loads(answer) if answer else []
+    return pickle.loads(answer)[0] if answer else []
 
 
 @pytest.fixture

@@ -188,34 +188,36 @@ static void share_out(exl_fleet_t *fleet)
     fleet->nmissed += may_miss;
 }
 
+/* False: it waits, and so do those behind it. */
+static bool place(exl_fleet_t *fleet, exl_task_t *task)
+{
+    exl_remote_t *remote = place_for(fleet, task);
+    (void)exl_task_update(task, EXL_TASK_PLACE);
+    if (!remote && lacks_time(fleet, task)) {
+        put_off(fleet, task);
+    } else if (!remote && may_find_place(fleet, task)) {
+        exl__pool_return(task);
+        return false;
+    } else if (!remote) {
+        exl__pool_fail(task, EXL_BLAME_NODE, "no node of this executor has as many cores or GPUs as the call needs");
+    } else if (!exl__pool_needs_copy(task)) {
+        exl__remote_give(remote, task);
+    } else if (exl__pool_copy(task, copied) < 0) {
+        exl__pool_fail(task, EXL_BLAME_ENGINE, "out of memory while copying the arguments");
+    }
+    return true;
+}
+
 void exl__fleet_schedule(exl_pool_t *pool)
 {
     exl_fleet_t *fleet = pool->fleet;
+    const exl_place_t *first;
+    exl_task_t *task;
     if (fleet->loss)
         fail_all(pool);
     look_at_hosts(fleet);
-    for (const exl_place_t *first;
-         pool->queue.count && !is_held_back(fleet) && (first = exl_places_first(&fleet->places));) {
-        exl_task_t *task = next_task(pool, first);
-        if (!task)
-            break;
-        exl_remote_t *remote = place_for(fleet, task);
-        (void)exl_task_update(task, EXL_TASK_PLACE);
-        if (!remote && lacks_time(fleet, task)) {
-            put_off(fleet, task);
-            continue;
-        }
-        if (!remote && may_find_place(fleet, task)) {
-            exl__pool_return(task);
-            break;
-        }
-        if (!remote)
-            exl__pool_fail(task, EXL_BLAME_NODE,
-                           "no node of this executor has as many cores or GPUs as the call needs");
-        else if (!exl__pool_needs_copy(task))
-            exl__remote_give(remote, task);
-        else if (exl__pool_copy(task, copied) < 0)
-            exl__pool_fail(task, EXL_BLAME_ENGINE, "out of memory while copying the arguments");
+    while (pool->queue.count && !is_held_back(fleet) && (first = exl_places_first(&fleet->places)) &&
+           (task = next_task(pool, first)) && place(fleet, task)) {
     }
     if (!pool->queue.count)
         share_out(fleet);

@@ -30,23 +30,23 @@ typedef struct exl_remote {
     uint32_t index, instance; /* the latter tells an agent from its successor */
     bool known;               /* it has said what there is on its node */
     bool asked_back;          /* it is giving calls back, and gets none meanwhile */
-    uint64_t asked_at;        /* … and so often the fleet had missed some before */
     bool dismissed;           /* it gets no more calls */
-    int64_t end_ns;           /* nothing starts there later; EXL_NO_END_NS: no end is known */
     bool died;                /* and the launcher may still say why */
+    uint64_t asked_at;        /* when it was asked back: so often the fleet had missed some before */
+    int64_t end_ns;           /* nothing starts there later; EXL_NO_END_NS: no end is known */
     exl_peer_t peer;
     exl_deadline_t *silence; /* owned; runs while the connection is broken */
     exl_node_record_t node;
     exl_list_t outstanding;
-    int host; /* in the ledger of the allocation; negative: not counted there */
     exl_hosts_watch_t host_watch;
-    uint32_t held;     /* cores there that its persistent workers have */
-    uint32_t *workers; /* owned: ids of its persistent workers, to be told; NULL: none */
-    uint32_t nworkers;
+    int host;              /* in the ledger of the allocation; negative: not counted there */
+    uint32_t held;         /* cores there that its persistent workers have */
+    uint32_t *workers;     /* owned: ids of its persistent workers, to be told; NULL: none */
     exl_idmap_t calls;     /* number -> task */
     exl_idmap_t functions; /* those that it has */
     exl_payload_t *setup;  /* a reference: the last that it was told */
     exl_needs_record_t needs;
+    uint32_t nworkers;
     bool has_needs, has_imports;
 } exl_remote_t;
 

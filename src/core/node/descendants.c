@@ -109,7 +109,7 @@ static bool signal_tree(pid_t pid, int signal, int depth, exl_idmap_t *seen)
     ssize_t count = exl_children_of(pid, pids, MAX_CHILDREN);
     for (ssize_t i = 0; i < count && i < MAX_CHILDREN; i++) {
         any |= signal_tree(pids[i], signal, depth + 1, seen);
-        if (exl_idmap_get(seen, (uint64_t)pids[i]))
+        if (pids[i] == getpid() || exl_idmap_get(seen, (uint64_t)pids[i]))
             continue;
         (void)kill(pids[i], signal);
         any |= exl_idmap_put(seen, (uint64_t)pids[i], &mark) == 0;

@@ -10,7 +10,7 @@
 /* Writes at most `capacity` pids of direct children and returns how many there are, or -errno. */
 ssize_t exl_children_of(pid_t pid, pid_t *pids, size_t capacity);
 
-/* Sends `signal` once to each descendant of `pid`, deepest first, not to `pid` itself; looks again until no pass finds a new
+/* Sends `signal` once to each descendant of `pid`, deepest first, not to `pid` itself and not to the caller; looks again until no pass finds a new
  * one. What is born after that is missed: a caller that must get all is their subreaper and calls again as they arrive. */
 void exl_descendants_signal(pid_t pid, int signal);
 

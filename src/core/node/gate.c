@@ -101,11 +101,13 @@ static void arrived_cb(void *owner, exl_connection_t *connection, const exl_fram
 /* Does not return. */
 static void guard(const char *socket_path, const exl_ticket_t *ticket, int port_fd)
 {
+    static const char loopback[] = "127.0.0.1";
+    const char *address = strcmp(ticket->addresses, loopback) == 0 ? loopback : "0.0.0.0";
     gate_t gate = {.socket_path = socket_path};
     exl_error_t err = {""};
     int rc = gate_init(&gate);
     if (rc == 0)
-        rc = exl_door_open(&gate.node, "0.0.0.0", ticket->name, ticket->key, arrived_cb, &gate, &gate.door, &err);
+        rc = exl_door_open(&gate.node, address, ticket->name, ticket->key, arrived_cb, &gate, &gate.door, &err);
     uint16_t port = rc == 0 ? exl_door_port(gate.door) : 0;
     exl_fd_limit_add(UINT32_MAX); /* two for each rank; nothing is started here */
     if (rc < 0)

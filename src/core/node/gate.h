@@ -15,7 +15,8 @@
 #include "node/rank_directory.h"
 #include "node/ticket.h"
 
-/* In the head: forks the gate, which listens on all addresses of this host, and fills in key, name and port of the ticket.
+/* In the head: forks the gate, which listens on all addresses of this host, or on the loopback interface where the ticket's is
+ * that one, and fills in key, name and port of the ticket.
  * `socket_path` is where it takes ranks. TLS must have been provided (tls.h). */
 int exl_gate_open(const char *socket_path, exl_ticket_t *ticket, pid_t *ret_pid, exl_error_t *err);
 

@@ -298,10 +298,10 @@ static int note_death(exl_rank_group_t *group, pid_t pid, int status, exl_error_
         if (group->step && group->size > 1 && !group->joined)
             return exl_error_set(
                 err, EXL_ECLOSED,
-                "srun %s before MPI had started in any of %u ranks: if its messages name no other cause, "
+                "%s %s before MPI had started in any of %u ranks: if its messages name no other cause, "
                 "try another way to start MPI, by pmi_mode",
-                text, group->size);
-        return exl_error_set(err, EXL_ECLOSED, "%s %s", group->step ? "srun" : "the MPI launcher", text);
+                group->step->launcher, text, group->size);
+        return exl_error_set(err, EXL_ECLOSED, "%s %s", group->step ? group->step->launcher : "the MPI launcher", text);
     }
     for (uint32_t i = 0; group->nchildren && i < group->connected; i++)
         if (pid == group->ranks[i].pid && !group->ranks[i].ended) {
@@ -608,7 +608,7 @@ int exl_rank_group_launch(exl_rank_group_t *group, char *const *argv, char *cons
     int rc = open_door(group);
     if (rc < 0)
         return exl_error_set(err, rc, "cannot open a socket for MPI ranks: %s", exl_strerror(rc));
-    if (group->step && group->step->addresses[0])
+    if (group->step)
         rc = open_gate(group, err);
     if (rc == 0 && make_environment(group, envp) < 0)
         rc = exl_error_set(err, -ENOMEM, "out of memory");

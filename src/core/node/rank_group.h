@@ -46,8 +46,9 @@ typedef struct exl_rank_fork {
 
 /* Ranks that a launcher starts as a step of a scheduler, in general on other hosts. All strings are borrowed. */
 typedef struct exl_rank_step {
-    const char *addresses; /* where this host is found, one blank between; "": all ranks are on this host */
+    const char *addresses; /* where this host is found, one blank between */
     const char *directory; /* for the ticket (ticket.h) */
+    const char *launcher;  /* what it is called in errors */
     const char *pace;      /* file that bounds how many launchers start a second, see pace.h; "": none does */
     uint32_t pace_ms, pace_burst;
 } exl_rank_step_t;

@@ -264,6 +264,14 @@ static void preload(struct server *server)
     server->preloaded = true;
 }
 
+static void close_descriptors(const struct server *server)
+{
+    if (server->signal_fd >= 0)
+        (void)close(server->signal_fd);
+    if (server->driver_fd >= 0)
+        (void)close(server->driver_fd);
+}
+
 static void server_fini(struct server *server)
 {
     for (size_t i = 0; i < server->by_id.capacity; i++)
@@ -273,10 +281,7 @@ static void server_fini(struct server *server)
     exl_idmap_fini(&server->by_pid);
     exl_idmap_fini(&server->by_id);
     exl_channel_fini(&server->control);
-    if (server->signal_fd >= 0)
-        (void)close(server->signal_fd);
-    if (server->driver_fd >= 0)
-        (void)close(server->driver_fd);
+    close_descriptors(server);
 }
 
 static void block_sigchld(int how)
@@ -287,10 +292,12 @@ static void block_sigchld(int how)
     (void)sigprocmask(how, &set, NULL);
 }
 
-/* In a forked child. A subreaper of its own, so that what it starts stays its own until it ends. */
+/* In a forked child. A subreaper of its own, so that what it starts stays its own until it ends. The server's memory is
+ * left as it is: to free it would copy a page for each piece. */
 static void become_child(struct server *server, pid_t parent)
 {
-    server_fini(server);
+    exl_channel_abandon(&server->control);
+    close_descriptors(server);
     block_sigchld(SIG_UNBLOCK);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)

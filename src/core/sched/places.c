@@ -110,6 +110,7 @@ static void update(exl_places_t *places, exl_place_t *place)
         leave(places, place);
         return;
     }
+    assert(kind); /* who is open has said what it is */
     places->spare -= place->spare;
     place->spare = spare_of(place);
     places->spare += place->spare;

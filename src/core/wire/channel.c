@@ -38,18 +38,25 @@ static void attachment_fini(struct exl_channel_attachment *attachment)
     exl_payload_unref(attachment->payload);
 }
 
-void exl_channel_fini(exl_channel_t *channel)
+void exl_channel_abandon(exl_channel_t *channel)
 {
     for (unsigned i = 0; i < channel->nattachments; i++)
         attachment_fini(&channel->attachments[channel->first_attachment + i]);
-    free(channel->attachments);
     for (unsigned i = 0; i < channel->nfds; i++)
         (void)close(channel->fds[i]);
+    if (channel->fd >= 0)
+        (void)close(channel->fd);
+    channel->nattachments = channel->nfds = 0;
+    channel->fd = -1;
+}
+
+void exl_channel_fini(exl_channel_t *channel)
+{
+    exl_channel_abandon(channel);
+    free(channel->attachments);
     free(channel->fds);
     exl_buffer_fini(&channel->in);
     exl_buffer_fini(&channel->out);
-    if (channel->fd >= 0)
-        (void)close(channel->fd);
     exl_channel_init(channel, -1);
 }
 

@@ -34,6 +34,9 @@ typedef struct exl_message {
 void exl_channel_init(exl_channel_t *channel, int fd);
 void exl_channel_fini(exl_channel_t *channel);
 
+/* In a forked child: closes the descriptors, those that are on their way too, and leaves the memory to the parent. */
+void exl_channel_abandon(exl_channel_t *channel);
+
 /* Queues a frame; flags, size and the payload's descriptor are filled in here. `fds` are borrowed until the frame has
  * left, unless `take_fds` is set: then they are closed once it has. The payload is copied, or referenced as a file. */
 int exl_channel_queue(exl_channel_t *channel, exl_frame_t frame, exl_payload_t *payload, const int *fds, unsigned nfds,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
+from functools import partial
+from time import monotonic
 
 from executorlib._batched import batched
-from executorlib._map import resolve
+from executorlib._map import check_sizes, resolve, windowed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,7 +99,12 @@ class BaseExecutor(Executor):
         return self._task_scheduler.submit(fn, *args, resource_dict=resource_dict, **kwargs)
 
     def map(
-        self, fn: Callable, *iterables: Iterable | Future, timeout: float | None = None, chunksize: int = 1
+        self,
+        fn: Callable,
+        *iterables: Iterable | Future,
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
     ) -> Iterator[Any]:
         """Like the built-in `map`, with the calls made at once and in parallel.
 
@@ -108,12 +115,16 @@ class BaseExecutor(Executor):
                 without limit.
             chunksize (int): how many items make one call of the executor, 1 by default. Without block allocation
                 they share one process.
+            buffersize (int | None): how many calls are on their way at a time: the next is made when a result is
+                handed out. So there may be more items than fit into memory, or no end of them. None, the default,
+                makes all calls at once.
 
         Returns:
             Iterator: the results in the order of the items. Closing it early cancels the calls still waiting.
 
         Raises:
-            ValueError: if `chunksize` is less than 1.
+            ValueError: if `chunksize` or `buffersize` is less than 1.
+            TypeError: if `buffersize` is no integer, or `fn` is not callable.
             RuntimeError: after shutdown.
             TimeoutError: by the iterator, if a result is not there in time.
 
@@ -122,9 +133,14 @@ class BaseExecutor(Executor):
             ...     print(list(exe.map(pow, [1, 2, 3], [2, 2, 2])))
             [1, 4, 9]
         """
-        if type(self).submit is not BaseExecutor.submit:
+        check_sizes(chunksize, buffersize)
+        if type(self).submit is BaseExecutor.submit:
+            window = {} if buffersize is None else {"buffersize": buffersize}
+            return self._task_scheduler.map(fn, *iterables, timeout=timeout, chunksize=chunksize, **window)
+        if buffersize is None:
             return super().map(fn, *resolve(iterables), timeout=timeout, chunksize=chunksize)
-        return self._task_scheduler.map(fn, *iterables, timeout=timeout, chunksize=chunksize)
+        deadline = None if timeout is None else monotonic() + timeout
+        return windowed(partial(self.submit, fn), zip(*resolve(iterables), strict=False), buffersize, deadline)
 
     def batched(self, iterable: Iterable[Future], n: int) -> list[Future]:
         """Group futures into batches of `n` in the order in which they finish.

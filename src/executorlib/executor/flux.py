@@ -23,14 +23,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from executorlib._steps import Step
+
 
 class FluxJobExecutor(PoolExecutor):
     """Runs Python functions on the nodes of a Flux instance.
 
     Use it inside `flux start`, in a job of `flux alloc` or `flux batch`, or in a Slurm job after `srun flux start`. One
     Flux job starts an agent on each node, which lives as long as the executor, and calls go to the agents. So calls may
-    be short and many, and none of them is a job. Otherwise it does what `SingleNodeExecutor` does on one machine, and
-    speaks with its agents as `SlurmJobExecutor` does.
+    be short and many, and none of them is a job, but for those over several nodes. Otherwise it does what
+    `SingleNodeExecutor` does on one machine, and speaks with its agents as `SlurmJobExecutor` does.
 
     The job takes the cores that are free, or as many as the limits say. Where an earlier executor, or another job of
     the same user's instance, holds what this one needs, it shares their cores rather than wait for them.
@@ -47,17 +49,28 @@ class FluxJobExecutor(PoolExecutor):
         resource_dict (Mapping | None): what every call needs, with the keys that `SingleNodeExecutor` explains. A call
             has all its cores and GPUs on one node. Here these differ:
 
-            - priority (int): calls of higher priority start first. That of the executor is the urgency of its Flux job.
-            - exclusive (bool): whether a call has a node for itself, as far as this executor goes.
-            - num_nodes (int): 1; calls over several nodes are not available in this release.
-        pmi_mode (str | None): what Flux is to tell MPI ranks by, its shell's option `pmi`. Has no effect on calls on
-            one node, whose ranks are started by mpiexec.
-        flux_executor (flux.job.FluxExecutor | None): submits the job of the agents; by default the command
-            `flux job submit` does.
+            - num_nodes (int): on how many nodes the ranks of a call are spread evenly; by default on as few as have
+              room for them. Such a call is a Flux job of its own, which takes a good part of a second; with block
+              allocation each worker is one, which stays. The result is the list over ranks.
+            - gpus_per_core (int or float): for calls over several nodes whole GPUs. Beside agents, such a call with
+              GPUs waits until it has its nodes for itself.
+            - priority (int): calls of higher priority start first. That of the executor is the urgency of its Flux job,
+              that of a call over several nodes the urgency of the call's.
+            - exclusive (bool): whether a call has its nodes for itself, as far as executors of this program go.
+
+            Where the executor's own `resource_dict` asks for several nodes, there are no agents, all calls are jobs,
+            and Flux's scheduler places them. Calls over several nodes among others run on the cores of the agents, when
+            these have no calls there; that needs an instance of one's own.
+        pmi_mode (str | None): what Flux tells the ranks of calls over several nodes of each other by, its shell's
+            option `pmi`; by default "simple", which MPICH and Open MPI 4 speak. Others, such as "pmix", need a plugin
+            of Flux. Ranks on one node are not started by Flux, and need none.
+        flux_executor (flux.job.FluxExecutor | None): submits the job of the agents; by default, and for calls over
+            several nodes, the command `flux job submit` does.
         flux_executor_nesting (bool): whether each call, or worker, that uses Flux has an instance of its own, with just
             its cores; by default those of a node share one. False by default.
         flux_log_files (bool): whether what workers write goes to the files flux_0.out and flux_0.err in the working
-            directory (flux_1.out and so on where nodes differ), rather than to the program's own; False by default.
+            directory (flux_1.out and so on where nodes differ), rather than to the program's own; what ranks of calls
+            over several nodes write, to flux_<job>.out and flux_<job>.err. False by default.
         hostname_localhost (bool | None): True if all nodes are this host: the program then listens to nobody outside.
         block_allocation (bool): whether workers stay and serve one call after the other; False by default.
         init_function (Callable | None): see `SingleNodeExecutor`. The numbers of workers, `executorlib_worker_id`, go
@@ -82,7 +95,6 @@ class FluxJobExecutor(PoolExecutor):
             `refresh_rate` or plot together with `disable_dependencies`.
         ModuleNotFoundError: without Flux.
         FileNotFoundError: outside of a Flux instance.
-        NotImplementedError: for what is not available in this release.
 
     Example:
         >>> with FluxJobExecutor(max_cores=64) as exe:  # in `flux start`
@@ -137,21 +149,31 @@ class FluxJobExecutor(PoolExecutor):
             settings.max_workers = _worker_count(
                 settings.max_workers, settings.max_cores, settings.resources.get("cores", 1)
             )
-        fleet = None
+        fleet = places = None
         if settings.recorder is None:
-            from executorlib._flux_fleet import fleet_for
+            from executorlib import _flux_steps
 
             add_cache(settings.resources, cache_directory)
-            fleet = fleet_for(
-                settings.resources,
-                settings.max_workers,
-                settings.max_cores,
-                settings.persistent,
-                hostname_localhost,
-                flux_executor=flux_executor,
-                nesting=flux_executor_nesting,
-                log_files=flux_log_files,
+            places = _flux_steps.FluxPlaces(
+                pmi_mode, hostname_localhost, persistent=settings.persistent, log_files=flux_log_files
             )
+            if not places.decide(settings.resources):
+                from executorlib._flux_fleet import fleet_for
+
+                fleet = fleet_for(
+                    settings.resources,
+                    settings.max_workers,
+                    settings.max_cores,
+                    settings.persistent,
+                    hostname_localhost,
+                    beside=_flux_steps.any_with_jobs(),
+                    flux_executor=flux_executor,
+                    nesting=flux_executor_nesting,
+                    log_files=flux_log_files,
+                )
+                places.widest = fleet.widest
+            elif settings.persistent:
+                places.check_workers(settings.resources, settings.max_workers or 1)
         info = settings.info(
             {"cores": 1, "threads_per_core": 1, "gpus_per_core": 0, "cwd": None},
             pmi_mode=pmi_mode,
@@ -159,11 +181,23 @@ class FluxJobExecutor(PoolExecutor):
             flux_executor_nesting=flux_executor_nesting,
             flux_log_files=flux_log_files,
         )
+        if places is not None and settings.max_cores is None:
+            settings.max_cores = places.limit
 
-        def accepts(resources: dict[str, Any]) -> None:
-            _check_on_one_node(resources, None if fleet is None else fleet.widest)
+        def accepts(resources: dict[str, Any]) -> tuple[Step, int, int] | None:
+            _check_of_flux(resources)
+            return None if places is None else places.step(resources)
 
-        super().__init__(accepts=accepts, info=info, fleet=fleet, **settings.for_pool())
+        super().__init__(
+            accepts=accepts,
+            info=info,
+            fleet=fleet,
+            steps=places is not None and places.all_steps,
+            hosts=None if places is None else places.hosts,
+            **settings.for_pool(),
+        )
+        if places is not None:
+            _flux_steps.register(self)
 
 
 class FluxClusterExecutor(BaseExecutor):
@@ -367,22 +401,24 @@ def _check_flux(resources: dict[str, Any], pmi_mode: Any, openmpi_oversubscribe:
         raise ResourceError(f"priority is Flux's urgency, from 0 to 31, not {resources['priority']}")
 
 
-def _check_on_one_node(resources: dict[str, Any], widest: int | None) -> None:
-    """Refuse what cannot be given on one node."""
+def _check_of_flux(resources: dict[str, Any]) -> None:
+    """Refuse what is not for Flux."""
     if "submission_template" in resources:
         raise ResourceError("submission_template needs one of the Cluster executors")
     if resources.get("slurm_cmd_args"):
         raise ResourceError("slurm_cmd_args are for Slurm; here Flux starts the agents")
     if resources.get("openmpi_oversubscribe"):
         raise ResourceError("openmpi_oversubscribe: Flux gives no core to two ranks")
+
+
+def _check_on_one_node(resources: dict[str, Any], widest: int) -> None:
+    """Refuse what a lasting worker, which is on one node, cannot give."""
+    _check_of_flux(resources)
     if resources.get("num_nodes", 1) > 1:
         raise unavailable(f"num_nodes={resources['num_nodes']}")
     cores, threads = resources.get("cores", 1), resources.get("threads_per_core", 1)
-    if widest is not None and cores * threads > widest:
-        raise ResourceError(
-            f"a call needs {cores * threads} cores, but this executor has at most {widest} on one node, and calls over "
-            "several nodes are not available in this release"
-        )
+    if cores * threads > widest:
+        raise ResourceError(f"a call needs {cores * threads} cores, but the workers of this executor have {widest}")
 
 
 def _check_for_jobs(**arguments: Any) -> None:

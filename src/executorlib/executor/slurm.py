@@ -151,10 +151,10 @@ class SlurmJobExecutor(PoolExecutor):
             settings.max_workers = _worker_count(settings.max_workers, settings.max_cores, resources)
         fleet = places = None
         if settings.recorder is None:
-            from executorlib._places import Places
+            from executorlib._srun import SlurmPlaces
 
             add_cache(resources, cache_directory)
-            places = Places.of_job(
+            places = SlurmPlaces.of_job(
                 resources,
                 pmi_mode,
                 hostname_localhost,
@@ -396,9 +396,9 @@ def _worker_count(max_workers: int | None, max_cores: int | None, resources: dic
         raise ValueError(_NO_SIZE)
     count = sum(_room(job.cpus, resources))
     if resources.get("num_nodes", 1) > 1 or count == 0:
-        from executorlib._places import Places
+        from executorlib._srun import SlurmPlaces
 
-        count = Places(job.cpus).workers(resources)
+        count = SlurmPlaces(job.cpus).workers(resources)
     warnings.warn(
         f"neither max_workers nor max_cores is set; using max_workers={count}, for which the allocation has room",
         stacklevel=3,
