@@ -151,7 +151,7 @@ def test_the_end_of_a_job_is_noticed_with_the_reason(exe, flux, cache, gate, how
         gate.open()
     with pytest.raises(JobLostError) as caught:
         future.result(SOON)
-    assert time.monotonic() - began < 5 * support.TIME_FACTOR  # 1.3 to 1.8 on an idle machine
+    assert time.monotonic() - began < 20 * support.TIME_FACTOR  # 1.3 to 1.8 on an idle machine, 5 on a crowded one
     error = caught.value
     assert error.job_id == str(job)
     expected = {
