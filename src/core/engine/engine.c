@@ -37,7 +37,13 @@ struct exl_engine {
  * long one leads without anything happening; a long wait is the engine thread's. */
 enum { MAX_WAKES = 64, LEASE_NS = 1000000, QUIET_MS = 2 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+/* It is held for less time than it takes to sleep and be woken: who finds it taken looks again for a while first. */
+#ifdef PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP
+#define LOCK_INITIALIZER PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP
+#else
+#define LOCK_INITIALIZER PTHREAD_MUTEX_INITIALIZER
+#endif
+static pthread_mutex_t lock = LOCK_INITIALIZER;
 /* All of these are protected by it. */
 static exl_engine_t *present; /* the one that new executors join */
 static unsigned living;       /* engines whose thread has not finished: an ending one may overlap its successor */
@@ -146,7 +152,7 @@ static void after_fork_in_child(void)
     nwakes = 0;
     exl_delivery_abandon();
     exl_journals_abandon();
-    (void)pthread_mutex_init(&lock, NULL);
+    lock = (pthread_mutex_t)LOCK_INITIALIZER;
 }
 
 static void install_fork_handlers(void)
