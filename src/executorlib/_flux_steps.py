@@ -70,6 +70,7 @@ class FluxStep(Step):
 
     name = "the Flux job"
     nodelist = (4, "--ranks=")
+    ending_ms = 10_000  # killed before it has cancelled the job, it would leave that in the queue
 
     def setup(self, request: Request, rank: Sequence[str]) -> dict[str, Any]:
         told = super().setup(request, rank)

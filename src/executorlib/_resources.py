@@ -156,7 +156,8 @@ class Request:
     def become_step(self, step: Step, cores: int, node_cores: int) -> None:
         """A scheduler starts the call: it counts as so many cores, `node_cores` on each node, with GPUs from there."""
         self.step = step
-        self.needs = (cores, self.ranks, 0, 0, *self.needs[4:7], 0, step.nodes, node_cores)
+        grace_ms = max(self.needs[6], step.ending_ms)
+        self.needs = (cores, self.ranks, 0, 0, *self.needs[4:6], grace_ms, 0, step.nodes, node_cores)
 
     @property
     def limited(self) -> bool:

@@ -40,6 +40,8 @@ class Step:
     name = "the launcher"
     #: Where in its command, and how, it is told names of nodes, which are known once the call starts.
     nodelist = (1, "--nodelist=")
+    #: Milliseconds that it may take to end what it has started, however short the grace time of the call is.
+    ending_ms = 0
 
     def setup(self, request: Request, rank: Sequence[str]) -> dict[str, Any]:
         """The part of a setup that is about ranks, each of which runs the command `rank`."""

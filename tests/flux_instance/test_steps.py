@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 
 import functions
@@ -304,6 +305,21 @@ def test_a_call_that_waits_is_cancelled(flux, gate):
         assert waiting.cancel()
         gate.open()
         assert running.result(timeout=SOON) == [None] * 2 * flux.cores
+
+
+def test_a_job_that_waits_is_cancelled_however_long_that_takes(flux, tmp_path, monkeypatch):
+    slow = tmp_path / "flux"
+    slow.write_text(f'#!/bin/sh\n[ "$2" = raise ] && sleep 1\nexec {shutil.which("flux")} "$@"\n')
+    slow.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with FluxJobExecutor(max_cores=2, resource_dict=TWO_NODES) as executor:
+        flux.run("submit", "-N2", "--exclusive", "sleep", "1000")
+        future = executor.submit(where, resource_dict={"terminate_grace": 0.1})
+        until(lambda: calls(flux), SOON, "the job of the call")
+        assert future.terminate()
+        assert isinstance(future.exception(timeout=SOON), CallTerminatedError)
+        until(lambda: not calls(flux), SOON, "its end")
+    flux.cancel_all()
 
 
 def test_shutdown_while_the_job_of_a_call_waits(flux):

@@ -186,6 +186,13 @@ def test_the_job_of_a_call(places):
     assert one["pmi"] == "off"  # a process that is nobody's rank
 
 
+@pytest.mark.parametrize(("grace", "granted"), [(0.1, 10_000), (30, 30_000)])
+def test_the_launcher_has_the_time_to_cancel_its_job(places, grace, granted):
+    request = Request({**WANTED, "terminate_grace": grace})
+    request.become_step(*places(WANTED).step(WANTED))
+    assert request.needs[6] == granted
+
+
 def test_jobs_whose_time_is_the_instance_s(places):
     for settings in ({"owner": True}, {"owner": False, "persistent": True}):
         assert places(WANTED, **settings).step(WANTED)[0].duration == 0
