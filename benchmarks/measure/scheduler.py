@@ -37,6 +37,7 @@ ROUNDS = (1, 1)
 TIMEOUT_S = 300
 ALONE = True
 COUNT, COUNT_QUICK = 1_000_000, 100_000
+MOST_OUT = NODES[-1] * CORES  # in the engine alone there are three times as many calls, or all would be out at once
 STREAM, STREAM_QUICK = 100_000, 20_000
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -150,7 +151,7 @@ def measure(peer, quick):
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     count, stream = (COUNT_QUICK, STREAM_QUICK) if quick else (COUNT, STREAM)
     while True:
-        sample = _in_the_engine(programs, count)
+        sample = _in_the_engine(programs, max(count, 3 * MOST_OUT))
         for nodes in NODES:
             sample |= _from_python(programs, nodes, count, stream)
         yield sample
