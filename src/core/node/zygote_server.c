@@ -292,12 +292,22 @@ static void block_sigchld(int how)
     (void)sigprocmask(how, &set, NULL);
 }
 
-/* In a forked child. A subreaper of its own, so that what it starts stays its own until it ends. The server's memory is
- * left as it is: to free it would copy a page for each piece. */
-static void become_child(struct server *server, pid_t parent)
+/* In a forked child. The server's memory is left as it is, since to free it would copy a page for each piece; only who
+ * looks for leaks would miss that. */
+static void leave_to_parent(struct server *server)
 {
+#ifdef __SANITIZE_ADDRESS__
+    server_fini(server);
+#else
     exl_channel_abandon(&server->control);
     close_descriptors(server);
+#endif
+}
+
+/* In a forked child. A subreaper of its own, so that what it starts stays its own until it ends. */
+static void become_child(struct server *server, pid_t parent)
+{
+    leave_to_parent(server);
     block_sigchld(SIG_UNBLOCK);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
