@@ -6,14 +6,10 @@ submit  -->  resources, arguments, key  -->  Jobs (_jobs.py)  -->  job (_job.py)
 from __future__ import annotations
 
 import os
-from concurrent.futures import Executor
-from functools import partial
-from time import monotonic
 
 from executorlib._callable import check_callable, initializer_of
 from executorlib._job import OUTPUT
 from executorlib._lifetime import adopt, forget
-from executorlib._map import check_sizes, resolve, windowed
 from executorlib._resources import FILE_DEFAULTS as DEFAULTS
 from executorlib._resources import check_open
 from executorlib._trust import warn_of_cache
@@ -21,7 +17,7 @@ from executorlib.executor.base import BaseExecutor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from concurrent.futures import Future
     from typing import Any, NoReturn
 
@@ -133,20 +129,6 @@ class FileExecutor(BaseExecutor):
         future = self._send(_room.hold, (file,), {}, {**resources, "cache_key": key})
         future.add_done_callback(lambda _: remove(os.path.join(resources["cache_directory"], key + OUTPUT)))
         return future
-
-    def map(
-        self,
-        fn: Callable,
-        *iterables: Iterable | Future,
-        timeout: float | None = None,
-        chunksize: int = 1,
-        buffersize: int | None = None,
-    ) -> Iterator[Any]:
-        check_sizes(chunksize, buffersize)
-        if buffersize is None:
-            return Executor.map(self, fn, *resolve(iterables), timeout=timeout)
-        deadline = None if timeout is None else monotonic() + timeout
-        return windowed(partial(self.submit, fn), zip(*resolve(iterables), strict=False), buffersize, deadline)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         if self._sessions is not None:

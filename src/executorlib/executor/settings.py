@@ -139,6 +139,21 @@ def check_init_function(
         )
 
 
+def check_lasting_workers(
+    init_function: Any,
+    cache_directory: str | None,
+    disable_dependencies: bool,
+    refresh_rate: Any,
+    plot_dependency_graph: bool,
+    wait: bool,
+) -> None:
+    """Of a Cluster executor with block_allocation=True."""
+    check_init_function(init_function, True, cache_directory, stacklevel=4)
+    check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
+    if not wait:
+        raise ValueError("wait=False needs block_allocation=False: lasting workers end with the program")
+
+
 def check_restart_limit(restart_limit: Any, block_allocation: bool) -> None:
     if isinstance(restart_limit, bool) or not isinstance(restart_limit, int):
         raise ResourceError(f"restart_limit must be an integer, not {restart_limit!r}")

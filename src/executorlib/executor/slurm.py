@@ -14,8 +14,7 @@ from executorlib.executor.recording import recording_executor
 from executorlib.executor.settings import (
     PoolSettings,
     add_cache,
-    check_dependencies,
-    check_init_function,
+    check_lasting_workers,
     check_restart_limit,
     workers_within,
 )
@@ -324,10 +323,9 @@ class SlurmClusterExecutor(BaseExecutor):
         _sbatch.check(resources)
         queue = SlurmQueue(pysqa_config_directory)
         if block_allocation:
-            check_init_function(init_function, block_allocation, cache_directory)
-            check_dependencies(disable_dependencies, refresh_rate, plot_dependency_graph)
-            if not wait:
-                raise ValueError("wait=False needs block_allocation=False: lasting workers end with the program")
+            check_lasting_workers(
+                init_function, cache_directory, disable_dependencies, refresh_rate, plot_dependency_graph, wait
+            )
             from executorlib.executor.pilots import pilot_executor
 
             max_workers = check_limit("max_workers", max_workers)
