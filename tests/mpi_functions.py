@@ -137,6 +137,16 @@ def one_raises(guilty):
     return world().allreduce(1)
 
 
+def die_as(rank, how):
+    from mpi4py import MPI
+
+    if MPI.COMM_WORLD.Get_rank() == rank:
+        if how == "raise":
+            raise ValueError(f"rank {rank} has had enough")
+        os.kill(os.getpid(), signal.SIGKILL)
+    MPI.COMM_WORLD.Barrier()
+
+
 def all_raise():
     raise OnOneRank(f"as rank {world().Get_rank()}")
 

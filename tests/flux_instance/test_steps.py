@@ -45,16 +45,6 @@ def node_of(uri):
     return re.search(r"/jobtmp-(\d+)-", uri)[1]
 
 
-def die_as(rank, how):
-    from mpi4py import MPI
-
-    if MPI.COMM_WORLD.Get_rank() == rank:
-        if how == "raise":
-            raise ValueError(f"rank {rank} has had enough")
-        os.kill(os.getpid(), signal.SIGKILL)
-    MPI.COMM_WORLD.Barrier()
-
-
 def nodes_of(found, value=None, size=2):
     """The nodes of the ranks of a call of *where*, which has done what it should."""
     assert [(rank, total, echo) for rank, total, _, echo in found] == [(rank, size, value) for rank in range(size)]
@@ -206,7 +196,7 @@ def test_output_of_ranks(flux, capfd, tmp_path):
 def test_error_log_file(flux, tmp_path):
     log = tmp_path / "error.log"
     with FluxJobExecutor(resource_dict=TWO_NODES) as executor:
-        future = executor.submit(die_as, 1, "raise", resource_dict={"error_log_file": str(log)})
+        future = executor.submit(mpi_functions.die_as, 1, "raise", resource_dict={"error_log_file": str(log)})
         assert isinstance(future.exception(timeout=SOON), ValueError)
         assert are_on_two_nodes(executor.submit(where).result(timeout=SOON))
     assert "rank 1 has had enough" in log.read_text()
@@ -240,7 +230,7 @@ def test_a_rank_starts_programs_with_flux(flux):
 @pytest.mark.parametrize("how", ["raise", "kill"])
 def test_a_rank_that_fails_ends_its_call_alone(flux, limits, how):
     with FluxJobExecutor(resource_dict=TWO_NODES, **limits) as executor:
-        error = executor.submit(die_as, 1, how).exception(timeout=SOON)
+        error = executor.submit(mpi_functions.die_as, 1, how).exception(timeout=SOON)
         if how == "raise":
             assert isinstance(error, ValueError) and "rank 1" in str(error)
         else:

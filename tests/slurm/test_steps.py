@@ -3,7 +3,6 @@
 import collections
 import contextlib
 import os
-import signal
 
 import functions
 import mpi_functions
@@ -38,16 +37,6 @@ def step_of_this():
     return os.environ.get("SLURM_STEP_ID"), os.environ["SLURMD_NODENAME"], os.environ.get("OMP_NUM_THREADS")
 
 
-def die_as(rank, how):
-    from mpi4py import MPI
-
-    if MPI.COMM_WORLD.Get_rank() == rank:
-        if how == "raise":
-            raise ValueError(f"rank {rank} has had enough")
-        os.kill(os.getpid(), signal.SIGKILL)
-    MPI.COMM_WORLD.Barrier()
-
-
 def nodes_of(found, value=None, size=4):
     """The nodes of the ranks of a call of *where*, which has done what it should."""
     assert [(rank, total, echo) for rank, total, _, echo in found] == [(rank, size, value) for rank in range(size)]
@@ -78,7 +67,7 @@ def test_ranks_of_two_nodes_cross_the_network(networked_job, block):
 def test_rank_that_fails_ends_its_call_alone(networked_job, block, how):
     limits = {"block_allocation": True, "max_workers": 1} if block else {}
     with SlurmJobExecutor(resource_dict=TWO_NODES, **limits) as executor:
-        error = executor.submit(die_as, 3, how).exception(timeout=support.SOON)
+        error = executor.submit(mpi_functions.die_as, 3, how).exception(timeout=support.SOON)
         if how == "raise":
             assert isinstance(error, ValueError) and "rank 3" in str(error)
         else:
